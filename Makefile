@@ -1,0 +1,47 @@
+# Every target makes the environment it needs in .venv first: once, and again when pyproject.toml or constraints.txt change.
+
+PYTHON  ?= python3.11
+WORKERS ?= 2
+RUN     ?= runs/demo
+
+BIN      := .venv/bin
+INTARSIA := $(BIN)/intarsia
+# Without --no-compile half the set-up time goes into byte code that is never imported.
+INSTALL  := $(BIN)/python -m pip install -qq --no-input --no-compile --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench
+
+help:   ## List the targets
+	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
+
+demo: .venv/runtime.stamp  ## Train on generated scenes and evaluate: RUN=runs/demo is the folder
+	$(INTARSIA) train multi_texture --recipe demo --run $(RUN)
+	$(INTARSIA) evaluate $(RUN)
+
+test: .venv/dev.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/dev.stamp  ## Check rules and layout of the code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/dev.stamp  ## Check the types
+	$(BIN)/mypy
+
+bench: .venv/dev.stamp  ## Run every program in benchmarks/, one after the other
+	@set -e; for program in $(sort $(wildcard benchmarks/*.py)); do \
+		echo "$(BIN)/python $$program"; $(BIN)/python $$program; done
+
+# pip is the last thing venv puts there, so an attempt that broke off is made again.
+$(BIN)/pip:
+	$(PYTHON) -m venv .venv
+
+# The second stamp waits for the first, so that two pips never write to one environment under `make -j`.
+.venv/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/pip
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/runtime.stamp
+	$(INSTALL) -e '.[dev,tensorboard]'
+	@touch $@

@@ -1,0 +1,35 @@
+"""Intarsia finds the objects in unlabelled images and lets a person change each one on its own.
+
+A PyTorch implementation of "Learning to Manipulate Individual Objects in an Image" (Yang, Chen, Soatto, CVPR 2020).
+
+Example:
+    >>> import intarsia
+    >>> model = intarsia.Model(intarsia.RECIPES["multi_texture"]["compact"])  # or intarsia.load("runs/demo")
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["RECIPES", "InputError", "Model", "Recipe", "load"]
+
+if TYPE_CHECKING:
+    from intarsia.errors import InputError
+    from intarsia.model import Model, load
+    from intarsia.recipes import RECIPES, Recipe
+
+_HOMES = {
+    "InputError": "intarsia.errors",
+    "Model": "intarsia.model",
+    "RECIPES": "intarsia.recipes",
+    "Recipe": "intarsia.recipes",
+    "load": "intarsia.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first used: `import intarsia` alone does not load PyTorch."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'intarsia' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

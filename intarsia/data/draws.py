@@ -1,0 +1,38 @@
+"""Random numbers by counting: each is a pure function of (seed, split, scene, draw), with no state to carry or restore.
+
+Each scene owns a SplitMix64 stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
+2014) whose start, the scene's key, is a hash of seed, split and index. Any draw of any scene is reached directly, so a
+scene does not depend on the batch it is drawn in, and a redraw is just a draw with a higher number.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Keys", "scene_keys", "uniform"]
+
+Keys = NDArray[np.uint64]
+
+U = np.uint64
+STEP = U(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: consecutive counters land far apart
+
+
+def scene_keys(seed: int, split: str, indices: ArrayLike) -> Keys:
+    """The key of each scene, `b`, from a seed (0 to 2**64 - 1), a split's name (up to 8 letters) and indices >= 0."""
+    key = np.zeros(1, np.uint64)
+    for word in (seed, int.from_bytes(split.encode()), indices):
+        key = _stream(key, np.atleast_1d(np.asarray(word, np.uint64)))
+    return key
+
+
+def uniform(keys: Keys, draws: ArrayLike) -> NDArray[np.float64]:
+    """Numbers in [0, 1), uniform in steps of 2**-53: `b n` for `b` keys and `n` draw numbers >= 0."""
+    bits = _stream(keys[:, None], np.asarray(draws, np.uint64)) >> U(11)
+    return bits.astype(np.float64) * 2.0**-53
+
+
+def _stream(start: Keys, count: Keys) -> Keys:
+    """Entry `count` of the SplitMix64 stream that begins at `start`; uint64 arithmetic wraps around."""
+    z = start + (count + U(1)) * STEP
+    z = (z ^ (z >> U(30))) * U(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> U(27))) * U(0x94D049BB133111EB)
+    return z ^ (z >> U(31))

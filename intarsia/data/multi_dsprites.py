@@ -1,0 +1,107 @@
+"""Multi-dSprites, drawn: one to four flat sprites on a flat background, 64x64, 5 segments.
+
+Stands in for the "colored on colored" variant of Multi-dSprites (Kabra et al., multi_object_datasets, 2019), which the
+original reads from a 64x64 file of 5 entities. Kept: hard masks, one to four sprites, squares, ellipses and hearts
+turned freely and scaled by 0.5 to 1, occlusion, and colours uniform in RGB for sprites and background (so now and then
+a sprite is hard to tell from what is behind it, or lies wholly hidden). Departs from it because that file can't be
+shipped: the outlines are formulas, of about the same size; scale, angle and position are continuous instead of in 6, 40
+and 32 steps; the masks are ordered by depth, nearest first after the background.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from intarsia.data.compose import paste
+from intarsia.data.draws import scene_keys, uniform
+from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
+from intarsia.errors import InputError
+
+__all__ = ["open_scenes"]
+
+SIZE = 64  # px
+MOST = 4  # sprites
+SCALE = 0.5, 1.0
+CENTRE = 12.0, 52.0  # px: no sprite reaches over the border
+WINDOW = 25  # px: holds any sprite wherever its centre lies between two pixels
+# At scale 1, in px. All three are 23 to 24 px across and cover about the same area.
+SQUARE = 8.5  # half a side
+ELLIPSE = 12.0, 7.0  # semi-axes
+HEART = 6.4  # half a side of its square, and the radius of its lobes
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
+    """The scenes of a split. There are no files: a `data_root` raises `InputError`."""
+    if data_root is not None:
+        raise InputError(f"multi_dsprites is drawn, not read: it takes no data_root (given: {data_root}).")
+    return Scenes("multi_dsprites", SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split))
+
+
+def _draw(seed: int, split: str, indices: Indices) -> SceneSample:
+    counts = [1, MOST, MOST, MOST, 2 * MOST, 3 * (MOST + 1)]
+    u = uniform(scene_keys(seed, split, indices), np.arange(sum(counts)))
+    number, kind, scale, angle, centre, colours = np.split(u, np.cumsum(counts)[:-1], axis=1)
+
+    present = np.arange(MOST) <= np.floor(MOST * number)
+    shapes = np.zeros((len(u), MOST, SIZE, SIZE), np.bool_)
+    corner, sprites = _sprites(
+        np.floor(len(OUTLINES) * kind[present]),
+        _between(SCALE, scale[present]),
+        _between((0, 2 * np.pi), angle[present]),
+        _between(CENTRE, centre.reshape(-1, MOST, 2)[present]),
+    )
+    windows = sliding_window_view(shapes, (WINDOW, WINDOW), axis=(2, 3), writeable=True)
+    windows[(*np.nonzero(present), *corner.T)] = sprites
+    return paste(shapes, colours.astype(np.float32).reshape(-1, MOST + 1, 3, 1, 1).swapaxes(0, 1))
+
+
+def _between(limits: tuple[float, float], u: Floats) -> Floats:
+    low, high = limits
+    return low + (high - low) * u
+
+
+def _sprites(kind: Floats, scale: Floats, angle: Floats, centre: Floats) -> tuple[NDArray[np.int64], Flags]:
+    """Sprites, each in a window: its upper left corner `n 2` (row, column), and where in it the sprite is, `n h w`.
+
+    The angle is in radians, the centre `n 2` in px from the image's upper left corner.
+    """
+    corner = np.floor(centre - CENTRE[0]).astype(np.int64)
+    sprites = np.empty((len(kind), WINDOW, WINDOW), np.bool_)
+    for number, inside in enumerate(OUTLINES):
+        own = kind == number
+        sprites[own] = inside(*_frame(scale[own], angle[own], (centre - corner)[own]))
+    return corner, sprites
+
+
+def _frame(scale: Floats, angle: Floats, centre: Floats) -> tuple[Floats, Floats]:
+    """Each pixel in the sprite's own turned and scaled frame, u and v, `n h w`: a sum of one term per axis."""
+    away = (np.arange(WINDOW) + 0.5 - centre[..., None]) / scale[:, None, None]
+    along, across = (away * f(angle)[:, None, None] for f in (np.cos, np.sin))
+    u = across[:, 0, :, None] + along[:, 1, None, :]
+    v = along[:, 0, :, None] - across[:, 1, None, :]
+    return u, v
+
+
+def _square(u: Floats, v: Floats) -> Flags:
+    return np.maximum(np.abs(u), np.abs(v)) < SQUARE
+
+
+def _ellipse(u: Floats, v: Floats) -> Flags:
+    return np.square(u / ELLIPSE[0]) + np.square(v / ELLIPSE[1]) < 1
+
+
+def _heart(u: Floats, v: Floats) -> Flags:
+    """A square, and a disc around the middle of each of two sides that meet; centred in its bounding circle."""
+    u, v = u + HEART / 4, v + HEART / 4
+    square = np.maximum(np.abs(u), np.abs(v)) < HEART
+    # A disc around (r, 0) with radius r is u² + v² < 2 r u, one around (0, r) is u² + v² < 2 r v.
+    return square | (u * u + v * v < 2 * HEART * np.maximum(u, v))
+
+
+OUTLINES = (_square, _ellipse, _heart)

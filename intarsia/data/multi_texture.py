@@ -1,0 +1,214 @@
+"""Multi-Texture: one to four squares and ellipses, inlaid in one texture, on one grained background; 64x64, 5 segments.
+
+As in the original: every object is cut from the same texture picture, which does not move with it, and differs from the
+others by its place, its shape and its hue alone. The package ships pictures of its own (see `pictures/draw.py`), of
+about the same size and contrast as the original's, which have no licence; with a folder that holds the original's four
+pictures, `render` gives the original's scenes. Departs from the original in the random numbers behind the parameters:
+they are a function of seed, split and index, because the original's test scenes differ from run to run.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from scipy.ndimage import spline_filter
+
+from intarsia.data.compose import paste
+from intarsia.data.draws import Keys, scene_keys, uniform
+from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
+from intarsia.errors import InputError
+
+__all__ = ["Components", "Parameters", "components", "draw_parameters", "open_scenes", "render", "shift_hue"]
+
+SIZE = 64  # px
+MOST = 4  # objects
+NUMBERS = np.array([4, 3, 2, 1])
+NUMBER_LIMITS = np.array([0.8, 0.9, 0.97])  # u up to .8: 4 objects, up to .9: 3, up to .97: 2, else 1
+REACH = 32.0  # px: offsets lie in [-REACH, REACH)
+SPACING = 10.0  # px: two objects' offsets differ by more, rows and columns added
+HUE = 0.45  # turns of the colour circle: hue shifts lie in [-HUE, HUE)
+MARGIN = 36  # px around a shape, so that a window moved by REACH stays inside
+
+PICTURES = Path(__file__).parent / "pictures"
+
+Floats = NDArray[np.float64]
+Pixels = NDArray[np.float32]
+
+
+class Picture(NamedTuple):
+    """A picture as its distinct colours (`n 3`, in [0, 1]) and each pixel's number among them (`h w`).
+
+    A hue shift acts on colours, and a picture has far fewer of them than pixels.
+    """
+
+    palette: Pixels
+    numbers: NDArray[np.intp]
+
+
+class Components(NamedTuple):
+    """What scenes are made of: the background, the texture, and windows of shape coefficients (see `_windows`)."""
+
+    background: Picture
+    texture: Picture
+    windows: Pixels
+
+
+class Parameters(NamedTuple):
+    """What determines `b` scenes of up to n objects, nearest first."""
+
+    number: NDArray[np.int64]  # b, 1 to n: how many objects there are
+    shape_index: NDArray[np.int64]  # b n: 0 ellipse, 1 square
+    dr: Floats  # b n, px, -32 to 32: output row r shows the shape's row r + dr, so positive is up
+    dc: Floats  # b n, px, -32 to 32: the same for columns, positive is left
+    hue: Floats  # b n+1, turns: shift of the background's hue, then of each object's
+
+
+def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
+    """The scenes of a split, from the pictures in `data_root` or the package's own (see `components`)."""
+    draw = partial(_draw, components(data_root), seed, split)
+    return Scenes("multi_texture", SPLITS[split], SIZE, SIZE, MOST + 1, draw)
+
+
+def _draw(parts: Components, seed: int, split: str, indices: Indices) -> SceneSample:
+    return render(parts, *draw_parameters(scene_keys(seed, split, indices)))
+
+
+def components(data_root: Path | None = None) -> Components:
+    """The four pictures `bg.png`, `tex.png` (colours), `ellipse_2.png`, `square_2.png` (white on black), each 64x64.
+
+    They are read from the folder `data_root`, or are the package's own. A missing or odd file raises `InputError`.
+    """
+    folder = PICTURES if data_root is None else data_root
+    background, texture = (_read(folder / name, "RGB") for name in ("bg.png", "tex.png"))
+    shapes = np.stack([_read(folder / name, "L") for name in ("ellipse_2.png", "square_2.png")])
+    return Components(_picture(background), _picture(texture), _windows(shapes))
+
+
+def _read(path: Path, mode: str) -> Floats:
+    wanted = f"a {SIZE}x{SIZE} picture is expected there"
+    try:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert(mode)) / 255
+    except FileNotFoundError:
+        raise InputError(f"There is no file {path}; {wanted}.") from None
+    except (OSError, UnidentifiedImageError) as error:
+        raise InputError(f"{path} can't be read ({error}); {wanted}.") from error
+    if pixels.shape[:2] != (SIZE, SIZE):
+        height, width = pixels.shape[:2]
+        raise InputError(f"{path} is {width}x{height}; {wanted}.")
+    return pixels
+
+
+def _picture(pixels: Floats) -> Picture:
+    palette, numbers = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    return Picture(palette.astype(np.float32), numbers.reshape(SIZE, SIZE))
+
+
+def _windows(shapes: Floats) -> Pixels:
+    """Cubic-spline coefficients of the shapes (`n h w`), as a view of all windows that a shift can ask for.
+
+    Entry [i, MARGIN + r, MARGIN + c] is the window of shape i that begins at row r, column c, and is 3 larger than a
+    picture: what four taps need to give a whole one. Beyond the border they are mirrored, as the spline demands.
+    """
+    coefficients = np.stack([spline_filter(shape, order=3, mode="mirror") for shape in shapes])
+    padded = np.pad(coefficients, [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)], mode="reflect")
+    return sliding_window_view(padded.astype(np.float32), (SIZE + 3, SIZE + 3), axis=(1, 2))
+
+
+def draw_parameters(keys: Keys) -> Parameters:
+    """Random parameters for `b` scenes of at most four objects, by the original's rules."""
+    counts = [1, MOST, MOST + 1]
+    u = uniform(keys, np.arange(sum(counts)))
+    number, shape, hue = np.split(u, np.cumsum(counts)[:-1], axis=1)
+    offsets = _offsets(keys, sum(counts))
+    return Parameters(
+        number=NUMBERS[np.searchsorted(NUMBER_LIMITS, number[:, 0])],
+        shape_index=(2 * shape).astype(np.int64),
+        dr=offsets[..., 0],
+        dc=offsets[..., 1],
+        hue=HUE * (2 * hue - 1),
+    )
+
+
+def _offsets(keys: Keys, first: int) -> Floats:
+    """Offsets `b n 2` in px, each redrawn until it is far enough from all nearer ones; takes draws from `first` on."""
+    offsets = np.empty((len(keys), MOST, 2))
+    for i in range(MOST):
+        unplaced, draw = np.arange(len(keys)), first + 2 * i
+        while len(unplaced):
+            offsets[unplaced, i] = REACH * (2 * uniform(keys[unplaced], [draw, draw + 1]) - 1)
+            distance = np.abs(offsets[unplaced, i, None] - offsets[unplaced, :i]).sum(axis=2)
+            unplaced = unplaced[(distance <= SPACING).any(axis=1)]
+            draw += 2 * MOST
+    return offsets
+
+
+def render(
+    parts: Components,
+    number: NDArray[np.int64],
+    shape_index: NDArray[np.int64],
+    dr: Floats,
+    dc: Floats,
+    hue: Floats,
+) -> SceneSample:
+    """The scenes with these `Parameters`: n + 1 masks for n possible objects."""
+    present = np.arange(shape_index.shape[1]) < number[:, None]
+    shapes = np.zeros((*present.shape, SIZE, SIZE), np.float32)
+    shapes[present] = _shifted(parts.windows, shape_index[present], dr[present], dc[present])
+    pictures = [parts.background] + [parts.texture] * present.shape[1]
+    return paste(shapes, (_recoloured(picture, shift) for picture, shift in zip(pictures, hue.T, strict=True)))
+
+
+def _shifted(windows: Pixels, shape_index: NDArray[np.int64], dr: Floats, dc: Floats) -> Pixels:
+    """Shapes `n h w`: pixel (r, c) is the spline at (r + dr, c + dc), 0 outside the picture, clipped to [0, 1]."""
+    top, left = np.floor(dr).astype(np.int64), np.floor(dc).astype(np.int64)
+    shapes = windows[shape_index, MARGIN + top - 1, MARGIN + left - 1]
+    for axis, offset in (1, dr), (2, dc):
+        shapes = _interpolated(shapes.swapaxes(1, axis), offset).swapaxes(1, axis)
+    return np.clip(shapes, 0, 1, out=shapes)
+
+
+def _interpolated(lines: Pixels, offset: Floats) -> Pixels:
+    """The spline along axis 1 of `n h+3 w` coefficients, `n h w`: four taps, the same for all lines of a shape."""
+    weights = _spline_weights(offset % 1)
+    source = np.arange(SIZE) + offset[:, None]
+    inside = (source >= 0) & (source <= SIZE - 1)
+    total = weights[:, 0, None, None] * lines[:, :SIZE]
+    term = np.empty_like(total)
+    for tap in range(1, 4):
+        total += np.multiply(weights[:, tap, None, None], lines[:, tap : tap + SIZE], out=term)
+    total *= inside[..., None]
+    return total
+
+
+def _spline_weights(f: Floats) -> Pixels:
+    """Weights `n 4` of the coefficients at -1, 0, 1, 2 in a cubic B-spline at position f in [0, 1)."""
+    g = 1 - f
+    weights = np.stack([g**3, 4 - 3 * f**2 * (1 + g), 4 - 3 * g**2 * (1 + f), f**3], axis=1) / 6
+    return weights.astype(np.float32)
+
+
+def _recoloured(picture: Picture, shift: Floats) -> Pixels:
+    """The picture once for each hue shift, `b 3 h w`."""
+    palettes = shift_hue(picture.palette, shift[:, None])
+    return palettes.swapaxes(1, 2).take(picture.numbers, axis=2)
+
+
+def shift_hue(colours: Pixels, shift: Floats) -> Pixels:
+    """Colours (`... 3`, red green blue) turned by `shift` around the colour circle (1 is a full turn); greys stay.
+
+    Keeps the largest and the smallest of the three values, and with them value and saturation of HSV, as TensorFlow's
+    `adjust_hue` does.
+    """
+    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+    top, spread = colours.max(axis=-1), np.ptp(colours, axis=-1)
+    sixth = np.where(
+        top == red, green - blue, np.where(top == green, blue - red + 2 * spread, red - green + 4 * spread)
+    ) / np.where(spread > 0, spread, 1)
+    angle = sixth + 6 * shift.astype(np.float32)
+    turned = (angle[..., None] + np.array([5, 3, 1], np.float32)) % 6
+    return top[..., None] - spread[..., None] * np.clip(np.minimum(turned, 4 - turned), 0, 1)

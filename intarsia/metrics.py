@@ -1,0 +1,143 @@
+"""How well segments match the truth: one number per image, larger is better, 1 is perfect.
+
+Two kinds of input. The original's score compares *soft* masks, which may overlap once thresholded. All others compare
+*hard* segments, integer labels `b h w`, one per pixel (`hard` makes them from masks), and share one signature: truth,
+prediction, and whether the background counts. Label 0 of the truth is the background; predicted labels have no meaning
+of their own, any renaming of them gives the same number. Values are float64, on the input's device.
+"""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from intarsia.errors import InputError
+from intarsia.shapes import Labels, Masks, PerImage
+
+__all__ = ["adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "mean_best_overlap"]
+
+SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
+FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
+
+
+def hard(masks: Masks) -> Labels:
+    """The segment of each pixel: soft masks `b k h w` to labels `b h w` in 0..k-1; the lower index wins a tie."""
+    return masks.argmax(1)
+
+
+def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
+    """The IoU of the paper: each true segment takes the predicted segment that overlaps it best.
+
+    Masks are thresholded at 0.04 without an arg-max, so predicted segments may overlap, and two true segments may take
+    the same predicted one. Both make the score higher than a one-to-one matching of hard segments would be: use it to
+    compare with the paper, and `hungarian_iou` with anything else. The background counts as a segment.
+
+    Args:
+        true: `b k h w`, range [0, 1].
+        predicted: `b m h w`, range [0, 1]; m may differ from k.
+
+    Returns:
+        The mean IoU `b` over the true segments of more than 4 pixels, in [0, 1) (the original adds 1e-8 to the union),
+        nan if there are none; and for each true segment the index `b k` of its predicted segment, in 0..m-1, the lowest
+        of equals, -1 if it has too few pixels.
+
+    References:
+        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: the evaluation of
+        its published code.
+    """
+    true_pixels = (true > SOFT_THRESHOLD).flatten(2).double()
+    predicted_pixels = (predicted > SOFT_THRESHOLD).flatten(2).double()
+    shared = true_pixels @ predicted_pixels.mT
+    areas, predicted_areas = true_pixels.sum(2), predicted_pixels.sum(2)
+    iou, index = (shared / (1e-8 + (areas[:, :, None] + predicted_areas[:, None] - shared))).max(2)
+    counted = areas > FEWEST_PIXELS
+    return _mean_where(counted, iou), index.where(counted, -1)
+
+
+def hungarian_iou(truth: Labels, predicted: Labels, background: bool = True) -> PerImage:
+    """Mean IoU of the true segments, matched one-to-one with predicted segments so that their summed IoU is largest.
+
+    Args:
+        truth: `b h w`, at least 0; label 0 is the background.
+        predicted: `b h w`, at least 0.
+        background: False leaves the background out of the truth: only objects are matched and averaged. Pixels of a
+            predicted segment that lie on the background still count in its union.
+
+    Returns:
+        `b`, in [0, 1]: the mean over the true segments present in the image. One that is left without a match counts 0;
+        predicted segments left over cost nothing by themselves. nan if no true segment is left to average.
+
+    References:
+        Kuhn, The Hungarian Method for the Assignment Problem, 1955.
+    """
+    present, iou = _segment_ious(truth, predicted, background)
+    matched = [scores[linear_sum_assignment(scores, maximize=True)].sum() for scores in iou.cpu().numpy()]
+    return torch.as_tensor(matched, dtype=iou.dtype, device=iou.device) / present.sum(1)
+
+
+def mean_best_overlap(truth: Labels, predicted: Labels, background: bool = True) -> PerImage:
+    """Mean best overlap (mBO): the IoU of each true segment with the predicted segment that overlaps it best, averaged.
+
+    Arguments and corner cases are those of `hungarian_iou`, which it is never below: here one predicted segment may
+    serve several true ones.
+
+    References:
+        Pont-Tuset et al., Multiscale Combinatorial Grouping for Image Segmentation, 2017.
+    """
+    present, iou = _segment_ious(truth, predicted, background)
+    return _mean_where(present, iou.amax(2))
+
+
+def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = True) -> PerImage:
+    """Adjusted Rand index (ARI): do pairs of pixels that belong together stay together, more often than by chance?
+
+    Args:
+        truth: `b h w`, at least 0; label 0 is the background.
+        predicted: `b h w`, at least 0.
+        background: False gives the foreground ARI (FG-ARI): pixels whose *true* label is 0 are ignored altogether, so
+            objects that spill over the background lose nothing.
+
+    Returns:
+        `b`, in [-0.5, 1]: 1 if both divide the pixels in the same way, 0 on average for random labels. Also 1 where
+        there is nothing to get wrong, as in scikit-learn: both are one segment, or fewer than two pixels are left (an
+        image without objects has an FG-ARI of 1). One segment against several is exactly 0.
+
+    References:
+        Hubert and Arabie, Comparing Partitions, Journal of Classification 2, 1985.
+        Greff et al., Multi-Object Representation Learning with Iterative Variational Inference, 2019, for FG-ARI.
+    """
+    table = _contingency(truth, predicted)[:, 0 if background else 1 :].double()
+    together, everywhere = _pairs(table).sum((1, 2)), _pairs(table.sum((1, 2)))
+    in_truth, in_predicted = _pairs(table.sum(2)).sum(1), _pairs(table.sum(1)).sum(1)
+    by_chance, at_most = in_truth * in_predicted / everywhere, (in_truth + in_predicted) / 2
+    same = (together == in_truth) & (together == in_predicted)
+    return torch.where(same, 1.0, (together - by_chance) / (at_most - by_chance))
+
+
+def _pairs(count: Tensor) -> Tensor:
+    return count * (count - 1) / 2
+
+
+def _segment_ious(truth: Labels, predicted: Labels, background: bool) -> tuple[Tensor, Tensor]:
+    """Which true segments are present, `b k` bool, and their IoU with the predicted ones, `b k m`, 0 for the absent."""
+    table = _contingency(truth, predicted).double()
+    areas, predicted_areas = table.sum(2), table.sum(1)
+    union = areas[:, :, None] + predicted_areas[:, None] - table
+    first = 0 if background else 1
+    return areas[:, first:] > 0, (table / union.clamp(min=1))[:, first:]
+
+
+def _contingency(truth: Labels, predicted: Labels) -> Tensor:
+    """The number of pixels `b k m` with true label k and predicted label m, int64."""
+    if truth.shape != predicted.shape:
+        raise InputError(f"true and predicted labels differ in shape: {list(truth.shape)}, {list(predicted.shape)}")
+    if min(truth.min(), predicted.min()) < 0:
+        raise InputError("labels need to be at least 0, got a negative one")
+    b, k, m = len(truth), int(truth.max()) + 1, int(predicted.max()) + 1
+    image = torch.arange(b, device=truth.device)[:, None, None]
+    cells = (image * k + truth) * m + predicted
+    return cells.flatten().bincount(minlength=b * k * m).view(b, k, m)
+
+
+def _mean_where(counted: Tensor, values: Tensor) -> Tensor:
+    """The mean over the last axis of the values that count; nan where none does."""
+    return (values * counted).sum(-1) / counted.sum(-1)

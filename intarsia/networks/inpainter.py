@@ -1,0 +1,97 @@
+"""Inpainters: guess what a hidden region of an image holds from the rest of it and the edges of the whole."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.shapes import Edges, Guesses, Images, Masks
+
+
+def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps the size (or halves it, with stride 2)."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU of slope 0.2, as in the original."""
+    return F.leaky_relu(x, 0.2)
+
+
+class CompactInpainter(nn.Module):
+    """A U-Net of five levels for a laptop; about a quarter of the arithmetic of the prototype at equal width.
+
+    Like the original's inpainter it has one tower for the edges and one for the visible pixels, joined at every level.
+    It departs from it in three ways that buy speed: the image is folded 2x2 into channels, so that no layer runs at full
+    size; the edges enter every level by *addition before the activation*, which is a convolution over the joined
+    channels written as a sum, so that all edge arithmetic is done once per image and not once per region; and a learned
+    bias per position tells each pixel where it is.
+
+    Args:
+        height, width: Image size in pixels, multiples of 32.
+        channels: Channels at half size; deeper levels have 2, 4, 8 and 8 times as many.
+    """
+
+    def __init__(self, height: int = 64, width: int = 64, channels: int = 16) -> None:
+        super().__init__()
+        down = [channels * factor for factor in (1, 2, 4, 8, 8)]
+        up = down[:-1]
+        self.edge_stem, self.stem = conv3(8, down[0]), conv3(16, down[0])
+        self.edge_encoder = nn.ModuleList(conv3(i, o, 2) for i, o in pairwise(down))
+        self.encoder = nn.ModuleList(conv3(i, o, 2) for i, o in pairwise(down))
+        self.edge_encoder_terms = nn.ModuleList(nn.Conv2d(c, c, 1) for c in down)
+        self.decoder = nn.ModuleList(conv3(i + o, o) for i, o in zip(down[1:], up, strict=True))
+        self.edge_decoder_terms = nn.ModuleList(conv3(c, c) for c in up)
+        self.position = nn.Parameter(torch.zeros(channels, height // 2, width // 2))
+        self.head = conv3(2 * channels, 2 * channels)
+        self.output = conv3(2 * channels, 12)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_uniform_(layer.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, images: Images, hidden: Masks, edges: Edges) -> Guesses:
+        """Guess every hidden region of every image, all in one batch.
+
+        Args:
+            images: `b 3 h w` in [0, 1].
+            hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
+                unconditional guess, which knows the edges alone (as in the original).
+            edges: `b 2 h w`, the edge map of the whole image.
+
+        Returns:
+            `b k 3 h w`, one guess of the *whole* image per region, not clamped.
+        """
+        count = hidden.shape[1]
+        skips, terms = self._edge_terms(edges)
+        shown = 1 - hidden[:, :, None]
+        seen = torch.cat([(images[:, None] - 0.5) * shown, shown], 2).flatten(0, 1)
+        seen = F.pixel_unshuffle(seen, 2).contiguous(memory_format=torch.channels_last)
+        levels = [activate(_add_per_image(self.stem(seen), skips[0], count))]
+        for layer, skip in zip(self.encoder, skips[1:], strict=True):
+            levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
+        x = levels.pop()
+        for layer, term in zip(reversed(self.decoder), reversed(terms), strict=True):
+            level = levels.pop()
+            x = F.interpolate(x, size=level.shape[-2:], mode="bilinear")
+            x = activate(_add_per_image(layer(torch.cat([x, level], 1)), term, count))
+        x = activate(self.head(torch.cat([x, level], 1)))
+        return F.pixel_shuffle(self.output(x), 2).unflatten(0, (-1, count)) + 0.5
+
+    def _edge_terms(self, edges: Edges) -> tuple[list[Tensor], list[Tensor]]:
+        """What the edges add to each level of the encoder and of the decoder, once per image."""
+        x = F.pixel_unshuffle(edges, 2).contiguous(memory_format=torch.channels_last)
+        levels = [activate(self.edge_stem(x) + self.position)]
+        for layer in self.edge_encoder:
+            levels.append(activate(layer(levels[-1])))
+        encoder = [layer(x) for layer, x in zip(self.edge_encoder_terms, levels, strict=True)]
+        decoder = [layer(x) for layer, x in zip(self.edge_decoder_terms, levels[:-1], strict=True)]
+        return encoder, decoder
+
+
+def _add_per_image(x: Tensor, term: Tensor, count: int) -> Tensor:
+    """Add a term per image, `b c h w`, to its `count` regions, `(b count) c h w`."""
+    return (x.unflatten(0, (-1, count)) + term[:, None]).flatten(0, 1)

@@ -1,0 +1,222 @@
+"""Every number of the method: one recipe per dataset and variant, side by side.
+
+A recipe is frozen, travels inside every run and model folder as `recipe.json`, and is what the command line's settings
+change (`--separation.epsilon 50`). It says what is computed, never where or how fast.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from intarsia.errors import InputError
+
+Settings = TypeVar("Settings")
+
+STAGES = ("inpainting", "separation")  # in order; a recipe has settings of each name
+
+
+@dataclass(frozen=True)
+class Inpainter:
+    """The network that guesses what is hidden."""
+
+    channels: int = 16
+    """Channels at half size; deeper levels have up to 8 times as many."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The network that splits an image into segments."""
+
+    channels: int = 32
+    """Channels of the encoder."""
+    dimension: int = 64
+    """Length of a slot."""
+    rounds: int = 3
+    """How often the slots compete for the pixels."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """How often each kind of random region is hidden: relative weights."""
+
+    shared_box: float = 0.0
+    """The original's: one box for the whole batch, and its complement."""
+    boxes: float = 0.45
+    """A box per image, and its complement."""
+    fields: float = 0.45
+    """Soft random partitions into 2 or 3 segments."""
+    everything: float = 0.1
+    """All of the image, and nothing: teaches the unconditional guess."""
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
+
+    steps: int = 4000
+    """Optimizer steps."""
+    batch: int = 16
+    """Images per step, over all devices."""
+    learning_rate: float = 1e-3
+    """Highest learning rate; reached after the warm-up, then falling along a cosine to 0."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises."""
+    beta2: float = 0.99
+    """Adam's second decay; below its default, since the schedule is short."""
+    regions: Regions = field(default_factory=Regions)
+
+
+@dataclass(frozen=True)
+class Revival:
+    """Channels that hold nothing get a noisy copy of the busiest object channel's slot."""
+
+    every_steps: int = 200
+    """Steps between looks; 0 switches revival off."""
+    share: float = 0.004
+    """A channel is dead when it holds a smaller share of the pixels than this."""
+    noise: float = 0.3
+    """Noise on the copy, in standard deviations of all slots."""
+
+
+@dataclass(frozen=True)
+class Regrouping:
+    """Proposals to spread connected pieces over the channels, taken only where the separation loss does not object."""
+
+    weight: float = 0.3
+    """Weight of the cross-entropy towards an accepted proposal; 0 switches regrouping off."""
+    from_step: int = 600
+    """First step with proposals: background and objects should be apart by then."""
+    probability: float = 0.5
+    """Share of the segmenter's turns that make a proposal."""
+    tolerance: float = 0.01
+    """How much worse than the present masks' a proposal's separation loss may be."""
+    smallest: int = 12
+    """Pieces of fewer pixels stay with the background."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Stage 2: segmenter against inpainter."""
+
+    steps: int = 6000
+    """Optimizer steps of both players together."""
+    batch: int = 8
+    """Images per step, over all devices."""
+    inpainter_turns: int = 1
+    """The inpainter's turns in each period."""
+    segmenter_turns: int = 1
+    """The segmenter's turns that follow."""
+    inpainter_learning_rate: float = 3e-4
+    """Of Adam, constant."""
+    segmenter_learning_rate: float = 2e-4
+    """Of Adam, constant."""
+    epsilon_start: float = 300.0
+    """Epsilon at first. It is added to the unconditional error: how much error a segment must hide to count; in summed
+    absolute intensities."""
+    epsilon: float = 300.0
+    """Epsilon at the end."""
+    epsilon_hold_steps: int = 400
+    """Steps at the first value."""
+    epsilon_ramp_steps: int = 600
+    """Steps from the first value to the last."""
+    branches: int = 3
+    """Segments that are sampled in each step, without bias; at most the number of segments, which is exact and slower."""
+    random_regions: float = 0.2
+    """Share of the inpainter's turns on random regions, so that it does not forget."""
+    averaging: float = 0.995
+    """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
+    revival: Revival = field(default_factory=Revival)
+    regrouping: Regrouping = field(default_factory=Regrouping)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of one dataset and its stages."""
+
+    dataset: str
+    """Name of the dataset."""
+    data_root: str | None = None
+    """Folder of the dataset's own files; the pictures of the package where there is none."""
+    seed: int = 0
+    """Of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
+    height: int = 64
+    """Rows of an image, in pixels."""
+    width: int = 64
+    """Columns of an image, in pixels."""
+    segments: int = 5
+    """Number of segments k, background included."""
+    edge_threshold: float = 0.5
+    """Share of the strongest gradient from which on a pixel is an edge."""
+    inpainter: Inpainter = field(default_factory=Inpainter)
+    segmenter: Segmenter = field(default_factory=Segmenter)
+    inpainting: Inpainting = field(default_factory=Inpainting)
+    separation: Separation = field(default_factory=Separation)
+
+
+_MULTI_TEXTURE = Recipe(dataset="multi_texture", edge_threshold=0.5)
+_MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
+
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "multi_texture": {"compact": _MULTI_TEXTURE},
+    "multi_dsprites": {"compact": _MULTI_DSPRITES},
+}
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as JSON."""
+    path.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe that `save_recipe` wrote; `InputError` where the file is no such thing."""
+    try:
+        return _settings(Recipe, json.loads(path.read_text()), "")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a recipe: {error}") from error
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `InputError` for numbers that no training could use."""
+    for name, size in (("height", recipe.height), ("width", recipe.width)):
+        if size <= 0 or size % 32:
+            raise InputError(f"{name} is {size}; it must be a positive multiple of 32 pixels.")
+    if recipe.segments < 2:
+        raise InputError(f"segments is {recipe.segments}; at least 2 are needed, a background and an object.")
+    if not 1 <= recipe.separation.branches <= recipe.segments:
+        raise InputError(
+            f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."
+        )
+    for name, value in _numbers(recipe, ""):
+        if value < 0:
+            raise InputError(f"{name} is {value}; it must not be negative.")
+
+
+def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
+    """A settings dataclass from nested dictionaries, with every field there and of its type."""
+    fields = get_type_hints(kind)
+    if not isinstance(values, dict) or values.keys() != fields.keys():
+        given = sorted(values) if isinstance(values, dict) else values
+        raise ValueError(f"{name or 'the recipe'} holds {given}, but should hold {sorted(fields)}")
+    built = {}
+    for key, wanted in fields.items():
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            built[key] = _settings(wanted, values[key], f"{name}{key}.")
+        elif isinstance(values[key], (int, float) if wanted is float else wanted) and not isinstance(values[key], bool):
+            built[key] = values[key]
+        else:
+            raise ValueError(f"{name}{key} is {values[key]!r}, but should be {wanted}")
+    return kind(**built)
+
+
+def _numbers(settings: Any, name: str) -> list[tuple[str, float]]:
+    """All numbers of nested settings with their dotted names."""
+    found = []
+    for key in (item.name for item in dataclasses.fields(settings)):
+        value = getattr(settings, key)
+        if dataclasses.is_dataclass(value):
+            found += _numbers(value, f"{name}{key}.")
+        elif isinstance(value, int | float):
+            found.append((f"{name}{key}", float(value)))
+    return found

@@ -1,0 +1,58 @@
+"""Random regions to hide, for teaching the inpainter before there is a segmenter. Every draw comes from the generator given."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from intarsia.shapes import Masks
+
+
+def shared_box(count: int, height: int, width: int, generator: Generator) -> Masks:
+    """One random box, shared by all images, and its complement, as in the original: `count 2 h w`.
+
+    Rows from r1 ~ U{0 .. 2h//3 - 1} to r2 ~ U{r1 + h//5 .. h - 2}, the second excluded; columns likewise.
+    """
+    hidden = torch.zeros(height, width)
+    (top, bottom), (left, right) = (_original_interval(size, generator) for size in (height, width))
+    hidden[top:bottom, left:right] = 1
+    return torch.stack([hidden, 1 - hidden]).expand(count, -1, -1, -1)
+
+
+def boxes(count: int, height: int, width: int, generator: Generator) -> Masks:
+    """A random box for every image, and its complement: `count 2 h w`. Sides from a tenth of the image to nearly all of it."""
+    inside = []
+    for size in (height, width):
+        length = (0.1 + 0.83 * torch.rand(count, 1, generator=generator)) * size
+        start = torch.rand(count, 1, generator=generator) * (size - length)
+        position = torch.arange(size) + 0.5
+        inside.append((position >= start) & (position < start + length))
+    hidden = (inside[0][:, :, None] & inside[1][:, None, :]).float()
+    return torch.stack([hidden, 1 - hidden], 1)
+
+
+def fields(count: int, segments: int, height: int, width: int, generator: Generator) -> Masks:
+    """Random soft partitions like a segmenter's first attempts: `count segments h w`, summing to 1 over segments.
+
+    Softmax of smooth random fields; the grain (3 to 17 cells across) is drawn per call, the sharpness (0.3 to 30) per image.
+    """
+    cells = (3, 5, 9, 17)[int(torch.randint(4, (), generator=generator))]
+    coarse = torch.randn(count, segments, cells, cells, generator=generator)
+    smooth = F.interpolate(coarse, size=(height, width), mode="bicubic")
+    sharpness = torch.exp(_uniform(math.log(0.3), math.log(30), (count, 1, 1, 1), generator))
+    return (smooth * sharpness).softmax(1)
+
+
+def everything(count: int, height: int, width: int) -> Masks:
+    """All of the image, and nothing of it, for the unconditional guess: `count 2 h w`."""
+    return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(count, 2, height, width)
+
+
+def _original_interval(size: int, generator: Generator) -> tuple[int, int]:
+    start = int(torch.randint(2 * size // 3, (), generator=generator))
+    return start, int(torch.randint(start + size // 5, size - 1, (), generator=generator))
+
+
+def _uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator)

@@ -1,0 +1,33 @@
+"""Axis letters, ranges and units, in one place.
+
+b images, k segments, c colours, h rows, w columns. Images are float32 in [0, 1]; masks are float32 in [0, 1] and sum to 1
+over k (segment 0 of *generated* masks is the background); errors are sums of absolute differences in the images' units;
+positions and lengths are pixels. The aliases are checked at run time in the tests (jaxtyping + beartype) and are plain
+tensors otherwise.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor as Edges
+    from torch import Tensor as Guesses
+    from torch import Tensor as Images
+    from torch import Tensor as Labels
+    from torch import Tensor as Logits
+    from torch import Tensor as Masks
+    from torch import Tensor as PerImage
+    from torch import Tensor as PerSegment
+else:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    Images = Float[Tensor, "b 3 h w"]
+    Masks = Float[Tensor, "b k h w"]
+    Logits = Float[Tensor, "b k h w"]
+    Edges = Float[Tensor, "b 2 h w"]
+    Guesses = Float[Tensor, "b k 3 h w"]
+    Labels = Int[Tensor, "b h w"]
+    PerImage = Float[Tensor, "b"]
+    PerSegment = Float[Tensor, "b k"]
+
+__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment"]

@@ -1,0 +1,67 @@
+"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from intarsia.engine import Options, Run, finished, start_fabric
+from intarsia.errors import InputError
+from intarsia.files import replacing
+from intarsia.model import RECIPE, Model
+from intarsia.recipes import Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.stages.inpainting import inpainting
+from intarsia.stages.separation import separation
+
+STAGES: dict[str, Callable[[Model, Run], None]] = {"inpainting": inpainting, "separation": separation}
+
+
+def train(recipe: Recipe, folder: Path, options: Options | None = None) -> Model:
+    """Train what is missing in a run folder, stage after stage, and resume what is there.
+
+    Args:
+        recipe: What to train.
+        folder: New, empty, or a run of the same recipe. Holds `recipe.json` and one folder per stage.
+        options: Devices, precision, how often to save.
+
+    Returns:
+        The model after the last stage.
+
+    Raises:
+        InputError: if the folder holds something else or a run of another recipe, or the settings can't be used.
+    """
+    options = options or Options()
+    check_recipe(recipe)
+    _claim(folder, recipe)
+    processes = options.devices * options.num_nodes
+    for name in STAGES:
+        batch = getattr(recipe, name).batch
+        if batch % processes:
+            raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
+    fabric = start_fabric(options)
+    model = Model(recipe)
+    for name, stage in STAGES.items():
+        stage_folder = folder / name
+        if finished(stage_folder, getattr(recipe, name).steps):
+            model = Model.load(stage_folder)
+        else:
+            stage(model, Run(stage_folder, fabric, options, recipe.seed))
+    return model
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Make the run folder this recipe's, or see that it is."""
+    path = folder / RECIPE
+    if path.is_file():
+        given, kept = dataclasses.asdict(recipe), dataclasses.asdict(load_recipe(path))
+        odd = [f"{key} is {given[key]} here, {kept[key]} there" for key in given if given[key] != kept[key]]
+        if odd:
+            raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not a run; give a new or empty folder.")
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"Can't make the run folder {folder}: {error.strerror}.") from error
+        with replacing(path) as temporary:
+            save_recipe(recipe, temporary)

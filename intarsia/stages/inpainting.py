@@ -1,0 +1,75 @@
+"""Stage 1: the inpainter learns to guess random regions from their surroundings."""
+
+import math
+
+import torch
+from torch import Generator
+from torch.optim import Adam
+
+from intarsia.data import open_dataset
+from intarsia.engine import Run
+from intarsia.model import Model
+from intarsia.objectives import hidden_error, inpainting_loss
+from intarsia.pictures import sheet
+from intarsia.recipes import Inpainting, Recipe
+from intarsia.regions import boxes, everything, fields, shared_box
+from intarsia.shapes import Masks
+
+
+def inpainting(model: Model, run: Run) -> None:
+    """Train `model.inpainter` in place."""
+    recipe, settings, fabric = model.recipe, model.recipe.inpainting, run.fabric
+    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    inpainter, optimizer = fabric.setup(
+        model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2), fused=False)
+    )
+
+    for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, settings)
+        indices, mine = run.share(settings.batch, step=step)
+        images = scenes(indices).images.to(fabric.device)
+        hidden = random_regions(settings.batch, recipe, run.generator(step=step))[mine].to(fabric.device)
+
+        loss = inpainting_loss(images, hidden, inpainter(images, hidden, model.edges(images)))
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+
+        if run.due(step):
+            run.log(step, loss=loss.item(), **validate(model, run, step))
+        else:
+            run.log(step, loss=loss.item())
+
+
+def learning_rate(step: int, settings: Inpainting) -> float:
+    """Linear warm-up, then a cosine down to 0."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+
+
+def random_regions(count: int, recipe: Recipe, generator: Generator) -> Masks:
+    """One kind of random region, drawn by the recipe's weights, for every image of a batch: `count n h w`."""
+    size, weights = (recipe.height, recipe.width), recipe.inpainting.regions
+    kinds = {
+        "shared_box": lambda: shared_box(count, *size, generator),
+        "boxes": lambda: boxes(count, *size, generator),
+        "fields": lambda: fields(count, 2 + int(torch.randint(2, (), generator=generator)), *size, generator),
+        "everything": lambda: everything(count, *size),
+    }
+    drawn = torch.multinomial(torch.tensor([getattr(weights, kind) for kind in kinds]), 1, generator=generator)
+    return list(kinds.values())[int(drawn)]()
+
+
+@torch.no_grad()
+def validate(model: Model, run: Run, step: int) -> dict[str, float]:
+    """The mean absolute error in boxes on validation scenes, and a picture of eight of them."""
+    recipe = model.recipe
+    images = open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(100)).images.to(run.fabric.device)
+    generator = Generator().manual_seed(0)
+    hidden = boxes(len(images), recipe.height, recipe.width, generator)[:, :1].to(images.device)
+    edges = model.edges(images)
+    guesses = model.inpainter(images, hidden, edges)
+    shown = slice(8)
+    run.picture(step, sheet([images[shown], (images * (1 - hidden))[shown], guesses[shown, 0], edges[shown, 0]]))
+    return {"box_error": float(hidden_error(images, hidden, guesses).sum() / hidden.sum() / 3)}

@@ -1,0 +1,180 @@
+"""Stage 2: segmenter against inpainter (Contextual Information Separation)."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+from torch.optim import Adam, Optimizer
+
+from intarsia.data import open_dataset
+from intarsia.diagnosis import diagnose
+from intarsia.engine import Run
+from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
+from intarsia.model import Model
+from intarsia.networks.segmenter import CompactSegmenter
+from intarsia.objectives import inpainting_loss, separation_loss
+from intarsia.pictures import game_sheet
+from intarsia.recipes import Revival, Separation
+from intarsia.regrouping import regroup
+from intarsia.shapes import Edges, Guesses, Images, Logits, Masks, PerImage
+from intarsia.stages.inpainting import random_regions
+
+
+def separation(model: Model, run: Run) -> None:
+    """Train `model.inpainter` in place; `model.segmenter` becomes the running average of the segmenter that plays."""
+    recipe, settings, fabric = model.recipe, model.recipe.separation, run.fabric
+    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
+    inpainter, inpainter_optimizer = fabric.setup(
+        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate)
+    )
+    segmenter, segmenter_optimizer = fabric.setup(player, Adam(player.parameters(), settings.segmenter_learning_rate))
+    state = {
+        "inpainter": inpainter,
+        "inpainter_optimizer": inpainter_optimizer,
+        "segmenter": segmenter,
+        "segmenter_optimizer": segmenter_optimizer,
+        "average": average,
+        "shares": torch.full((recipe.segments,), 1 / recipe.segments, device=fabric.device),
+    }
+
+    for step in run.steps(state, settings.steps, model.save):
+        draws = run.generator(step=step)
+        indices, mine = run.share(settings.batch, step=step)
+        images = scenes(indices).images.to(fabric.device)
+        edges = model.edges(images)
+        branches = torch.randperm(recipe.segments, generator=draws)[: settings.branches].to(fabric.device)
+        chance = float(torch.rand((), generator=draws))
+
+        if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
+            inpainter.requires_grad_(True)
+            if chance < settings.random_regions:
+                hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
+            else:
+                with torch.no_grad():
+                    hidden = segmenter(images).softmax(1)[:, branches]
+            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges))
+            inpainter_optimizer.zero_grad()
+            fabric.backward(loss)
+            inpainter_optimizer.step()
+            figures: dict[str, object] = {"inpainting_loss": loss.item()}
+        else:
+            inpainter.requires_grad_(False)
+            epsilon = epsilon_at(step, settings)
+            logits = segmenter(images)
+            masks = logits.softmax(1)
+            with fabric.no_backward_sync(inpainter):
+                per_image = play(inpainter, images, masks[:, branches], edges, epsilon) * len(masks[0]) / len(branches)
+                loss = separation = per_image.mean()
+                if step >= settings.regrouping.from_step and chance < settings.regrouping.probability:
+                    loss = loss + settings.regrouping.weight * regrouping_loss(
+                        inpainter, images, logits, edges, epsilon, int(state["shares"].argmax()), settings
+                    )
+                segmenter_optimizer.zero_grad()
+                fabric.backward(loss)
+            segmenter_optimizer.step()
+            state["shares"] = state["shares"].lerp(fabric.all_reduce(masks.detach().mean((0, 2, 3))), 0.02)
+            follow(average, player, settings, step)
+            figures = {"separation_loss": separation.item()}
+
+        if settings.revival.every_steps and (step + 1) % settings.revival.every_steps == 0:
+            revive(player, average, segmenter_optimizer, state["shares"], settings.revival, draws)
+
+        if run.due(step):
+            figures |= validate(model, run, step)
+        run.log(step, **figures)
+
+
+def play(inpainter: nn.Module, images: Images, masks: Masks, edges: Edges, epsilon: float) -> PerImage:
+    """The separation loss of some segments; the unconditional guess rides in the same batch and gets no gradient."""
+    guesses: Guesses = inpainter(images, torch.cat([masks, torch.ones_like(masks[:, :1])], 1), edges)
+    return separation_loss(images, masks, guesses[:, :-1], guesses[:, -1].detach(), epsilon)
+
+
+def epsilon_at(step: int, settings: Separation) -> float:
+    """Epsilon is held at its first value for some steps, then goes linearly to its last."""
+    ramp = (step - settings.epsilon_hold_steps) / max(1, settings.epsilon_ramp_steps)
+    return settings.epsilon_start + (settings.epsilon - settings.epsilon_start) * min(1.0, max(0.0, ramp))
+
+
+def regrouping_loss(
+    inpainter: nn.Module,
+    images: Images,
+    logits: Logits,
+    edges: Edges,
+    epsilon: float,
+    background: int,
+    settings: Separation,
+) -> Tensor:
+    """Cross-entropy towards a proposal of whole objects, for the images whose separation loss does not rise by it.
+
+    Background and pieces weigh the same, however large they are; mean over the batch.
+    """
+    with torch.no_grad():
+        proposal = regroup(logits, background, settings.regrouping.smallest)
+        proposed = F.one_hot(proposal, logits.shape[1]).permute(0, 3, 1, 2).float()
+        present = play(inpainter, images, logits.softmax(1), edges, epsilon)
+        accepted = play(inpainter, images, proposed, edges, epsilon) <= present + settings.regrouping.tolerance
+        outside = (proposal == background).float()
+        inside = 1 - outside
+        weights = sum(part / part.sum((1, 2), keepdim=True).clamp(min=1) for part in (outside, inside))
+    losses = (F.cross_entropy(logits, proposal, reduction="none") * weights).sum((1, 2))
+    return (losses * accepted).mean()
+
+
+@torch.no_grad()
+def follow(average: nn.Module, player: nn.Module, settings: Separation, step: int) -> None:
+    """Move the running average of the weights towards the player; a plain mean at first, while it is short."""
+    decay = min(settings.averaging, 1 - 2 / (step + 2))
+    for kept, live in zip(average.parameters(), player.parameters(), strict=True):
+        kept.lerp_(live, 1 - decay)
+
+
+@torch.no_grad()
+def revive(
+    player: CompactSegmenter,
+    average: CompactSegmenter,
+    optimizer: Optimizer,
+    shares: Tensor,
+    settings: Revival,
+    draws: Generator,
+) -> None:
+    """Give a dead channel a noisy copy of the busiest object channel's slot: it will share that one's objects.
+
+    The codebook reset of vector quantisation, applied to slots. The busiest channel of all is the background, and left alone.
+    """
+    if shares.min() >= settings.share:
+        return
+    dead, donor = int(shares.argmin()), int(shares.argsort(descending=True)[1])
+    slots = player.slots
+    noise = settings.noise * slots.std() * torch.randn(slots.shape[1], generator=draws).to(slots.device)
+    slots[dead] = average.slots[dead] = slots[donor] + noise
+    if slots in optimizer.state:
+        optimizer.state[slots]["exp_avg"][dead] = 0
+    shares[dead] = shares[donor] / 2
+
+
+@torch.no_grad()
+def validate(model: Model, run: Run, step: int) -> dict[str, object]:
+    """Scores of the averaged segmenter on the validation scenes, what its masks look like, and a picture of eight scenes."""
+    recipe, device = model.recipe, run.fabric.device
+    images, labels = (part.to(device) for part in open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(200)))
+    masks = model.segment(images)
+    truth, predicted = hard(labels), hard(masks)
+    shown = slice(8)
+    guesses = model.inpainter(images[shown], masks[shown], model.edges(images[shown]))
+    run.picture(step, game_sheet(images[shown], masks[shown], guesses))
+    diagnosis = diagnose(masks)
+    if diagnosis.warning:
+        run.say(f"Step {step + 1}: {diagnosis.warning}")
+    return {
+        "iou": float(best_overlap_iou(labels, masks)[0].mean()),
+        "ari": float(adjusted_rand_index(truth, predicted).mean()),
+        "fg_ari": float(adjusted_rand_index(truth, predicted, background=False).mean()),
+        "confidence": diagnosis.confidence,
+        "variation": diagnosis.variation,
+        "shares": diagnosis.shares,
+        "solidity": diagnosis.solidity,
+        "warning": diagnosis.warning,
+    }

@@ -1,0 +1,146 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from intarsia.masks import edge_map, signed_edge_map
+
+THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
+
+both_rules = pytest.mark.parametrize("edges", [partial(edge_map, threshold=0.3), signed_edge_map], ids=["map", "signed"])
+
+
+def grey(rows) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float32).expand(1, 3, -1, -1)
+
+
+def eight_bit(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Random multiples of 1/256, so that all sums are exact."""
+    return torch.randint(256, shape, generator=torch.Generator().manual_seed(seed)) / 256
+
+
+def channels_first(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array).movedim(-1, 1)
+
+
+def test_a_step_between_two_columns_by_hand():
+    step = grey([[0, 0, 1, 1]] * 4)  # dx = x[j+1] - x[j-1], 4 times, mirrored borders: 0 4 4 0
+    expected = torch.zeros(1, 2, 4, 4)
+    expected[:, 1, :, 1:3] = 1
+    assert torch.equal(edge_map(step, 0.5), expected)
+    assert torch.equal(edge_map(step.mT, 0.5), expected.flip(1).mT)
+    assert torch.equal(signed_edge_map(step), expected)
+
+
+def test_borders_are_mirrored_by_hand():
+    border = grey([[1, 0, 0, 0]] * 4)  # dx: x[1] - x[1] = 0, x[2] - x[0] = -1, 0, 0
+    for edges in (edge_map(border, 0.5), signed_edge_map(border)):
+        assert edges[0, 1].tolist() == [[0, 1, 0, 0]] * 4
+        assert not edges[0, 0].any()
+
+
+def test_each_direction_has_its_own_maximum_by_hand():
+    step = grey([[0, 0, 1, 1]] * 4)
+    dy, dx = edge_map(step + step.mT / 8, 0.5)[0]  # |dx| up to 4, |dy| up to 4 / 8
+    assert dx.tolist() == [[0, 1, 1, 0]] * 4
+    assert torch.equal(dy, dx.mT)
+
+
+def test_the_threshold_is_strict_by_hand():
+    ramp = grey([[0, 0, 0.5, 1, 1]] * 5)  # of the strongest dx: 0 1/2 1 1/2 0
+    assert edge_map(ramp, 0.5)[0, 1].tolist() == [[0, 0, 1, 0, 0]] * 5
+    assert edge_map(ramp, 0.49)[0, 1].tolist() == [[0, 1, 1, 1, 0]] * 5
+    assert signed_edge_map(ramp, 0.4)[0, 1].tolist() == [[0, 0, 1, 0, 0]] * 5  # 3 colours * 4 * (0.5, 1) / 15 = 0.4, 0.8
+    assert signed_edge_map(ramp, 0.39)[0, 1].tolist() == [[0, 1, 1, 1, 0]] * 5
+
+
+def test_one_bright_pixel_by_hand():
+    images = torch.zeros(1, 3, 5, 5)
+    images[0, 1, 2, 2] = 1  # |dy| around it: 1 2 1, 0 0 0, 1 2 1
+    dy = edge_map(images, 0.5)[0, 0]
+    assert dy.nonzero().tolist() == [[1, 2], [3, 2]]
+    assert edge_map(images, 0.4)[0, 0].nonzero().tolist() == [[1, 1], [1, 2], [1, 3], [3, 1], [3, 2], [3, 3]]
+
+
+def test_only_the_signed_rule_lets_colours_cancel_and_sees_contrast():
+    step = grey([[0, 0, 1, 1]] * 4)
+    opposite = torch.stack((step[0, 0], 1 - step[0, 0], torch.zeros(4, 4)))[None]
+    assert not signed_edge_map(opposite).any()
+    assert torch.equal(edge_map(opposite, 0.5), edge_map(step, 0.5))
+    faint, visible = step / 32, step / 16  # 12/32/15 = 0.025, 12/16/15 = 0.05
+    assert not signed_edge_map(faint).any()
+    assert torch.equal(signed_edge_map(visible), signed_edge_map(step))
+
+
+def test_neither_contrast_nor_brightness_matters_to_edge_map():
+    images = eight_bit(2, 3, 16, 12)
+    assert 0.1 < edge_map(images, 0.3).mean() < 0.9
+    assert torch.equal(edge_map(images / 4 + 0.5, 0.3), edge_map(images, 0.3))
+
+
+@both_rules
+def test_transposing_the_image_exchanges_the_directions(edges):
+    images = eight_bit(2, 3, 16, 12)
+    assert torch.equal(edges(images.mT), edges(images).flip(1).mT)
+
+
+@both_rules
+@pytest.mark.parametrize("colour", [(0.0, 0.0, 0.0), (0.1, 0.7, 1 / 3)])
+def test_a_constant_image_has_no_edges(edges, colour):
+    images = torch.tensor(colour)[:, None, None].expand(2, 3, 9, 7)
+    assert torch.equal(edges(images), torch.zeros(2, 2, 9, 7))
+
+
+def test_rounding_errors_are_no_edges():
+    stripes = torch.rand(1, 3, 1, 64, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 64, -1)
+    dy, dx = edge_map(stripes, 0.0001)[0]
+    assert not dy.any()
+    assert dx.mean() > 0.9
+
+
+@both_rules
+def test_images_of_a_batch_do_not_affect_each_other(edges):
+    images = eight_bit(4, 3, 16, 16) * torch.tensor([1, 1 / 2, 1 / 8, 0])[:, None, None, None]
+    assert torch.equal(edges(images), torch.cat([edges(image[None]) for image in images]))
+
+
+@both_rules
+def test_edges_are_binary_float32_without_gradient_also_under_autocast(edges):
+    images = eight_bit(2, 3, 32, 32, seed=1)
+    plain = edges(images.requires_grad_())
+    assert plain.dtype == torch.float32 and not plain.requires_grad
+    assert plain.unique().tolist() == [0, 1]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(edges(images), plain)
+
+
+@pytest.mark.parametrize("dataset", THRESHOLDS)
+def test_edge_map_is_the_originals(reference, dataset):
+    recorded = reference("edge_maps_64")
+    names = [key.removesuffix("/image") for key in recorded if key.startswith(dataset) and key.endswith("/image")]
+    assert len(names) >= 2
+    for name in names:
+        edges = edge_map(channels_first(recorded[f"{name}/image"]), THRESHOLDS[dataset])
+        assert torch.equal(edges, channels_first(recorded[f"{name}/edge"]).float()), name
+
+
+def test_signed_edge_map_is_the_originals(reference):
+    recorded = reference("edge_maps_flying")
+    names = [key.removesuffix("/image") for key in recorded if key.endswith("/image")]
+    assert len(names) == 4
+    for name in names:
+        edges = signed_edge_map(channels_first(recorded[f"{name}/image"]))
+        assert torch.equal(edges, channels_first(recorded[f"{name}/edge"]).float()), name
+
+
+@pytest.mark.parametrize("threshold", [0.03, 0.1, 0.25, 0.4])
+def test_other_thresholds_agree_with_the_originals_sobel_response(reference, threshold):
+    recorded = reference("sobel_normalize")
+    images, response = channels_first(recorded["image"]), torch.from_numpy(recorded["sobel_dydx"]).double()
+    strength = response.abs().sum(3)
+    weakest, strongest = strength.amin((1, 2)), strength.amax((1, 2))
+    expected = (strength - weakest) / (strongest - weakest) > threshold
+    assert (edge_map(images, threshold) != expected.movedim(-1, 1)).sum() <= 4  # float64 rounds ties differently
+    expected = response.sum(3).abs() / 15 > threshold
+    assert (signed_edge_map(images, threshold) != expected.movedim(-1, 1)).sum() <= 8

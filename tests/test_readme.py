@@ -1,0 +1,105 @@
+"""Every command that README.md shows is one that exists. None of them is run."""
+
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def commands(markdown: str) -> Iterator[list[str]]:
+    """Yields the words of each `intarsia` and `make` command in the code blocks of a page.
+
+    Where a block shows prompts (`$ make demo`), its other lines are output.
+    """
+    for block in re.findall(r"^ *```[^\n]*\n(.*?)^ *```", markdown, flags=re.DOTALL | re.MULTILINE):
+        lines = [line.strip() for line in block.replace("\\\n", " ").splitlines()]
+        if any(line.startswith("$ ") for line in lines):
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        for line in lines:
+            for command in re.split(r"&&|;|\|", line):
+                if re.match(r"(\w+=\S+ )*(\.venv/bin/)?(intarsia|make|python -m intarsia)( |$)", command.strip()):
+                    yield words(command)
+
+
+def words(command: str) -> list[str]:
+    """Splits a command; leaves out comments, variables set in front, the folder and `python -m`."""
+    found = shlex.split(command, comments=True)
+    while re.match(r"\w+=", found[0]):
+        found.pop(0)
+    found[0] = Path(found[0]).name
+    return found[2:] if found[:2] == ["python", "-m"] else found
+
+
+def make_demo() -> list[list[str]]:
+    """What `make demo` would run."""
+    # A make around the tests would have this one print more.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    printed = subprocess.run(
+        ["make", "--dry-run", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    return [words(line) for line in printed.splitlines() if line.startswith(".venv/bin/intarsia ")]
+
+
+README = list(commands((ROOT / "README.md").read_text()))
+
+
+def test_readme_shows_commands() -> None:
+    assert {command[0] for command in README} == {"intarsia", "make"}
+
+
+@pytest.mark.parametrize("command", [c for c in README if c[0] == "make"], ids=" ".join)
+def test_make_target_exists(command: list[str]) -> None:
+    targets = set(re.findall(r"^([a-z]+):(?!=)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    wanted = [word for word in command[1:] if "=" not in word and not word.startswith("-")]
+    assert set(wanted) <= targets
+
+
+@pytest.mark.parametrize("command", [c for c in README if c[0] == "intarsia"], ids=" ".join)
+def test_command_line_accepts(command: list[str]) -> None:
+    from intarsia import cli
+
+    cli.parse(command[1:])
+
+
+def test_command_line_accepts_the_demo() -> None:
+    from intarsia import cli
+
+    demo = make_demo()
+    assert demo
+    for command in demo:
+        cli.parse(command[1:])
+
+
+def test_command_line_refuses_what_it_does_not_know() -> None:
+    from intarsia import cli
+
+    with pytest.raises(SystemExit):
+        cli.parse(["no-such-verb"])
+
+
+def test_commands_are_found() -> None:
+    page = """
+        ```bash
+        make test ARGS='-k masks'  # some
+        A=1 intarsia train multi_texture \\
+            --run RUN && .venv/bin/intarsia evaluate RUN
+        pip install intarsia
+        ```
+        `intarsia inline`
+        ```
+        $ python -m intarsia --help
+        intarsia prints this
+        ```
+    """
+    assert list(commands(page)) == [
+        ["make", "test", "ARGS=-k masks"],
+        ["intarsia", "train", "multi_texture", "--run", "RUN"],
+        ["intarsia", "evaluate", "RUN"],
+        ["intarsia", "--help"],
+    ]
