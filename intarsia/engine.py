@@ -1,59 +1,55 @@
-"""Running a stage: devices, precision, steps that can be stopped and resumed, log and pictures. The rest is Lightning Fabric."""
+"""Running a stage: devices, precision, steps that can be stopped and resumed, log, pictures. The rest is Lightning Fabric."""
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Generator
+from torch import Generator, Tensor
 
 from intarsia.errors import InputError
-from intarsia.files import replacing
+from intarsia.files import is_unfinished, make_folder, replacing
+from intarsia.options import Options as Options  # also found here: where and how fast a run trains
 
 CHECKPOINT, LOG, PICTURES = "checkpoint.pt", "log.jsonl", "pictures"
 
 
-@dataclass(frozen=True)
-class Options:
-    """Where and how fast a run trains, how often it saves and shows; none of it changes what is computed."""
-
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
-    """auto: bf16 autocast where the processor computes in bf16, else float32."""
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """Kind of device."""
-    devices: int = 1
-    """Devices (on a CPU: processes) per machine; they share each batch."""
-    num_nodes: int = 1
-    """Machines."""
-    threads: int = 0
-    """Threads per process; 0 leaves it to PyTorch."""
-    save_every: int = 250
-    """Steps between checkpoints."""
-    show_every: int = 500
-    """Steps between validations, each with a picture."""
+def check_options(options: Options) -> None:
+    """Raise `InputError` for numbers that no run could use."""
+    for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0}.items():
+        if getattr(options, name) < least:
+            raise InputError(f"{name} is {getattr(options, name)}; it must be at least {least}.")
 
 
 def start_fabric(options: Options) -> Fabric:
-    """Fabric for these options, launched: with several devices this starts the other processes."""
+    """Fabric for these options, launched: with several devices this starts the other processes.
+
+    Raises:
+        InputError: if there are no such devices.
+    """
     if options.threads:
         torch.set_num_threads(options.threads)
-    fabric = Fabric(
-        accelerator=options.accelerator,
-        devices=options.devices,
-        num_nodes=options.num_nodes,
-        strategy="ddp" if options.devices * options.num_nodes > 1 else "auto",
-        precision=_precision(options),
-    )
+    try:
+        fabric = Fabric(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            num_nodes=options.num_nodes,
+            strategy="ddp" if options.devices * options.num_nodes > 1 else "auto",
+            precision=_precision(options),
+        )
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(f"Can't train on {options.devices} x {options.accelerator!r}: {error}") from error
     fabric.launch()
     return fabric
 
@@ -92,6 +88,7 @@ class Run:
         Args:
             state: Everything the trajectory depends on: modules, optimizers, tensors, numbers. Restored in place from the
                 checkpoint; `step` and `seconds` (time spent training) are added to it.
+            total: Steps of a complete run.
             save: Called with the folder beside every checkpoint, to write what others read.
 
         Ctrl-C ends the step under way, saves, and raises KeyboardInterrupt; after kill -9 the last checkpoint stands.
@@ -106,9 +103,10 @@ class Run:
                 state["step"] += 1
                 state["seconds"] += time.monotonic() - started
                 advance(state["step"])
-                if state["step"] % self.options.save_every == 0 or state["step"] == total or interrupted():
+                stop = interrupted()
+                if state["step"] % self.options.save_every == 0 or state["step"] == total or stop:
                     self._checkpoint(save)
-                if interrupted():
+                if stop:
                     raise KeyboardInterrupt
 
     def generator(self, *, step: int) -> Generator:
@@ -117,7 +115,7 @@ class Run:
         return Generator().manual_seed(int(key) >> 1)
 
     def share(self, batch: int, *, step: int) -> tuple[list[int], slice]:
-        """This process's share of a step's batch: scene indices, and the slice of the whole batch they are."""
+        """The part of a step's batch that falls to this process: scene indices, and the slice of the whole batch they are."""
         size = batch // self.fabric.world_size
         mine = slice(self.fabric.global_rank * size, (self.fabric.global_rank + 1) * size)
         return list(range(step * batch + mine.start, step * batch + mine.stop)), mine
@@ -128,12 +126,20 @@ class Run:
         return self.fabric.is_global_zero and total_done % self.options.show_every == 0
 
     def log(self, step: int, **values: Any) -> None:
-        """Append a record to the log; numbers also show in the progress bar and, where installed, in TensorBoard."""
+        """Append a record to the log; numbers also show in the progress bar and, where installed, in TensorBoard.
+
+        Every process calls it. Tensors, such as losses, are each process's mean over its share of the batch, and become
+        the mean over the whole batch; everything else is taken as the first process gives it.
+        """
+        values = {name: self._whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
         if not self.fabric.is_global_zero:
             return
         record = {"step": step + 1, "seconds": round(self.state["seconds"], 2), **values}
-        with (self.folder / LOG).open("a") as log:
-            log.write(json.dumps(record) + "\n")
+        try:
+            with (self.folder / LOG).open("a") as log:
+                log.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise InputError(f"Can't write {self.folder / LOG}: {error.strerror or error}.") from error
         for name, value in values.items():
             if isinstance(value, float):
                 self._latest[name] = value
@@ -142,7 +148,7 @@ class Run:
 
     def picture(self, step: int, pixels: np.ndarray) -> Path:
         """Save a picture, uint8 `h w 3`, under the step's number."""
-        (self.folder / PICTURES).mkdir(exist_ok=True)
+        make_folder(self.folder / PICTURES)
         path = self.folder / PICTURES / f"{step + 1:06d}.png"
         with replacing(path) as temporary:
             Image.fromarray(pixels).save(temporary, format="png")
@@ -153,13 +159,19 @@ class Run:
         if self.fabric.is_global_zero:
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
+    def _whole(self, value: Tensor) -> float:
+        """The mean over all processes; `all_reduce` works in place, hence the copy."""
+        return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))
+
     def _restore(self) -> None:
-        """Load the checkpoint where there is one, and forget the log's lines after it."""
+        """Load the checkpoint where there is one, and forget what came after it."""
         path = self.folder / CHECKPOINT
         if path.is_file():
             restore(path, self.state, self.fabric)
         if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
+            for path in filter(is_unfinished, list(self.folder.iterdir())):
+                path.unlink(missing_ok=True)
             log = self.folder / LOG
             lines = log.read_text().splitlines() if log.is_file() else []
             with replacing(log) as temporary:
@@ -167,20 +179,24 @@ class Run:
         self.fabric.barrier()
 
     def _checkpoint(self, save: Callable[[Path], None]) -> None:
+        """What others read goes first: it is never older than the checkpoint, so that a complete one means all is there."""
         if self.fabric.is_global_zero:
+            save(self.folder)
             with replacing(self.folder / CHECKPOINT) as temporary:
                 try:
                     torch.save({name: _portable(value) for name, value in self.state.items()}, temporary)
                 except RuntimeError as error:  # what PyTorch's writer makes of a full disk
                     raise OSError(str(error).splitlines()[0]) from error
-            save(self.folder)
         self.fabric.barrier()
 
     @contextmanager
     def _interruptible(self) -> Iterator[Callable[[], bool]]:
-        """Turn the first Ctrl-C into a flag; the second, or any with several processes, interrupts as usual."""
+        """Turn the first Ctrl-C into a flag; the second, or any with several processes, interrupts as usual.
+
+        Outside the main thread, where Python delivers no signals, there is nothing to turn.
+        """
         asked: list[int] = []
-        if self.fabric.world_size > 1:
+        if self.fabric.world_size > 1 or threading.current_thread() is not threading.main_thread():
             yield lambda: False
             return
 
@@ -221,8 +237,8 @@ def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
     Raises:
         InputError: if the file is corrupt or was made by other settings.
     """
+    loaded = _load(path, fabric.device)
     try:
-        loaded = torch.load(path, map_location=fabric.device, weights_only=True)
         if loaded.keys() != state.keys():
             raise ValueError(f"it holds {sorted(loaded)}, not {sorted(state)}")
         for name, value in loaded.items():
@@ -231,14 +247,32 @@ def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
             else:
                 state[name] = value
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is corrupt or not a checkpoint of this run: {reason}. Delete it to start over.") from error
+        raise _unusable(path, error) from error
 
 
 def finished(folder: Path, total: int) -> bool:
-    """Whether a stage's folder holds a run of (at least) so many steps."""
-    lines = (folder / LOG).read_text().splitlines() if (folder / LOG).is_file() else []
-    return (folder / CHECKPOINT).is_file() and bool(lines) and _step_of(lines[-1]) >= total
+    """Whether a stage's folder holds a run of (at least) so many steps; the checkpoint says so, not the log, which runs ahead.
+
+    Raises:
+        InputError: if the checkpoint is corrupt.
+    """
+    path = folder / CHECKPOINT
+    return path.is_file() and _load(path, torch.device("cpu")).get("step", 0) >= total
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any]:
+    try:
+        loaded = torch.load(path, map_location=device, weights_only=True)
+        if not isinstance(loaded, dict):
+            raise TypeError(f"it holds a {type(loaded).__name__}")
+        return loaded
+    except Exception as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"{path} is corrupt or not a checkpoint of this run: {reason}. Delete it to start over.")
 
 
 def _portable(value: Any) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from intarsia.errors import InputError
 
+UNFINISHED = ".unfinished"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -15,13 +17,31 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         InputError: when the system refuses (no space, no permission), with its reason; `path` is then as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
-        yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
+        try:
+            yield temporary
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"Can't write {path}: {error.strerror or error}. What was there before is unchanged.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is what `replacing` leaves behind when its process is killed: half of another, of use to nobody."""
+    return path.name.startswith(".") and path.suffix == UNFINISHED
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they don't exist.
+
+    Raises:
+        InputError: when the system refuses, with its reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Can't make the folder {folder}: {error.strerror or error}.") from error

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from intarsia.errors import InputError
-from intarsia.files import replacing
+from intarsia.files import make_folder, replacing
 from intarsia.masks import edge_map
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.segmenter import CompactSegmenter
@@ -35,7 +35,7 @@ class Model(nn.Module):
         check_recipe(recipe)
         self.recipe = recipe
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
+            torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = CompactInpainter(recipe.height, recipe.width, recipe.inpainter.channels)
             grouping = recipe.segmenter
             self.segmenter = CompactSegmenter(recipe.segments, grouping.channels, grouping.dimension, grouping.rounds)
@@ -53,11 +53,14 @@ class Model(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `recipe.json` and `weights.safetensors`; each appears whole or not at all."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
         with replacing(folder / WEIGHTS) as path:
-            save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+            try:
+                save_file({name: value.contiguous() for name, value in self.state_dict().items()}, path)
+            except SafetensorError as error:  # what safetensors makes of a full disk
+                raise OSError(str(error)) from error
 
     @classmethod
     def load(cls, folder: Path) -> "Model":

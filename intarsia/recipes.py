@@ -6,6 +6,7 @@ change (`--separation.epsilon 50`). It says what is computed, never where or how
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -14,6 +15,7 @@ from intarsia.errors import InputError
 
 Settings = TypeVar("Settings")
 
+AT_LEAST_ONE = {"batch", "steps", "channels", "dimension", "rounds", "inpainter_turns", "segmenter_turns"}
 STAGES = ("inpainting", "separation")  # in order; a recipe has settings of each name
 
 
@@ -55,7 +57,7 @@ class Regions:
 class Inpainting:
     """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
 
-    steps: int = 4000
+    steps: int = 2500
     """Optimizer steps."""
     batch: int = 16
     """Images per step, over all devices."""
@@ -84,12 +86,10 @@ class Revival:
 class Regrouping:
     """Proposals to spread connected pieces over the channels, taken only where the separation loss does not object."""
 
-    weight: float = 0.3
+    weight: float = 1.0
     """Weight of the cross-entropy towards an accepted proposal; 0 switches regrouping off."""
-    from_step: int = 600
+    from_step: int = 400
     """First step with proposals: background and objects should be apart by then."""
-    probability: float = 0.5
-    """Share of the segmenter's turns that make a proposal."""
     tolerance: float = 0.01
     """How much worse than the present masks' a proposal's separation loss may be."""
     smallest: int = 12
@@ -106,13 +106,13 @@ class Separation:
     """Images per step, over all devices."""
     inpainter_turns: int = 1
     """The inpainter's turns in each period."""
-    segmenter_turns: int = 1
+    segmenter_turns: int = 2
     """The segmenter's turns that follow."""
-    inpainter_learning_rate: float = 3e-4
+    inpainter_learning_rate: float = 1e-4
     """Of Adam, constant."""
-    segmenter_learning_rate: float = 2e-4
+    segmenter_learning_rate: float = 6e-4
     """Of Adam, constant."""
-    epsilon_start: float = 300.0
+    epsilon_start: float = 30.0
     """Epsilon at first. It is added to the unconditional error: how much error a segment must hide to count; in summed
     absolute intensities."""
     epsilon: float = 300.0
@@ -122,8 +122,8 @@ class Separation:
     epsilon_ramp_steps: int = 600
     """Steps from the first value to the last."""
     branches: int = 3
-    """Segments that are sampled in each step, without bias; at most the number of segments, which is exact and slower."""
-    random_regions: float = 0.2
+    """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
+    random_regions: float = 0.5
     """Share of the inpainter's turns on random regions, so that it does not forget."""
     averaging: float = 0.995
     """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
@@ -189,8 +189,11 @@ def check_recipe(recipe: Recipe) -> None:
             f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."
         )
     for name, value in _numbers(recipe, ""):
-        if value < 0:
-            raise InputError(f"{name} is {value}; it must not be negative.")
+        least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
+        if not least <= value < math.inf:
+            raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
+    if not any(dataclasses.astuple(recipe.inpainting.regions)):
+        raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
 
 
 def _settings(kind: type[Settings], values: Any, name: str) -> Settings:

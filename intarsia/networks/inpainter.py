@@ -43,6 +43,7 @@ class CompactInpainter(nn.Module):
         self.edge_encoder_terms = nn.ModuleList(nn.Conv2d(c, c, 1) for c in down)
         self.decoder = nn.ModuleList(conv3(i + o, o) for i, o in zip(down[1:], up, strict=True))
         self.edge_decoder_terms = nn.ModuleList(conv3(c, c) for c in up)
+        self.attend = Attention(down[2])
         self.position = nn.Parameter(torch.zeros(channels, height // 2, width // 2))
         self.head = conv3(2 * channels, 2 * channels)
         self.output = conv3(2 * channels, 12)
@@ -73,6 +74,8 @@ class CompactInpainter(nn.Module):
         levels = [activate(_add_per_image(self.stem(seen), skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
+            if len(levels) == 3:
+                levels[-1] = self.attend(levels[-1])
         x = levels.pop()
         for layer, term in zip(reversed(self.decoder), reversed(terms), strict=True):
             level = levels.pop()
@@ -90,6 +93,25 @@ class CompactInpainter(nn.Module):
         encoder = [layer(x) for layer, x in zip(self.edge_encoder_terms, levels, strict=True)]
         decoder = [layer(x) for layer, x in zip(self.edge_decoder_terms, levels[:-1], strict=True)]
         return encoder, decoder
+
+
+class Attention(nn.Module):
+    """Self-attention over all positions of a small map, added to it: carries colours across the image in one layer."""
+
+    def __init__(self, channels: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(channels)
+        self.mix_in = nn.Linear(channels, 3 * channels)
+        self.mix_out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b c h w` to `b c h w`."""
+        b, c, h, w = x.shape
+        tokens = self.norm(x.permute(0, 2, 3, 1).reshape(b, h * w, c))
+        query, key, value = self.mix_in(tokens).view(b, h * w, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(b, h, w, c)
+        return x + self.mix_out(mixed).permute(0, 3, 1, 2)
 
 
 def _add_per_image(x: Tensor, term: Tensor, count: int) -> Tensor:

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from intarsia.engine import Options, Run, finished, start_fabric
+from intarsia.data import open_dataset
+from intarsia.engine import Options, Run, check_options, finished, start_fabric
 from intarsia.errors import InputError
-from intarsia.files import replacing
+from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import RECIPE, Model
 from intarsia.recipes import Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.stages.inpainting import inpainting
@@ -31,6 +32,13 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None) -> Model
     """
     options = options or Options()
     check_recipe(recipe)
+    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    if (recipe.height, recipe.width) != (scenes.height, scenes.width):
+        raise InputError(
+            f"The recipe is for images of {recipe.height} x {recipe.width} pixels, but those of {recipe.dataset} have "
+            f"{scenes.height} x {scenes.width}."
+        )
+    check_options(options)
     _claim(folder, recipe)
     processes = options.devices * options.num_nodes
     for name in STAGES:
@@ -56,12 +64,9 @@ def _claim(folder: Path, recipe: Recipe) -> None:
         odd = [f"{key} is {given[key]} here, {kept[key]} there" for key in given if given[key] != kept[key]]
         if odd:
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and not (folder.is_dir() and all(map(is_unfinished, folder.iterdir()))):
         raise InputError(f"{folder} exists and is not a run; give a new or empty folder.")
     else:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"Can't make the run folder {folder}: {error.strerror}.") from error
+        make_folder(folder)
         with replacing(path) as temporary:
             save_recipe(recipe, temporary)

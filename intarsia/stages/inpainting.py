@@ -36,10 +36,7 @@ def inpainting(model: Model, run: Run) -> None:
         fabric.backward(loss)
         optimizer.step()
 
-        if run.due(step):
-            run.log(step, loss=loss.item(), **validate(model, run, step))
-        else:
-            run.log(step, loss=loss.item())
+        run.log(step, loss=loss, **(validate(model, run, step) if run.due(step) else {}))
 
 
 def learning_rate(step: int, settings: Inpainting) -> float:

@@ -17,7 +17,7 @@ from intarsia.objectives import inpainting_loss, separation_loss
 from intarsia.pictures import game_sheet
 from intarsia.recipes import Revival, Separation
 from intarsia.regrouping import regroup
-from intarsia.shapes import Edges, Guesses, Images, Logits, Masks, PerImage
+from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage
 from intarsia.stages.inpainting import random_regions
 
 
@@ -44,46 +44,54 @@ def separation(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         edges = model.edges(images)
-        branches = torch.randperm(recipe.segments, generator=draws)[: settings.branches].to(fabric.device)
-        chance = float(torch.rand((), generator=draws))
 
         if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
             inpainter.requires_grad_(True)
-            if chance < settings.random_regions:
+            if torch.rand((), generator=draws) < settings.random_regions:
                 hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
             else:
-                with torch.no_grad():
-                    hidden = segmenter(images).softmax(1)[:, branches]
+                hidden = some_segments(segmenter, images, settings.branches, draws)
             loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges))
             inpainter_optimizer.zero_grad()
             fabric.backward(loss)
             inpainter_optimizer.step()
-            figures: dict[str, object] = {"inpainting_loss": loss.item()}
+            figures: dict[str, object] = {"inpainting_loss": loss}
         else:
             inpainter.requires_grad_(False)
-            epsilon = epsilon_at(step, settings)
             logits = segmenter(images)
-            masks = logits.softmax(1)
             with fabric.no_backward_sync(inpainter):
-                per_image = play(inpainter, images, masks[:, branches], edges, epsilon) * len(masks[0]) / len(branches)
-                loss = separation = per_image.mean()
-                if step >= settings.regrouping.from_step and chance < settings.regrouping.probability:
-                    loss = loss + settings.regrouping.weight * regrouping_loss(
-                        inpainter, images, logits, edges, epsilon, int(state["shares"].argmax()), settings
-                    )
+                separation = play(inpainter, images, logits.softmax(1), edges, epsilon_at(step, settings))
+                loss, figures = separation.mean(), {"separation_loss": separation.mean()}
+                if settings.regrouping.weight and step >= settings.regrouping.from_step:
+                    background = int(state["shares"].argmax())
+                    proposal = regroup(logits.detach(), background, settings.regrouping.smallest)
+                    promise = play(inpainter, images, one_hot(proposal, recipe.segments), edges, epsilon_at(step, settings))
+                    accepted = (promise <= separation + settings.regrouping.tolerance).float()
+                    loss = loss + settings.regrouping.weight * (towards(proposal, logits, background) * accepted).mean()
+                    figures["accepted"] = accepted.mean()
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
-            state["shares"] = state["shares"].lerp(fabric.all_reduce(masks.detach().mean((0, 2, 3))), 0.02)
-            follow(average, player, settings, step)
-            figures = {"separation_loss": separation.item()}
+            state["shares"] = state["shares"].lerp(fabric.all_reduce(logits.detach().softmax(1).mean((0, 2, 3))), 0.02)
+            follow(average, player, settings.averaging, step)
 
         if settings.revival.every_steps and (step + 1) % settings.revival.every_steps == 0:
             revive(player, average, segmenter_optimizer, state["shares"], settings.revival, draws)
-
         if run.due(step):
             figures |= validate(model, run, step)
         run.log(step, **figures)
+
+
+@torch.no_grad()
+def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Generator) -> Masks:
+    """Some of the segmenter's masks, the same channels for all images."""
+    masks: Masks = segmenter(images).softmax(1)
+    return masks[:, torch.randperm(masks.shape[1], generator=draws)[:count].to(masks.device)]
+
+
+def one_hot(labels: Labels, segments: int) -> Masks:
+    """Labels `b h w` as masks `b k h w` of zeros and ones."""
+    return F.one_hot(labels, segments).permute(0, 3, 1, 2).float()
 
 
 def play(inpainter: nn.Module, images: Images, masks: Masks, edges: Edges, epsilon: float) -> PerImage:
@@ -98,35 +106,19 @@ def epsilon_at(step: int, settings: Separation) -> float:
     return settings.epsilon_start + (settings.epsilon - settings.epsilon_start) * min(1.0, max(0.0, ramp))
 
 
-def regrouping_loss(
-    inpainter: nn.Module,
-    images: Images,
-    logits: Logits,
-    edges: Edges,
-    epsilon: float,
-    background: int,
-    settings: Separation,
-) -> Tensor:
-    """Cross-entropy towards a proposal of whole objects, for the images whose separation loss does not rise by it.
-
-    Background and pieces weigh the same, however large they are; mean over the batch.
-    """
-    with torch.no_grad():
-        proposal = regroup(logits, background, settings.regrouping.smallest)
-        proposed = F.one_hot(proposal, logits.shape[1]).permute(0, 3, 1, 2).float()
-        present = play(inpainter, images, logits.softmax(1), edges, epsilon)
-        accepted = play(inpainter, images, proposed, edges, epsilon) <= present + settings.regrouping.tolerance
-        outside = (proposal == background).float()
-        inside = 1 - outside
-        weights = sum(part / part.sum((1, 2), keepdim=True).clamp(min=1) for part in (outside, inside))
-    losses = (F.cross_entropy(logits, proposal, reduction="none") * weights).sum((1, 2))
-    return (losses * accepted).mean()
+def towards(proposal: Labels, logits: Logits, background: int) -> PerImage:
+    """Cross-entropy towards a proposal; background and pieces weigh the same, however large they are."""
+    losses = F.cross_entropy(logits, proposal, reduction="none")
+    outside = (proposal == background).float()
+    inside = 1 - outside
+    weights = outside / outside.sum((1, 2), True).clamp(min=1) + inside / inside.sum((1, 2), True).clamp(min=1)
+    return (losses * weights).sum((1, 2))
 
 
 @torch.no_grad()
-def follow(average: nn.Module, player: nn.Module, settings: Separation, step: int) -> None:
+def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> None:
     """Move the running average of the weights towards the player; a plain mean at first, while it is short."""
-    decay = min(settings.averaging, 1 - 2 / (step + 2))
+    decay = min(decay, 1 - 2 / (step + 2))
     for kept, live in zip(average.parameters(), player.parameters(), strict=True):
         kept.lerp_(live, 1 - decay)
 

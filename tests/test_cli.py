@@ -1,0 +1,308 @@
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from intarsia import __version__, cli
+from intarsia.model import WEIGHTS, Model
+from intarsia.options import Options
+from intarsia.recipes import RECIPES, Inpainter, Segmenter
+
+DATASET = "multi_dsprites"
+COMPACT = RECIPES[DATASET]["compact"]
+TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=4, dimension=8, rounds=1))
+VERBS = ["train", "evaluate", "predict", "report"]
+
+Capture = pytest.CaptureFixture[str]
+
+
+def complaint(argv: list[str], capsys: Capture) -> str:
+    """The one line that a bad command line gives, with exit code 2 and nothing on standard output."""
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("intarsia: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err.removeprefix("intarsia: ").rstrip("\n")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    Model(TINY).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((80, 100, 3), np.uint8)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+# Help.
+
+
+def test_overview_names_what_there_is(capsys: Capture) -> None:
+    for argv in ([], ["--help"], ["-h"]):
+        assert cli.main(argv) == 0
+        shown = capsys.readouterr().out
+        names = [*VERBS, *RECIPES, *(variant for variants in RECIPES.values() for variant in variants), "--version"]
+        assert all(name in shown for name in names)
+
+
+def test_version(capsys: Capture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"intarsia {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"usage: intarsia {verb}")
+
+
+def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{name}{item.name}.")
+        elif item.name != "dataset":
+            yield f"{name}{item.name.replace('_', '-')}", value
+
+
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_train_help_shows_the_numbers_of_the_recipe(dataset: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # a wide terminal gets two columns
+    for variant, recipe in RECIPES[dataset].items():
+        assert cli.main(["train", dataset, "--recipe", variant, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"numbers shown are those of {dataset}, recipe {variant}" in shown
+        assert "--dataset" not in shown
+        for option, value in [*leaves(recipe), *leaves(Options())]:
+            text = shown.partition(f" {option} ")[2]
+            assert text.partition("(default: ")[2].startswith(f"{value})"), option
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([verb, "--help"] for verb in VERBS), ["train", "no-such-dataset"]])
+def test_start_up_does_not_load_pytorch(argv: list[str]) -> None:
+    code = "import sys; from intarsia.cli import main; main(sys.argv[1:]); print('torch' in sys.modules, file=sys.stderr)"
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "False"
+    assert time.monotonic() - started < 5  # far more than it takes, for busy machines
+
+
+# Understanding.
+
+
+def test_recipe_is_the_default_and_settings_change_it() -> None:
+    command = cli.parse(["train", DATASET])
+    assert command == cli.Train(COMPACT, Path(f"runs/{DATASET}-compact-0"), Options())
+    argv = [
+        "--separation.epsilon",
+        "50",
+        "--seed=2",
+        "--separation.regrouping.from_step",
+        "7",
+        "--inpainting.learning-rate=1e-4",
+    ]
+    command = cli.parse(["train", DATASET, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
+    assert isinstance(command, cli.Train)
+    changed = dict(leaves(command.recipe))
+    given = {
+        "--separation.epsilon": 50,
+        "--seed": 2,
+        "--separation.regrouping.from-step": 7,
+        "--inpainting.learning-rate": 1e-4,
+    }
+    assert changed == dict(leaves(COMPACT)) | given
+    assert command.recipe.dataset == DATASET
+    assert command.options == Options(precision="bf16-mixed", devices=2, num_nodes=3)
+    assert command.run == Path(f"runs/{DATASET}-compact-2")
+
+
+@pytest.mark.parametrize(("dataset", "variant"), [(d, v) for d, variants in RECIPES.items() for v in variants])
+def test_every_shipped_recipe_can_be_asked_for(dataset: str, variant: str) -> None:
+    for argv in (["--recipe", variant, "--run", "x"], ["--run=x", f"--recipe={variant}"]):
+        assert cli.parse(["train", dataset, *argv]) == cli.Train(RECIPES[dataset][variant], Path("x"), Options())
+
+
+def test_other_verbs() -> None:
+    assert cli.parse(["evaluate", "a", "--scenes", "20"]) == cli.Evaluate(Path("a"), scenes=20)
+    assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == cli.Predict(
+        Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
+    )
+    assert cli.parse(["report", "a", "b", "--out", "c"]) == cli.Report((Path("a"), Path("b")), Path("c"))
+    assert cli.parse(["report", "a"]) == cli.Report((Path("a"),), Path("docs/results.json"))
+
+
+BAD = {
+    "evalute": "There is no command 'evalute'; choose one of train, evaluate, predict, report. Did you mean evaluate?",
+    "train": "Name a dataset right after `train`: multi_texture, multi_dsprites",
+    "train --seed 1": "Name a dataset right after `train`",
+    "train dsprites": "no dataset 'dsprites'; choose one of multi_texture, multi_dsprites. Did you mean multi_dsprites?",
+    "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",
+    "train multi_dsprites --epsilon 5": "takes no '--epsilon'. Did you mean --separation.epsilon?",
+    "train multi_dsprites --seperation.epsilon=5": "takes no '--seperation.epsilon'. Did you mean --separation.epsilon",
+    "train multi_dsprites --dataset multi_texture": "takes no '--dataset'",
+    "train multi_dsprites multi_texture": "takes no 'multi_texture'",
+    "train multi_dsprites --seed one": "--seed: 'one' is not a whole number. See `intarsia train multi_dsprites --help`",
+    "train multi_dsprites --separation.epsilon big": "--separation.epsilon: 'big' is not a number",
+    "train multi_dsprites --seed": "Missing value for argument '--seed'",
+    "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed'",
+    "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
+    "train multi_dsprites --separation.branches 9": "separation.branches is 9; it must be from 1 to the 5 segments",
+    "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
+    "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
+    "train multi_dsprites --devices 0": "--devices is 0; it must be at least 1",
+    "train multi_dsprites --eps 5": "takes no '--eps'. Did you mean --separation.epsilon-start or --separation.epsilon or",
+    "evaluate": "`intarsia evaluate` needs RUN. See `intarsia evaluate --help`",
+    "evaluate a b": "takes no 'b'",
+    "evaluate a --scene 10": "takes no '--scene'. Did you mean --scenes?",
+    "predict": "`intarsia predict` needs RUN",
+    "predict a": "No image is given",
+    "report": "No run is given",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_command_line(line: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert BAD[line] in complaint(line.split(), capsys)
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(line.split())
+    assert stop.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+# Bad folders and files.
+
+
+def test_folder_that_is_no_run(tmp_path: Path, capsys: Capture, photo: Path) -> None:
+    for argv in (["evaluate", str(tmp_path)], ["predict", str(tmp_path / "no"), str(photo)], ["report", str(tmp_path)]):
+        assert argv[1] in (said := complaint(argv, capsys))
+        assert "run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def corrupt(model: Path) -> None:
+    (model / WEIGHTS).write_bytes((model / WEIGHTS).read_bytes()[:5000])
+
+
+def other_recipe(model: Path) -> None:
+    recipe = json.loads((model / "recipe.json").read_text())
+    (model / "recipe.json").write_text(json.dumps(recipe | {"segments": 7}))
+
+
+def odd_recipe(model: Path) -> None:
+    (model / "recipe.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(corrupt, "is corrupt"), (other_recipe, "does not fit its recipe"), (odd_recipe, "is not a recipe")]
+)
+def test_bad_model(spoil: Callable[[Path], None], said: str, model: Path, photo: Path, capsys: Capture) -> None:
+    spoil(model)
+    before = contents(model)
+    # `evaluate` has said which weights it reads when it finds them bad.
+    assert cli.main(["evaluate", str(model)]) == 2
+    assert said in complaint(["predict", str(model), str(photo)], capsys)
+    assert contents(model) == before
+
+
+def test_bad_image(model: Path, photo: Path, capsys: Capture) -> None:
+    text = photo.with_name("text.txt")
+    text.write_text("not an image")
+    before = contents(model.parent)
+    assert f"{text} can't be read as an image" in complaint(["predict", str(model), str(photo), str(text)], capsys)
+    assert contents(model.parent) == before
+
+
+def test_folder_with_other_things_is_not_trained_in(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not a run" in complaint(["train", DATASET, "--run", str(tmp_path)], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing more to a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
+    assert cli.main(["predict", str(model), str(photo)]) == 0
+    before = contents(model)
+    with files_of_at_most(100):
+        code = cli.main(["predict", str(model), str(photo), "--overwrite"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "Can't write" in err
+    assert "File too large" in err
+    assert contents(model) == before
+
+
+# The whole way.
+
+
+def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
+    settings += " --segmenter.channels 4 --segmenter.dimension 8 --segmenter.rounds 1 --show-every 10 --accelerator cpu"
+    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    assert cli.main(train) == 0
+    assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"
+    weights = contents(run)
+    assert cli.main(train) == 0  # there is nothing left to do
+    assert contents(run) == weights
+    assert "holds a run with other settings (seed is 1 here, 0 there" in complaint([*train, "--seed", "1"], capsys)
+    assert contents(run) == weights
+
+    assert cli.main(["evaluate", str(run), "--scenes", "10"]) == 0
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in (f"{run}/separation", "original's protocol", "FG-ARI", f"{run}/scores.json"))
+    assert f"{run}/segments.png" in shown
+
+    assert cli.main(["predict", str(run), str(photo)]) == 0
+    shown = capsys.readouterr().out
+    assert "resized from 100x80 to 64x64" in shown
+    assert "photo-overlay.png" in shown
+    assert len(list((run / "predictions").iterdir())) == 7
+
+    results = tmp_path / "results.json"
+    assert cli.main(["report", str(run), "--out", str(results)]) == 0
+    entry = json.loads(results.read_text())[DATASET]
+    assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [4], 10)
+    assert entry["recipe"].startswith("compact --inpainter.channels 2")
+    assert entry["processor"][0]
+
+
+def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
+    def interrupted(command: cli.Command) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert cli.main(["train", DATASET]) == 130
+    assert capsys.readouterr().err == "stopped; the same command resumes\n"
+    assert cli.main(["evaluate", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped\n"

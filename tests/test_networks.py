@@ -1,0 +1,153 @@
+"""What every inpainter and every segmenter promises, whatever is inside."""
+
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from intarsia.model import Model
+from intarsia.recipes import Inpainter, Recipe, Segmenter
+
+SIZES = [(64, 64), (32, 96)]
+SEGMENTS = 4
+
+
+@pytest.fixture(params=SIZES, ids=["square", "wide"])
+def size(request) -> tuple[int, int]:
+    return request.param
+
+
+@pytest.fixture
+def model(size) -> Model:
+    small = {"inpainter": Inpainter(channels=4), "segmenter": Segmenter(channels=8, dimension=8)}
+    return Model(Recipe("multi_dsprites", height=size[0], width=size[1], segments=SEGMENTS, **small))
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=Generator().manual_seed(seed))
+
+
+def hidden_boxes(count: int, regions: int, height: int, width: int) -> Tensor:
+    """Hard boxes `count regions h w`, of different places and sizes."""
+    hidden = torch.zeros(count, regions, height, width)
+    for b in range(count):
+        for k in range(regions):
+            hidden[b, k, 3 * b + 2 * k : height // 2 + 3 * b, 5 * k : width // 2 + 5 * k - b] = 1
+    return hidden
+
+
+def scene(count: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images and any edges."""
+    return draw(count, 3, *size, seed=seed), (draw(count, 2, *size, seed=seed + 100) > 0.8).float()
+
+
+def assert_all_parameters_learn(network: nn.Module, output: Tensor) -> None:
+    (output * draw(*output.shape, seed=9)).sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+    idle = [name for name, parameter in network.named_parameters() if not parameter.grad.any()]
+    assert not idle
+
+
+@torch.no_grad()
+def test_inpainter_guesses_the_whole_image_for_every_region(model, size):
+    images, edges = scene(2, size)
+    for regions in (1, 3):
+        guesses = model.inpainter(images, hidden_boxes(2, regions, *size), edges)
+        assert guesses.shape == (2, regions, 3, *size)
+        assert guesses.dtype == torch.float32 and guesses.isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.inpainter(images, hidden_boxes(2, 2, *size), edges).isfinite().all()
+
+
+@torch.no_grad()
+def test_inpainter_keeps_images_and_regions_apart(model, size):
+    images, edges = scene(3, size)
+    hidden = hidden_boxes(3, 2, *size)
+    together = model.inpainter(images, hidden, edges)
+    for b in range(3):
+        for k in range(2):
+            alone = model.inpainter(images[b : b + 1], hidden[b : b + 1, k : k + 1], edges[b : b + 1])
+            assert torch.allclose(alone[0, 0], together[b, k], atol=1e-5)
+
+
+@torch.no_grad()
+def test_hidden_pixels_do_not_influence_the_guess(model, size):
+    images, edges = scene(2, size)
+    hidden = hidden_boxes(2, 2, *size)
+    seen = model.inpainter(images, hidden, edges)
+    covered = hidden.amin(1, keepdim=True) > 0  # by both regions
+    changed = torch.where(covered, 1 - images, images)
+    assert not torch.equal(changed, images)
+    assert torch.equal(model.inpainter(changed, hidden, edges), seen)
+    shown = torch.where(hidden.amax(1, keepdim=True) > 0, images, 1 - images)
+    assert not torch.allclose(model.inpainter(shown, hidden, edges), seen, atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_guess_of_everything_knows_the_edges_alone(model, size):
+    images, edges = scene(2, size)
+    everything = torch.ones(2, 1, *size)
+    guesses = model.inpainter(images, everything, edges)
+    assert torch.equal(model.inpainter(1 - images, everything, edges), guesses)
+    assert not torch.allclose(model.inpainter(images, everything, 1 - edges), guesses, atol=1e-4)
+
+
+def test_inpainter_learns_everywhere_and_teaches_the_masks(model, size):
+    images, edges = scene(2, size)
+    hidden = draw(2, 2, *size, seed=5).requires_grad_()
+    assert_all_parameters_learn(model.inpainter, model.inpainter(images, hidden, edges))
+    assert hidden.grad.isfinite().all() and hidden.grad.any(-1).all()
+
+
+@torch.no_grad()
+def test_edges_cost_once_per_image_not_once_per_region(model, size):
+    images, edges = scene(2, size)
+
+    def operations(regions: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            model.inpainter(images, hidden_boxes(2, regions, *size), edges)
+        return counter.get_total_flops()
+
+    one, two, three = operations(1), operations(2), operations(3)
+    assert three - two == two - one  # every further region costs the same
+    assert 2 * one - two > 0.2 * (two - one)  # and less than the first, with which the edges come
+
+
+@torch.no_grad()
+def test_segmenter_gives_a_logit_per_segment_and_pixel(model, size):
+    images, _ = scene(2, size)
+    logits = model.segmenter(images)
+    assert logits.shape == (2, SEGMENTS, *size)
+    assert logits.dtype == torch.float32 and logits.isfinite().all()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model.segmenter(images).isfinite().all()
+    assert not torch.allclose(logits[0], logits[1], atol=1e-4)  # it looks at the image
+
+
+@torch.no_grad()
+def test_segmenter_keeps_images_apart(model, size):
+    images, _ = scene(3, size)
+    together = model.segmenter(images)
+    for b in range(3):
+        assert torch.allclose(model.segmenter(images[b : b + 1])[0], together[b], atol=1e-5)
+
+
+def test_segmenter_learns_everywhere(model, size):
+    images, _ = scene(2, size)
+    assert_all_parameters_learn(model.segmenter, model.segmenter(images))
+
+
+@torch.no_grad()
+def test_memory_format_is_for_speed_alone(model, size):
+    images, edges = scene(2, size)
+    hidden = hidden_boxes(2, 2, *size)
+    for name, parameter in model.named_parameters():
+        assert parameter.dim() != 4 or parameter.is_contiguous(memory_format=torch.channels_last), name
+    guesses, logits = model.inpainter(images, hidden, edges), model.segmenter(images)
+    last = [part.contiguous(memory_format=torch.channels_last) for part in (images, hidden, edges)]
+    assert torch.allclose(model.inpainter(*last), guesses, atol=1e-5)
+    assert torch.allclose(model.segmenter(last[0]), logits, atol=1e-5)
+    model.to(memory_format=torch.contiguous_format)
+    assert torch.allclose(model.inpainter(images, hidden, edges), guesses, atol=1e-5)
+    assert torch.allclose(model.segmenter(images), logits, atol=1e-5)

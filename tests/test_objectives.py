@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from intarsia.objectives import hidden_error, inpainting_loss, separation_loss
+
+VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
+
+
+def channels_first(array: np.ndarray) -> Tensor:
+    """Images `b h w c` to `b c h w`, masks `b h w 1 k` to `b k h w`, guesses `b h w 3 k` to `b k 3 h w`."""
+    tensor = torch.from_numpy(array)
+    if tensor.dim() == 4:
+        return tensor.permute(0, 3, 1, 2)
+    return tensor.permute(0, 4, 3, 1, 2) if tensor.shape[3] == 3 else tensor.squeeze(3).permute(0, 3, 1, 2)
+
+
+def assert_close(found: Tensor, recorded: np.ndarray, tolerance: float) -> None:
+    expected = channels_first(recorded) if recorded.ndim > 3 else torch.as_tensor(recorded)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def halves(size: int) -> Tensor:
+    """The left half and the right half of one image as two segments."""
+    left = torch.zeros(1, 1, size, size)
+    left[..., : size // 2] = 1
+    return torch.cat([left, 1 - left], 1)
+
+
+def test_hidden_error_by_hand():
+    images = torch.full((1, 3, 2, 2), 0.5)
+    guesses = torch.zeros(1, 2, 3, 2, 2)
+    guesses[0, 0, 0] = 1.0  # off by 0.5 in each colour, upwards in the first
+    guesses[0, 1, :, 0, 0] = 0.75  # off by 0.25 in one pixel, 0.5 in the others
+    hidden = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.5], [0.0, 0.0]]]])
+    # First: one pixel, 3 x 0.5. Second: one pixel 3 x 0.25, half a pixel 3 x 0.5 / 2.
+    assert hidden_error(images, hidden, guesses).tolist() == [[1.5, 1.5]]
+
+
+def test_inpainting_loss_by_hand():
+    images = torch.zeros(2, 3, 4, 4)
+    guesses = torch.full((2, 2, 3, 4, 4), 0.25)
+    guesses[1] = 0.75
+    # The two regions partition the image: mean absolute error 0.25 for one image, 0.75 for the other.
+    assert inpainting_loss(images, halves(4).expand(2, -1, -1, -1), guesses).item() == pytest.approx(0.5)
+    # One region of a quarter of the image counts a quarter: the divisor is the image, not the region.
+    quarter = torch.zeros(2, 1, 4, 4)
+    quarter[..., :2, :2] = 1
+    assert inpainting_loss(images, quarter, guesses[:, :1]).item() == pytest.approx(0.125)
+
+
+def test_separation_loss_by_hand():
+    images = torch.zeros(1, 3, 2, 2)
+    guesses = torch.full((1, 2, 3, 2, 2), 0.25)  # each half: 2 pixels x 3 colours x 0.25 = 1.5
+    prior = torch.full((1, 3, 2, 2), 0.5)  # each half: 3
+    # Each half contributes 1 - 1.5 / (epsilon + 3).
+    assert separation_loss(images, halves(2), guesses, prior, 3.0).item() == pytest.approx(2 * (1 - 1.5 / 6))
+    assert separation_loss(images, halves(2), guesses, prior, 0.0).item() == pytest.approx(1.0)
+
+
+def test_separation_loss_bounds():
+    images, masks = draw(4, 3, 8, 8), draw(4, 5, 8, 8, seed=1).log().mul(3).softmax(1)
+    prior = draw(4, 3, 8, 8, seed=2)
+    perfect = images[:, None].expand(-1, 5, -1, -1, -1)
+    assert separation_loss(images, masks, perfect, prior, 30.0).tolist() == [5.0] * 4  # all can be guessed: the maximum, k
+    useless = prior[:, None].expand(-1, 5, -1, -1, -1)
+    independent = separation_loss(images, masks, useless, prior, 1e-6)
+    assert torch.allclose(independent, torch.zeros(4), atol=1e-5)  # nothing tells of anything else: 0
+    with_epsilon = separation_loss(images, masks, useless, prior, 30.0)
+    assert ((with_epsilon > 0) & (with_epsilon < 5)).all()
+    assert (separation_loss(images, masks, useless, prior, 300.0) > with_epsilon).all()
+
+
+def test_an_empty_segment_contributes_one():
+    images, prior = draw(1, 3, 4, 4), draw(1, 3, 4, 4, seed=1)
+    masks = torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])[None]
+    guesses = draw(1, 2, 3, 4, 4, seed=2)
+    whole = separation_loss(images, masks[:, :1], guesses[:, :1], prior, 30.0)
+    assert torch.allclose(separation_loss(images, masks, guesses, prior, 30.0), whole + 1)
+
+
+def test_order_of_segments_and_company_in_the_batch_do_not_matter():
+    images, masks = draw(3, 3, 8, 8), draw(3, 4, 8, 8, seed=1).softmax(1)
+    guesses, prior = draw(3, 4, 3, 8, 8, seed=2), draw(3, 3, 8, 8, seed=3)
+    losses = separation_loss(images, masks, guesses, prior, 30.0)
+    order = [2, 0, 3, 1]
+    assert torch.allclose(separation_loss(images, masks[:, order], guesses[:, order], prior, 30.0), losses)
+    assert torch.allclose(inpainting_loss(images, masks[:, order], guesses[:, order]), inpainting_loss(images, masks, guesses))
+    for b in range(3):
+        alone = slice(b, b + 1)
+        assert torch.allclose(separation_loss(images[alone], masks[alone], guesses[alone], prior[alone], 30.0), losses[alone])
+
+
+def test_gradients():
+    shape = {"images": (2, 3, 2, 2), "masks": (2, 2, 2, 2), "guesses": (2, 2, 3, 2, 2), "prior": (2, 3, 2, 2)}
+    inputs = {name: draw(*size, seed=n, dtype=torch.float64) for n, (name, size) in enumerate(shape.items())}
+    images = inputs.pop("images")
+    masks, guesses, prior = (value.requires_grad_() for value in inputs.values())
+
+    def separation(masks: Tensor, guesses: Tensor, prior: Tensor) -> Tensor:
+        return separation_loss(images, masks, guesses, prior, 3.0)
+
+    assert torch.autograd.gradcheck(separation, (masks, guesses, prior))
+    assert torch.autograd.gradcheck(lambda m, g: inpainting_loss(images, m, g), (masks, guesses))
+    assert torch.autograd.gradcheck(lambda m, g: hidden_error(images, m, g), (masks, guesses))
+
+
+def test_both_losses_are_the_originals(reference):
+    recorded = reference("losses_given_predictions")
+    images, logits, guesses, prior = (
+        channels_first(recorded[key]) for key in ("image", "logits", "pred_intensities", "unconditioned_mean")
+    )
+    for leaf in (logits, guesses, prior):
+        leaf.requires_grad_()
+    masks = logits.softmax(1)
+
+    conditional, unconditional = hidden_error(images, masks, guesses), hidden_error(images, masks, prior[:, None])
+    assert_close(conditional, recorded["generator_numerator"], VALUES)
+    assert_close(conditional, recorded["inpainter_loss_branch"], VALUES)
+    assert_close(30 + unconditional, recorded["generator_denominator"], VALUES)
+    # A small difference of large numbers: 1e-4 of the ratio that is taken from 1.
+    terms = 1 - conditional / (30 + unconditional)
+    assert torch.allclose(terms, torch.from_numpy(recorded["generator_IRR"]), atol=VALUES)
+
+    separation = separation_loss(images, masks, guesses, prior, 30.0).mean()
+    assert separation.item() == pytest.approx(float(recorded["generator_loss"]), abs=VALUES)
+    by_logits, by_guesses, by_prior = torch.autograd.grad(separation, (logits, guesses, prior), retain_graph=True)
+    assert_close(by_logits, recorded["d_generator_loss_d_logits"], GRADIENTS)
+    assert_close(by_guesses[:1], recorded["d_generator_loss_d_pred_b0"], GRADIENTS)
+    assert_close(by_prior, recorded["d_generator_loss_d_uncond"], GRADIENTS)
+
+    inpainting = inpainting_loss(images, masks, guesses)
+    assert inpainting.item() == pytest.approx(float(recorded["inpainter_loss"]), rel=VALUES)
+    by_logits, by_guesses = torch.autograd.grad(inpainting, (logits, guesses))
+    assert_close(by_logits, recorded["d_inpainter_loss_d_logits"], GRADIENTS)
+    assert_close(by_guesses, recorded["d_inpainter_loss_d_pred"], GRADIENTS)

@@ -1,0 +1,101 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from intarsia.data import DATASETS
+from intarsia.errors import InputError
+from intarsia.model import Model
+from intarsia.recipes import RECIPES, STAGES, Recipe, check_recipe, load_recipe, save_recipe
+
+SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
+RECIPE = RECIPES["multi_texture"]["compact"]
+
+
+def changed(recipe: Recipe, name: str, value: Any) -> Any:
+    """The recipe with another value under a dotted name."""
+    first, _, rest = name.partition(".")
+    inner = changed(getattr(recipe, first), rest, value) if rest else value
+    return dataclasses.replace(recipe, **{first: inner})
+
+
+@pytest.mark.parametrize(("dataset", "variant"), SHIPPED)
+def test_shipped_recipe_builds_a_model(dataset: str, variant: str, tmp_path: Path) -> None:
+    recipe = RECIPES[dataset][variant]
+    assert recipe.dataset == dataset
+    assert dataset in DATASETS
+    check_recipe(recipe)
+    Model(recipe)
+    save_recipe(recipe, tmp_path / "recipe.json")
+    assert load_recipe(tmp_path / "recipe.json") == recipe
+
+
+def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
+    assert RECIPES.keys() == DATASETS.keys()
+    assert all(getattr(RECIPE, stage).steps > 0 for stage in STAGES)
+
+
+def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
+    recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.revival.noise", 1)  # a whole number is a float
+    save_recipe(recipe, tmp_path / "recipe.json")
+    assert load_recipe(tmp_path / "recipe.json") == recipe
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("segments", "five", "segments is 'five'"),
+        ("segments", 5.5, "segments is 5.5"),
+        ("segments", True, "segments is True"),
+        ("inpainting.learning_rate", "fast", "inpainting.learning_rate is 'fast'"),
+        ("data_root", 3, "data_root is 3"),
+        ("separation", None, "separation. holds None"),
+        ("separation.revival.often", 3, "separation.revival. holds"),
+        ("colour", 1, "the recipe holds"),
+    ],
+)
+def test_odd_file_is_refused(name: str, value: Any, complaint: str, tmp_path: Path) -> None:
+    content = dataclasses.asdict(RECIPE)
+    *outer, last = name.split(".")
+    inner = content
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError) as error:
+        load_recipe(path)
+    assert str(error.value).startswith(f"{path} is not a recipe: ")
+    assert complaint in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}'])
+def test_file_that_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(content)
+    with pytest.raises(InputError, match="is not a recipe"):
+        load_recipe(tmp_path / "recipe.json")
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no\.json is not a recipe"):
+        load_recipe(tmp_path / "no.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("height", 0),
+        ("height", 63),
+        ("width", -64),
+        ("segments", 1),
+        ("separation.branches", 0),
+        ("separation.branches", 6),
+        ("separation.revival.noise", -0.1),
+        ("inpainting.steps", -1),
+    ],
+)
+def test_useless_number_is_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{name} is {value}"):
+        check_recipe(changed(RECIPE, name, value))

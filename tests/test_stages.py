@@ -1,0 +1,360 @@
+import dataclasses
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Generator, Tensor
+
+from intarsia.data import open_dataset
+from intarsia.engine import CHECKPOINT, LOG, Options, Run, finished, start_fabric
+from intarsia.errors import InputError
+from intarsia.model import RECIPE, WEIGHTS, Model
+from intarsia.objectives import hidden_error
+from intarsia.recipes import (
+    Inpainter,
+    Inpainting,
+    Recipe,
+    Regrouping,
+    Revival,
+    Segmenter,
+    Separation,
+    load_recipe,
+    save_recipe,
+)
+from intarsia.regions import boxes
+from intarsia.stages import STAGES, train
+from intarsia.stages.inpainting import inpainting, learning_rate
+from intarsia.stages.separation import epsilon_at, play, separation
+
+ROOT = Path(__file__).parent.parent
+ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
+
+# Revival and regrouping take part from the first step: every kind of state there is has to survive.
+TINY = Recipe(
+    "multi_dsprites",
+    edge_threshold=1e-4,
+    inpainter=Inpainter(channels=4),
+    segmenter=Segmenter(channels=8, dimension=8, rounds=2),
+    inpainting=Inpainting(steps=100, batch=4, warmup_steps=10),
+    separation=Separation(
+        steps=100,
+        batch=4,
+        branches=2,
+        epsilon_hold_steps=20,
+        epsilon_ramp_steps=50,
+        revival=Revival(every_steps=10, share=0.25),
+        regrouping=Regrouping(from_step=0, tolerance=1000.0),
+    ),
+)
+
+# Each process of several runs it from the start; the last line tells what each of them ends with.
+PROGRAM = """
+import os, sys
+from pathlib import Path
+from intarsia.engine import Options
+from intarsia.recipes import load_recipe
+from intarsia.stages import train
+
+recipe, folder, devices, show_every = sys.argv[1:]
+options = Options(
+    precision="32-true", accelerator="cpu", devices=int(devices), threads=1, save_every=7, show_every=int(show_every)
+)
+model = train(load_recipe(Path(recipe)), Path(folder), options)
+model.save(Path(f"{folder}-process-{os.environ.get('LOCAL_RANK', 0)}"))
+"""
+
+
+def log_of(stage_folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (stage_folder / LOG).read_text().splitlines()]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = Model.load(first).state_dict(), Model.load(second).state_dict()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different
+
+
+def assert_same_state(first: object, second: object, name: str = "") -> None:
+    """Compare checkpoints to the last bit; time spent aside."""
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), name
+        for key in first.keys() - {"seconds"}:
+            assert_same_state(first[key], second[key], f"{name}/{key}")
+    elif isinstance(first, Tensor):
+        assert torch.equal(first, second), name
+    else:
+        assert first == second, name
+
+
+def start(folder: Path, recipe: Recipe, *, devices: int = 1, show_every: int = 1000) -> subprocess.Popen:
+    program, settings = folder.parent / "program.py", folder.parent / f"{folder.name}.json"
+    program.write_text(PROGRAM)
+    save_recipe(recipe, settings)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, program, settings, folder, str(devices), str(show_every)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def stop(folder: Path, stage: str, after_steps: int, number: signal.Signals, pause: float = 0.0) -> int:
+    """Train in a process of its own, send it a signal once the log has so many steps, and return how it ended."""
+    process = start(folder, TINY)
+    log, deadline = folder / stage / LOG, time.monotonic() + 90
+    while not (log.is_file() and len(log.read_text().splitlines()) >= after_steps):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(0.005)
+    time.sleep(pause)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    return process.returncode
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    train(TINY, folder, dataclasses.replace(ONE_THREAD, save_every=1000))
+    return folder
+
+
+def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same(unbroken, tmp_path):
+    folder, chance = tmp_path / "run", random.Random()
+    moments = [chance.randint(5, 90), chance.randint(5, 45), chance.randint(60, 90)]
+    pause = chance.random() * 0.1
+    print(
+        f"stopped in inpainting after {moments[0]} steps, in separation after {moments[1:]}, {pause:.4f} s into the next step"
+    )
+
+    assert stop(folder, "inpainting", moments[0], signal.SIGKILL, pause) == -signal.SIGKILL
+    assert not finished(folder / "inpainting", TINY.inpainting.steps)
+    assert stop(folder, "separation", moments[1], signal.SIGINT, pause) == -signal.SIGINT
+    step = torch.load(folder / "separation" / CHECKPOINT)["step"]
+    assert step == log_of(folder / "separation")[-1]["step"] >= moments[1]  # Ctrl-C loses no step
+    assert stop(folder, "separation", moments[2], signal.SIGKILL, pause) == -signal.SIGKILL
+    train(TINY, folder, ONE_THREAD)
+
+    for stage in STAGES:
+        assert_same_weights(folder / stage, unbroken / stage)
+        assert_same_state(torch.load(folder / stage / CHECKPOINT), torch.load(unbroken / stage / CHECKPOINT))
+        trimmed = [
+            [{k: v for k, v in line.items() if k != "seconds"} for line in log_of(run / stage)] for run in (folder, unbroken)
+        ]
+        assert trimmed[0] == trimmed[1]
+        assert not [path for path in (folder / stage).iterdir() if path.name.startswith(".")]
+
+
+def test_revival_and_regrouping_took_part(unbroken, tmp_path, monkeypatch):
+    """What the test above relies on: without either, the end differs."""
+    for change in ({"revival": Revival(every_steps=0)}, {"regrouping": Regrouping(weight=0.0)}):
+        recipe = dataclasses.replace(TINY, separation=dataclasses.replace(TINY.separation, steps=12, **change))
+        alike = dataclasses.replace(TINY, separation=dataclasses.replace(TINY.separation, steps=12))
+        ends = []
+        for number, given in enumerate((recipe, alike)):
+            model, fabric = Model(given), start_fabric(ONE_THREAD)
+            separation(model, Run(tmp_path / next(iter(change)) / str(number) / "separation", fabric, ONE_THREAD, 0))
+            ends.append(model.segmenter.state_dict())
+        assert any(not torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_a_complete_run_is_read_not_trained(unbroken):
+    before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()}
+    model = train(TINY, unbroken, ONE_THREAD)
+    assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()} == before
+    expected = Model.load(unbroken / "separation").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+def test_every_folder_holds_what_others_read(unbroken):
+    assert load_recipe(unbroken / RECIPE) == TINY
+    for stage in STAGES:
+        assert {RECIPE, WEIGHTS, CHECKPOINT, LOG} <= {path.name for path in (unbroken / stage).iterdir()}
+        assert [line["step"] for line in log_of(unbroken / stage)] == list(range(1, 101))
+    names = {name for line in log_of(unbroken / "separation") for name in line}
+    assert names == {"step", "seconds", "inpainting_loss", "separation_loss"}
+
+
+def test_separation_starts_from_the_inpainter_of_stage_one_and_leaves_it_there(unbroken):
+    first, second = Model.load(unbroken / "inpainting"), Model.load(unbroken / "separation")
+    initial = Model(TINY)
+    for name, value in initial.segmenter.state_dict().items():
+        assert torch.equal(first.segmenter.state_dict()[name], value)  # untouched by stage 1
+    assert not torch.equal(second.segmenter.slots, initial.segmenter.slots)
+
+
+def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
+    """Step by step over 20 steps of each stage, to 1e-3 of the loss: rounding differs and Adam enlarges it."""
+    recipe = dataclasses.replace(
+        TINY,
+        inpainting=dataclasses.replace(TINY.inpainting, steps=20),
+        separation=dataclasses.replace(TINY.separation, steps=20),
+    )
+    both = tmp_path / "both"
+    process = start(both, recipe, devices=2, show_every=10)
+    train(recipe, tmp_path / "one", dataclasses.replace(ONE_THREAD, show_every=10))
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    worst = 0.0
+    for stage in STAGES:
+        one, two = log_of(tmp_path / "one" / stage), log_of(both / stage)
+        assert len(one) == len(two) == 20
+        for expected, found in zip(one, two, strict=True):
+            assert found.keys() == expected.keys()
+            for name in expected.keys() & {"loss", "inpainting_loss", "separation_loss", "box_error"}:
+                worst = max(worst, abs(found[name] / expected[name] - 1))
+                assert found[name] == pytest.approx(expected[name], rel=1e-3), (stage, expected["step"], name)
+        assert "box_error" in two[9] or "iou" in two[9]  # the first process validates while the other waits
+    print(f"largest relative difference {worst:.1e}")
+    assert_same_weights(tmp_path / "both-process-0", tmp_path / "both-process-1")
+
+
+def test_batch_must_be_shared_evenly(tmp_path):
+    with pytest.raises(InputError, match=r"inpainting\.batch is 4; it must be a multiple of the 3 processes"):
+        train(TINY, tmp_path / "run", Options(devices=3, accelerator="cpu"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_folder_of_another_recipe_is_left_alone(unbroken):
+    before = files(unbroken)
+    for other in (dataclasses.replace(TINY, seed=1), dataclasses.replace(TINY, inpainting=Inpainting(steps=101, batch=4))):
+        with pytest.raises(
+            InputError, match=r"holds a run with other settings \((seed is 1 here, 0 there|inpainting is .*)\)"
+        ) as caught:
+            train(other, unbroken, ONE_THREAD)
+        assert "\n" not in str(caught.value)
+    assert files(unbroken) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "inpainting/checkpoint.pt", ".hidden"])
+def test_folder_with_foreign_files_is_left_alone(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match="exists and is not a run; give a new or empty folder"):
+        train(TINY, tmp_path, ONE_THREAD)
+    assert files(tmp_path) == {name: b"mine"}
+
+
+def test_a_file_in_place_of_the_folder_is_left_alone(tmp_path):
+    path = tmp_path / "run"
+    path.write_text("mine")
+    with pytest.raises(InputError, match="exists and is not a run"):
+        train(TINY, path, ONE_THREAD)
+    with pytest.raises(InputError, match="Can't make the folder"):
+        train(TINY, path / "below", ONE_THREAD)
+    assert path.read_text() == "mine"
+
+
+def test_killed_before_the_recipe_had_its_name(tmp_path):
+    (tmp_path / f".{RECIPE}.123.unfinished").write_text("{")
+    short = dataclasses.replace(
+        TINY,
+        inpainting=dataclasses.replace(TINY.inpainting, steps=1),
+        separation=dataclasses.replace(TINY.separation, steps=1),
+    )
+    train(short, tmp_path, ONE_THREAD)
+    assert load_recipe(tmp_path / RECIPE) == short
+
+
+@pytest.mark.parametrize("spoilt", [CHECKPOINT, WEIGHTS])
+def test_a_stage_that_is_corrupt(unbroken, tmp_path, spoilt):
+    for name, content in files(unbroken).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    path = tmp_path / "inpainting" / spoilt
+    path.write_bytes(path.read_bytes()[:-100])
+    before = files(tmp_path)
+    with pytest.raises(InputError, match=f"inpainting.{spoilt} is corrupt") as caught:
+        train(TINY, tmp_path, ONE_THREAD)
+    assert "\n" not in str(caught.value)
+    assert files(tmp_path) == before
+
+
+def test_learning_rate_rises_and_falls():
+    settings = Inpainting(steps=1000, learning_rate=1.0, warmup_steps=100)
+    rates = [learning_rate(step, settings) for step in range(1000)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[49] == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 0.049)))
+    assert rates[500] == pytest.approx(0.5)
+    assert rates[999] < 1e-5
+    assert max(rates) <= 1 and rates.index(max(rates)) in (98, 99)
+
+
+def test_epsilon_is_held_then_ramped():
+    settings = Separation(epsilon_start=30.0, epsilon=330.0, epsilon_hold_steps=100, epsilon_ramp_steps=200)
+    assert [epsilon_at(step, settings) for step in (0, 100, 200, 300, 9999)] == [30, 30, 180, 330, 330]
+    at_once = dataclasses.replace(settings, epsilon_hold_steps=0, epsilon_ramp_steps=0)
+    assert epsilon_at(1, at_once) == 330
+
+
+# Learning. Large enough to learn in seconds, small enough to fail if gradients, signs or turns are wrong.
+LEARNS = Recipe(
+    "multi_texture",
+    inpainter=Inpainter(channels=8),
+    segmenter=Segmenter(channels=16, dimension=16, rounds=2),
+    inpainting=Inpainting(steps=100, batch=6, warmup_steps=10, learning_rate=2e-3),
+    separation=Separation(
+        steps=60,
+        batch=6,
+        segmenter_learning_rate=1e-3,
+        epsilon_start=30.0,
+        epsilon=30.0,
+        averaging=0.9,
+        revival=Revival(every_steps=0),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return open_dataset(LEARNS.dataset, 0, "val")(range(32)).images
+
+
+@pytest.fixture(scope="module")
+def inpainted(tmp_path_factory) -> Model:
+    model = Model(LEARNS)
+    inpainting(model, Run(tmp_path_factory.mktemp("learns") / "inpainting", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    return model
+
+
+@torch.no_grad()
+def box_error(model: Model, images: Tensor) -> float:
+    """Mean absolute error inside random boxes."""
+    hidden = boxes(len(images), *images.shape[2:], Generator().manual_seed(0))[:, :1]
+    return float(hidden_error(images, hidden, model.inpainter(images, hidden, model.edges(images))).sum() / hidden.sum() / 3)
+
+
+@torch.no_grad()
+def separation_of(model: Model, inpainter: torch.nn.Module, images: Tensor) -> float:
+    return float(play(inpainter, images, model.segment(images), model.edges(images), 30.0).mean())
+
+
+def test_inpainting_learns(inpainted, scenes):
+    before, after = box_error(Model(LEARNS), scenes), box_error(inpainted, scenes)
+    best_constant = float((scenes - scenes.mean((0, 2, 3), keepdim=True)).abs().mean())
+    print(f"error in boxes: {before:.3f} before, {after:.3f} after; the mean colour of all images has {best_constant:.3f}")
+    assert after < 0.6 * before
+    assert after < 0.75 * best_constant  # so it looks at the image
+
+
+def test_separation_learns(inpainted, scenes, tmp_path):
+    model = Model(LEARNS)
+    model.load_state_dict(inpainted.state_dict())
+    separation(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    # Either inpainter judges: the segmenter of the end against that of the start.
+    for judge in (inpainted, model):
+        before, after = (separation_of(player, judge.inpainter, scenes) for player in (inpainted, model))
+        print(f"separation loss: {before:.3f} before, {after:.3f} after")
+        assert after < before - 0.3
+    # The inpainter keeps learning too, and does not forget boxes.
+    assert any(
+        not torch.equal(a, b) for a, b in zip(inpainted.inpainter.parameters(), model.inpainter.parameters(), strict=True)
+    )
+    assert box_error(model, scenes) < 1.2 * box_error(inpainted, scenes)
