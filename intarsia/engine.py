@@ -1,6 +1,7 @@
 """Running a stage: devices, precision, steps that can be stopped and resumed, log, pictures. The rest is Lightning Fabric."""
 
 import json
+import math
 import signal
 import threading
 import time
@@ -79,6 +80,7 @@ class Run:
     def __init__(self, folder: Path, fabric: Fabric, options: Options, seed: int) -> None:
         self.folder, self.fabric, self.options, self.seed = folder, fabric, options, seed
         self.state: dict[str, Any] = {}
+        self._total = 0
         self._latest: dict[str, float] = {}
         self._tensorboard = _tensorboard_writer(folder) if fabric.is_global_zero else None
 
@@ -93,7 +95,7 @@ class Run:
 
         Ctrl-C ends the step under way, saves, and raises KeyboardInterrupt; after kill -9 the last checkpoint stands.
         """
-        self.state = state
+        self.state, self._total = state, total
         state |= {"step": 0, "seconds": 0.0}
         self._restore()
         with self._progress(total) as advance, self._interruptible() as interrupted:
@@ -121,17 +123,25 @@ class Run:
         return list(range(step * batch + mine.start, step * batch + mine.stop)), mine
 
     def due(self, step: int) -> bool:
-        """Whether to validate and draw after this step."""
-        total_done = step + 1
-        return self.fabric.is_global_zero and total_done % self.options.show_every == 0
+        """Whether to validate and draw after this step: every so often, and after the last one."""
+        return self.fabric.is_global_zero and ((step + 1) % self.options.show_every == 0 or step + 1 == self._total)
 
     def log(self, step: int, **values: Any) -> None:
         """Append a record to the log; numbers also show in the progress bar and, where installed, in TensorBoard.
 
         Every process calls it. Tensors, such as losses, are each process's mean over its share of the batch, and become
         the mean over the whole batch; everything else is taken as the first process gives it.
+
+        Raises:
+            InputError: for a loss that is not finite, before anything is saved: the settings broke the training.
         """
         values = {name: self._whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        broken = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        if broken:
+            raise InputError(
+                f"{broken[0]} is {values[broken[0]]} at step {step + 1} of {self.folder.name}: training broke down. The last "
+                "checkpoint stands; try a lower learning rate."
+            )
         if not self.fabric.is_global_zero:
             return
         record = {"step": step + 1, "seconds": round(self.state["seconds"], 2), **values}

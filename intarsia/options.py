@@ -8,7 +8,7 @@ from typing import Literal
 class Options:
     """Where and how fast a run trains, how often it saves and shows; none of it changes what is computed."""
 
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """auto: bf16 autocast where the processor computes in bf16, else float32."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""

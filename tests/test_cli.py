@@ -164,7 +164,7 @@ BAD = {
     "train multi_dsprites --seed one": "--seed: 'one' is not a whole number. See `intarsia train multi_dsprites --help`",
     "train multi_dsprites --separation.epsilon big": "--separation.epsilon: 'big' is not a number",
     "train multi_dsprites --seed": "Missing value for argument '--seed'",
-    "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed'",
+    "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
     "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
     "train multi_dsprites --separation.branches 9": "separation.branches is 9; it must be from 1 to the 5 segments",
     "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",

@@ -153,6 +153,15 @@ def test_resumed_after_a_break_while_saving(fabric, unbroken, folder, monkeypatc
     assert all(torch.equal(kept[name], value) for name, value in unbroken.layer.state_dict().items())
 
 
+@pytest.fixture
+def keyboard():
+    """Ctrl-C interrupts, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("keyboard")
 def test_ctrl_c_ends_the_step_saves_and_interrupts(fabric, unbroken, folder):
     before = signal.getsignal(signal.SIGINT)
     done = []
@@ -170,6 +179,7 @@ def test_ctrl_c_ends_the_step_saves_and_interrupts(fabric, unbroken, folder):
     assert_same(Stage(fabric, folder).train(), unbroken)
 
 
+@pytest.mark.usefixtures("keyboard")
 def test_the_second_ctrl_c_interrupts_at_once(fabric, unbroken, folder):
     def interrupt(step: int) -> None:
         if step == 5:

@@ -31,10 +31,10 @@ def test_an_error_leaves_the_old_file(tmp_path, error):
 def test_a_full_disk_is_an_input_error(tmp_path):
     path = tmp_path / "weights"
     path.write_text("old")
-    with pytest.raises(InputError, match=r"weights: No space left on device\. What was there before is unchanged") as caught:
-        with replacing(path) as temporary:
-            temporary.write_text("ne")
-            raise OSError(errno.ENOSPC, "No space left on device")
+    message = r"weights: No space left on device\. What was there before is unchanged"
+    with pytest.raises(InputError, match=message) as caught, replacing(path) as temporary:
+        temporary.write_text("ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(caught.value)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

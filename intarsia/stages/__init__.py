@@ -39,12 +39,12 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None) -> Model
             f"{scenes.height} x {scenes.width}."
         )
     check_options(options)
-    _claim(folder, recipe)
     processes = options.devices * options.num_nodes
     for name in STAGES:
         batch = getattr(recipe, name).batch
         if batch % processes:
             raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
+    _claim(folder, recipe)
     fabric = start_fabric(options)
     model = Model(recipe)
     for name, stage in STAGES.items():
