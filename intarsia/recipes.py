@@ -88,7 +88,7 @@ class Regrouping:
 
     weight: float = 1.0
     """Weight of the cross-entropy towards an accepted proposal; 0 switches regrouping off."""
-    from_step: int = 400
+    from_step: int = 150
     """First step with proposals: background and objects should be apart by then."""
     tolerance: float = 0.01
     """How much worse than the present masks' a proposal's separation loss may be."""
@@ -110,22 +110,24 @@ class Separation:
     """The segmenter's turns that follow."""
     inpainter_learning_rate: float = 1e-4
     """Of Adam, constant."""
-    segmenter_learning_rate: float = 6e-4
-    """Of Adam, constant."""
+    segmenter_learning_rate: float = 1e-3
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine to 0."""
+    warmup_steps: int = 100
+    """Steps over which the segmenter's learning rate rises."""
     epsilon_start: float = 30.0
     """Epsilon at first. It is added to the unconditional error: how much error a segment must hide to count; in summed
     absolute intensities."""
     epsilon: float = 300.0
     """Epsilon at the end."""
-    epsilon_hold_steps: int = 400
+    epsilon_hold_steps: int = 300
     """Steps at the first value."""
-    epsilon_ramp_steps: int = 600
+    epsilon_ramp_steps: int = 300
     """Steps from the first value to the last."""
     branches: int = 3
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
     """Share of the inpainter's turns on random regions, so that it does not forget."""
-    averaging: float = 0.995
+    averaging: float = 0.99
     """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
     revival: Revival = field(default_factory=Revival)
     regrouping: Regrouping = field(default_factory=Regrouping)

@@ -31,7 +31,7 @@ from intarsia.recipes import (
 )
 from intarsia.regions import boxes
 from intarsia.stages import STAGES, train
-from intarsia.stages.inpainting import inpainting, learning_rate
+from intarsia.stages.inpainting import inpainting, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, play, revive, separation, towards
 
 ROOT = Path(__file__).parent.parent
@@ -277,8 +277,11 @@ def test_a_stage_that_is_corrupt(unbroken, tmp_path, spoilt):
 
 
 def test_learning_rate_rises_and_falls():
-    settings = Inpainting(steps=1000, learning_rate=1.0, warmup_steps=100)
-    rates = [learning_rate(step, settings) for step in range(1000)]
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))])
+    rates = []
+    for step in range(1000):
+        set_learning_rate(optimizer, 1.0, step, 1000, 100)
+        rates.append(optimizer.param_groups[0]["lr"])
     assert rates[0] == pytest.approx(0.01)
     assert rates[49] == pytest.approx(0.5 * 0.5 * (1 + math.cos(math.pi * 0.049)))
     assert rates[500] == pytest.approx(0.5)

@@ -4,14 +4,14 @@ import math
 
 import torch
 from torch import Generator
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from intarsia.data import open_dataset
 from intarsia.engine import Run
 from intarsia.model import Model
 from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
-from intarsia.recipes import Inpainting, Recipe
+from intarsia.recipes import Recipe
 from intarsia.regions import boxes, everything, fields, shared_box
 from intarsia.shapes import Masks
 
@@ -25,8 +25,7 @@ def inpainting(model: Model, run: Run) -> None:
     )
 
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, settings)
+        set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         hidden = random_regions(settings.batch, recipe, run.generator(step=step))[mine].to(fabric.device)
@@ -39,10 +38,11 @@ def inpainting(model: Model, run: Run) -> None:
         run.log(step, loss=loss, **(validate(model, run, step) if run.due(step) else {}))
 
 
-def learning_rate(step: int, settings: Inpainting) -> float:
-    """Linear warm-up, then a cosine down to 0."""
-    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+def set_learning_rate(optimizer: Optimizer, highest: float, step: int, steps: int, warmup_steps: int) -> None:
+    """Linear warm-up to the highest learning rate, times a cosine from 1 to 0 over all steps."""
+    warm = min(1.0, (step + 1) / max(1, warmup_steps))
+    for group in optimizer.param_groups:
+        group["lr"] = highest * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def random_regions(count: int, recipe: Recipe, generator: Generator) -> Masks:

@@ -18,7 +18,7 @@ from intarsia.pictures import game_sheet
 from intarsia.recipes import Revival, Separation
 from intarsia.regrouping import regroup
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage
-from intarsia.stages.inpainting import random_regions
+from intarsia.stages.inpainting import random_regions, set_learning_rate
 
 
 def separation(model: Model, run: Run) -> None:
@@ -44,6 +44,7 @@ def separation(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         edges = model.edges(images)
+        set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, step, settings.steps, settings.warmup_steps)
 
         if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
             inpainter.requires_grad_(True)
