@@ -56,23 +56,27 @@ class CompactSegmenter(nn.Module):
         for layer, norm in zip(self.encoder, self.norms[1:], strict=True):
             x = x + F.relu(norm(layer(x)))
         x = x + self.position(_grid(x))
-        slots = self._compete(self.features(x.permute(0, 2, 3, 1)).flatten(1, 2))
+        features = self.features(x.permute(0, 2, 3, 1)).flatten(1, 2)
+        key = self.key(features)
+        slots = self._compete(key, self.value(features))
+        groups = F.interpolate(self._match(slots, key).unflatten(2, x.shape[-2:]), size=images.shape[-2:], mode="bilinear")
         x = F.interpolate(self.narrow(x), size=images.shape[-2:], mode="bilinear")
         pixels = self.pixel_key(F.relu(self.sharpen(torch.cat([x, images - 0.5], 1))))
-        query = self.pixel_query(self.slot_norm(slots)) * pixels.shape[1] ** -0.5
-        return torch.einsum("bkd,bdhw->bkhw", query, pixels)
+        return groups + torch.einsum("bkd,bdhw->bkhw", self.pixel_query(self.slot_norm(slots)), pixels)
 
-    def _compete(self, features: Tensor) -> Tensor:
-        """Slots `b k d` after a few rounds over the features `b n d`."""
-        key, value = self.key(features), self.value(features)
-        slots = self.slots.expand(len(features), -1, -1)
+    def _compete(self, key: Tensor, value: Tensor) -> Tensor:
+        """Slots `b k d` after a few rounds over the pixels' keys and values, `b n d`."""
+        slots = self.slots.expand(len(key), -1, -1)
         for _ in range(self.rounds):
-            logits = torch.einsum("bkd,bnd->bkn", self.query(self.slot_norm(slots)), key) * key.shape[-1] ** -0.5
-            weights = logits.softmax(1) + 1e-8
+            weights = self._match(slots, key).softmax(1) + 1e-8
             means = torch.einsum("bkn,bnd->bkd", weights / weights.sum(2, keepdim=True), value)
             slots = self.update(means.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
             slots = slots + self.refine(slots)
         return slots
+
+    def _match(self, slots: Tensor, key: Tensor) -> Tensor:
+        """How well each pixel fits each slot, `b k n`."""
+        return torch.einsum("bkd,bnd->bkn", self.query(self.slot_norm(slots)), key) * key.shape[-1] ** -0.5
 
 
 def _grid(x: Tensor) -> Tensor:
