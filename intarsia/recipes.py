@@ -57,7 +57,7 @@ class Regions:
 class Inpainting:
     """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
 
-    steps: int = 2500
+    steps: int = 1500
     """Optimizer steps."""
     batch: int = 16
     """Images per step, over all devices."""
@@ -76,6 +76,8 @@ class Revival:
 
     every_steps: int = 200
     """Steps between looks; 0 switches revival off."""
+    until_step: int = 4000
+    """Last step with a look: a channel revived at the end has no time left to learn."""
     share: float = 0.004
     """A channel is dead when it holds a smaller share of the pixels than this."""
     noise: float = 0.3

@@ -76,7 +76,7 @@ def separation(model: Model, run: Run) -> None:
             state["shares"] = state["shares"].lerp(fabric.all_reduce(logits.detach().softmax(1).mean((0, 2, 3))), 0.02)
             follow(average, player, settings.averaging, step)
 
-        if settings.revival.every_steps and (step + 1) % settings.revival.every_steps == 0:
+        if revival_due(step, settings.revival):
             revive(player, average, segmenter_optimizer, state["shares"], settings.revival, draws)
         if run.due(step):
             figures |= validate(model, run, step)
@@ -122,6 +122,11 @@ def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> No
     decay = min(decay, 1 - 2 / (step + 2))
     for kept, live in zip(average.parameters(), player.parameters(), strict=True):
         kept.lerp_(live, 1 - decay)
+
+
+def revival_due(step: int, settings: Revival) -> bool:
+    """Whether to look for dead channels after this step."""
+    return 0 < settings.every_steps and (step + 1) % settings.every_steps == 0 and step < settings.until_step
 
 
 @torch.no_grad()
