@@ -126,7 +126,7 @@ def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> No
 
 def revival_due(step: int, settings: Revival) -> bool:
     """Whether to look for dead channels after this step."""
-    return 0 < settings.every_steps and (step + 1) % settings.every_steps == 0 and step < settings.until_step
+    return settings.every_steps > 0 and (step + 1) % settings.every_steps == 0 and step < settings.until_step
 
 
 @torch.no_grad()
