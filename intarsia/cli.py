@@ -16,7 +16,7 @@ import tyro
 
 from intarsia import __version__
 from intarsia.errors import InputError
-from intarsia.options import Options
+from intarsia.options import Options, check_options
 from intarsia.recipes import RECIPES, STAGES, Recipe, check_recipe
 
 __all__ = ["Evaluate", "Predict", "Report", "Train", "main", "parse"]
@@ -174,7 +174,7 @@ def _parse_train(argv: list[str]) -> Train:
     form = _fill(_TrainForm, options, f"train {dataset if named else 'DATASET'}", description, default)
     recipe = Recipe(**_shallow(form.settings))
     check_recipe(recipe)
-    _check_options(form.options)
+    check_options(form.options)
     return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options)
 
 
@@ -189,12 +189,6 @@ def _variant(options: list[str], dataset: str) -> str:
     if variant not in RECIPES[dataset]:
         raise InputError(f"There is no recipe {variant!r} for {dataset}; choose one of {', '.join(RECIPES[dataset])}.")
     return variant
-
-
-def _check_options(options: Options) -> None:
-    for name, least in (("devices", 1), ("num_nodes", 1), ("threads", 0), ("save_every", 1), ("show_every", 1)):
-        if getattr(options, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")
 
 
 def _parse_evaluate(argv: list[str]) -> Evaluate:

@@ -21,16 +21,9 @@ from torch import Generator, Tensor
 
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
-from intarsia.options import Options as Options  # also found here: where and how fast a run trains
+from intarsia.options import Options
 
 CHECKPOINT, LOG, PICTURES = "checkpoint.pt", "log.jsonl", "pictures"
-
-
-def check_options(options: Options) -> None:
-    """Raise `InputError` for numbers that no run could use."""
-    for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0}.items():
-        if getattr(options, name) < least:
-            raise InputError(f"{name} is {getattr(options, name)}; it must be at least {least}.")
 
 
 def start_fabric(options: Options) -> Fabric:

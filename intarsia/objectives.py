@@ -39,5 +39,5 @@ def separation_loss(images: Images, masks: Masks, guesses: Guesses, prior: Image
         `b`; its mean is the loss. Lower is better; every segment that cannot be guessed at all contributes about 0.
     """
     conditional = hidden_error(images, masks, guesses)
-    unconditional = hidden_error(images, masks, prior[:, None])
+    unconditional = hidden_error(images, masks, prior[:, None].expand_as(guesses))
     return (1 - conditional / (epsilon + unconditional)).sum(1)

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from intarsia.errors import InputError
+
 
 @dataclass(frozen=True)
 class Options:
-    """Where and how fast a run trains, how often it saves and shows; none of it changes what is computed."""
+    """Where and how fast a run trains, how often it saves and shows: nothing that belongs to a recipe."""
 
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """auto: bf16 autocast where the processor computes in bf16, else float32."""
@@ -22,3 +24,10 @@ class Options:
     """Steps between checkpoints."""
     show_every: int = 500
     """Steps between validations, each with a picture."""
+
+
+def check_options(options: Options) -> None:
+    """Raise `InputError` for numbers that no run could use."""
+    for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0}.items():
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")

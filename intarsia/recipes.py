@@ -163,7 +163,12 @@ _MULTI_TEXTURE = Recipe(dataset="multi_texture", edge_threshold=0.5)
 _MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
-    "multi_texture": {"compact": _MULTI_TEXTURE},
+    "multi_texture": {
+        "compact": _MULTI_TEXTURE,
+        "demo": dataclasses.replace(  # the shortest training that shows separate objects
+            _MULTI_TEXTURE, inpainting=Inpainting(steps=400), separation=Separation(steps=1300)
+        ),
+    },
     "multi_dsprites": {"compact": _MULTI_DSPRITES},
 }
 

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from intarsia import engine
-from intarsia.engine import CHECKPOINT, LOG, PICTURES, Options, Run, check_options, finished, start_fabric
+from intarsia.engine import CHECKPOINT, LOG, PICTURES, Run, finished, start_fabric
 from intarsia.errors import InputError
+from intarsia.options import Options, check_options
 
 OPTIONS = Options(precision="32-true", accelerator="cpu", save_every=4, show_every=5)
 TOTAL = 10
@@ -422,7 +423,7 @@ def test_auto_precision_asks_the_gpu_where_one_is_used(monkeypatch, fast, expect
 @pytest.mark.parametrize("odd", [{"devices": 0}, {"num_nodes": 0}, {"save_every": 0}, {"show_every": -1}, {"threads": -1}])
 def test_options_that_no_run_could_use(odd):
     (name,) = odd
-    with pytest.raises(InputError, match=f"{name} is {odd[name]}; it must be at least"):
+    with pytest.raises(InputError, match=f"--{name.replace('_', '-')} is {odd[name]}; it must be at least"):
         check_options(Options(**odd))
 
 

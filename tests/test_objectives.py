@@ -120,7 +120,10 @@ def test_both_losses_are_the_originals(reference):
         leaf.requires_grad_()
     masks = logits.softmax(1)
 
-    conditional, unconditional = hidden_error(images, masks, guesses), hidden_error(images, masks, prior[:, None])
+    conditional, unconditional = (
+        hidden_error(images, masks, guesses),
+        hidden_error(images, masks, prior[:, None].expand_as(guesses)),
+    )
     assert_close(conditional, recorded["generator_numerator"], VALUES)
     assert_close(conditional, recorded["inpainter_loss_branch"], VALUES)
     assert_close(30 + unconditional, recorded["generator_denominator"], VALUES)

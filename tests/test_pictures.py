@@ -32,7 +32,7 @@ def test_overlay_takes_the_strongest_segment() -> None:
 
 def test_overlay_without_strength_is_the_image() -> None:
     images = torch.rand(2, 3, 4, 5)
-    torch.testing.assert_close(overlay(images, torch.rand(2, 3, 4, 5), strength=0), images)
+    torch.testing.assert_close(overlay(images, torch.rand(2, 3, 4, 5), strength=0.0), images)
 
 
 def test_sheet_lays_out_images_in_rows() -> None:

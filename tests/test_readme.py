@@ -1,11 +1,13 @@
 """Every command that README.md shows is one that exists. None of them is run."""
 
+import json
 import os
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -103,3 +105,16 @@ def test_commands_are_found() -> None:
         ["intarsia", "evaluate", "RUN"],
         ["intarsia", "--help"],
     ]
+
+
+RESULTS = json.loads((ROOT / "docs" / "results.json").read_text())
+
+
+@pytest.mark.parametrize("dataset", RESULTS)
+def test_the_table_shows_the_recorded_figures(dataset: str) -> None:
+    entry = RESULTS[dataset]
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{dataset}` |")]
+    row = next(row for row in rows if str(entry["test_images"]) in row.replace(",", ""))
+    for name in ("iou", "miou", "ari", "fg_ari"):
+        assert f" {median(entry[name]):.3f} " in row, name
+    assert f" {median(entry['minutes']):.1f} " in row

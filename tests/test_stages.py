@@ -14,10 +14,11 @@ import torch
 from torch import Generator, Tensor
 
 from intarsia.data import open_dataset
-from intarsia.engine import CHECKPOINT, LOG, Options, Run, finished, start_fabric
+from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.objectives import hidden_error
+from intarsia.options import Options
 from intarsia.recipes import (
     Inpainter,
     Inpainting,
@@ -59,7 +60,7 @@ TINY = Recipe(
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from intarsia.engine import Options
+from intarsia.options import Options
 from intarsia.recipes import load_recipe
 from intarsia.stages import train
 

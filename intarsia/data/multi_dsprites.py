@@ -53,7 +53,7 @@ def _draw(seed: int, split: str, indices: Indices) -> SceneSample:
     corner, sprites = _sprites(
         np.floor(len(OUTLINES) * kind[present]),
         _between(SCALE, scale[present]),
-        _between((0, 2 * np.pi), angle[present]),
+        _between((0.0, 2 * np.pi), angle[present]),
         _between(CENTRE, centre.reshape(-1, MOST, 2)[present]),
     )
     windows = sliding_window_view(shapes, (WINDOW, WINDOW), axis=(2, 3), writeable=True)

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from intarsia.data import open_dataset
-from intarsia.engine import Options, Run, check_options, finished, start_fabric
+from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import RECIPE, Model
+from intarsia.options import Options, check_options
 from intarsia.recipes import Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
