@@ -76,7 +76,7 @@ class Revival:
 
     every_steps: int = 200
     """Steps between looks; 0 switches revival off."""
-    until_step: int = 4000
+    until_step: int = 2500
     """Last step with a look: a channel revived at the end has no time left to learn."""
     share: float = 0.004
     """A channel is dead when it holds a smaller share of the pixels than this."""
@@ -102,7 +102,7 @@ class Regrouping:
 class Separation:
     """Stage 2: segmenter against inpainter."""
 
-    steps: int = 6000
+    steps: int = 4000
     """Optimizer steps of both players together."""
     batch: int = 8
     """Images per step, over all devices."""
@@ -166,7 +166,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
-            _MULTI_TEXTURE, inpainting=Inpainting(steps=400), separation=Separation(steps=1300)
+            _MULTI_TEXTURE, inpainting=Inpainting(steps=400), separation=Separation(steps=1200)
         ),
     },
     "multi_dsprites": {"compact": _MULTI_DSPRITES},

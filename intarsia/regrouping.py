@@ -12,17 +12,19 @@ from scipy.optimize import linear_sum_assignment
 from intarsia.shapes import Labels, Logits
 
 
-def regroup(logits: Logits, background: int, smallest: int = 12) -> Labels:
+def regroup(logits: Logits, background: int, whole: bool, smallest: int = 12) -> Labels:
     """Give every connected piece of an image a channel of its own, as far as there are channels.
 
     The largest segment of each image becomes its background, in the same channel for all images. The rest falls into
-    connected pieces (4-neighbourhood, over segment borders); the largest of them are assigned one-to-one to the other channels,
-    so that the segmenter's own mean log-probability is greatest (Hungarian algorithm).
-    Pieces too many for that go to the channel they prefer; pieces of fewer than `smallest` pixels join the background.
+    connected pieces (4-neighbourhood); the largest of them are assigned one-to-one to the other channels, so that the
+    segmenter's own mean log-probability is greatest (Hungarian algorithm). Pieces too many for that go to the channel they
+    prefer; pieces of fewer than `smallest` pixels join the background.
 
     Args:
         logits: `b k h w`, without gradient.
         background: The channel of the background.
+        whole: Pieces run on over the borders between segments, so that a patchy object is one piece, but so are objects
+            that touch. Otherwise they end there.
         smallest: Pixels.
 
     Returns:
@@ -32,8 +34,7 @@ def regroup(logits: Logits, background: int, smallest: int = 12) -> Labels:
     channels = [channel for channel in range(scores.shape[1]) if channel != background]
     proposals = np.full((len(scores), *scores.shape[2:]), background)
     for score, proposal in zip(scores, proposals, strict=True):
-        segments = score.argmax(0)
-        pieces, count = ndimage.label(segments != np.bincount(segments.ravel()).argmax())
+        pieces, count = _pieces(score.argmax(0), whole)
         areas = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
         kept = [piece + 1 for piece in np.argsort(-areas, kind="stable") if areas[piece] >= smallest]
         if not kept:
@@ -45,3 +46,18 @@ def regroup(logits: Logits, background: int, smallest: int = 12) -> Labels:
         for piece, column in zip(kept, chosen, strict=True):
             proposal[pieces == piece] = channels[column]
     return torch.from_numpy(proposals).to(logits.device)
+
+
+def _pieces(segments: np.ndarray, whole: bool) -> tuple[np.ndarray, int]:
+    """Number the connected pieces of all but the largest segment from 1 on, `h w`, and count them."""
+    present = np.bincount(segments.ravel())
+    largest = int(present.argmax())
+    if whole:
+        return ndimage.label(segments != largest)
+    pieces, count = np.zeros_like(segments), 0
+    for segment in np.flatnonzero(present):
+        if segment != largest:
+            labels, found = ndimage.label(segments == segment)
+            pieces += np.where(labels > 0, labels + count, 0)
+            count += found
+    return pieces, count

@@ -65,8 +65,7 @@ def separation(model: Model, run: Run) -> None:
                 loss, figures = separation.mean(), {"separation_loss": separation.mean()}
                 if settings.regrouping.weight and step >= settings.regrouping.from_step:
                     background = int(state["shares"].argmax())
-                    proposal = regroup(logits.detach(), background, settings.regrouping.smallest)
-                    promise = play(inpainter, images, one_hot(proposal, recipe.segments), edges, epsilon_at(step, settings))
+                    proposal, promise = propose(average, inpainter, images, edges, background, settings, step)
                     accepted = (promise <= separation + settings.regrouping.tolerance).float()
                     loss = loss + settings.regrouping.weight * (towards(proposal, logits, background) * accepted).mean()
                     figures["accepted"] = accepted.mean()
@@ -88,6 +87,29 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
     """Some of the segmenter's masks, the same channels for all images."""
     masks: Masks = segmenter(images).softmax(1)
     return masks[:, torch.randperm(masks.shape[1], generator=draws)[:count].to(masks.device)]
+
+
+@torch.no_grad()
+def propose(
+    average: nn.Module,
+    inpainter: nn.Module,
+    images: Images,
+    edges: Edges,
+    background: int,
+    settings: Separation,
+    step: int,
+) -> tuple[Labels, PerImage]:
+    """The better of two proposals for each image, by the separation loss, and that loss.
+
+    Both come from the averaged segmenter, whose preferences are steadier than the player's.
+    """
+    logits = average(images)
+    proposals = torch.stack([regroup(logits, background, whole, settings.regrouping.smallest) for whole in (True, False)])
+    promises = torch.stack(
+        [play(inpainter, images, one_hot(labels, logits.shape[1]), edges, epsilon_at(step, settings)) for labels in proposals]
+    )
+    best = promises.min(0)
+    return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
 
 
 def one_hot(labels: Labels, segments: int) -> Masks:
