@@ -33,7 +33,7 @@ from intarsia.recipes import (
 from intarsia.regions import boxes
 from intarsia.stages import STAGES, train
 from intarsia.stages.inpainting import inpainting, set_learning_rate
-from intarsia.stages.separation import epsilon_at, follow, play, revive, separation, towards
+from intarsia.stages.separation import epsilon_at, follow, play, propose, revive, separation, towards
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
@@ -297,6 +297,18 @@ def test_epsilon_is_held_then_ramped():
     assert epsilon_at(1, at_once) == 330
 
 
+def test_the_better_proposal_is_taken_for_each_image(monkeypatch):
+    rows = torch.zeros(2, 8, 8, dtype=torch.int64)
+    rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
+    logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
+    losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
+    monkeypatch.setitem(propose.__globals__, "play", lambda *_: next(losses))
+    labels, promise = propose(lambda _: logits, None, torch.rand(2, 3, 8, 8), None, 0, Separation(), 0)
+    assert torch.equal(labels[0], rows[0])  # by segment
+    assert labels[1].unique().numel() == 2  # whole: one piece
+    assert promise.tolist() == [0.5, 0.0]
+
+
 def test_towards_by_hand():
     proposal = torch.tensor([[[0, 0, 0, 1]]])  # three pixels of background, one of a piece
     even = torch.zeros(1, 3, 1, 4)
@@ -340,9 +352,10 @@ LEARNS = Recipe(
     segmenter=Segmenter(channels=16, dimension=16, rounds=2),
     inpainting=Inpainting(steps=100, batch=6, warmup_steps=10, learning_rate=2e-3),
     separation=Separation(
-        steps=60,
+        steps=90,
         batch=6,
-        segmenter_learning_rate=1e-3,
+        segmenter_learning_rate=2e-3,
+        warmup_steps=5,
         epsilon_start=30.0,
         epsilon=30.0,
         averaging=0.9,
