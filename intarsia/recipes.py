@@ -160,7 +160,9 @@ class Recipe:
 
 
 _MULTI_TEXTURE = Recipe(dataset="multi_texture", edge_threshold=0.5)
-_MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
+_MULTI_DSPRITES = Recipe(
+    dataset="multi_dsprites", edge_threshold=1e-4, separation=Separation(steps=2500, revival=Revival(until_step=1500))
+)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
