@@ -302,7 +302,7 @@ def test_the_better_proposal_is_taken_for_each_image(monkeypatch):
     rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
-    monkeypatch.setitem(propose.__globals__, "play", lambda *_: next(losses))
+    monkeypatch.setitem(propose.__wrapped__.__globals__, "play", lambda *_: next(losses))
     labels, promise = propose(lambda _: logits, None, torch.rand(2, 3, 8, 8), None, 0, Separation(), 0)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
