@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch.nn.functional as F
 
-from intarsia.shapes import Masks
+from intarsia.shapes import Masks, one_hot
 
 TAKES_ALL, ALIKE, THIN, UNDECIDED = 0.985, 0.05, 0.35, 0.6
 
@@ -30,7 +30,7 @@ class Diagnosis:
 
 def diagnose(masks: Masks) -> Diagnosis:
     """Diagnose the masks `b k h w` of at least a few images."""
-    hard = F.one_hot(masks.argmax(1), masks.shape[1]).permute(0, 3, 1, 2).float()
+    hard = one_hot(masks.argmax(1), masks.shape[1])
     shares = masks.mean((0, 2, 3))
     variation = float((1 - hard.mean(0).amax(0)).mean())
     inner = -F.max_pool2d(-hard, 3, 1)  # the border of the image has no neighbours outside: left out

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -24,7 +23,7 @@ from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungar
 from intarsia.model import Model, latest, weights_sha256
 from intarsia.pictures import coloured, sheet
 from intarsia.recipes import Recipe
-from intarsia.shapes import Masks, PerImage
+from intarsia.shapes import Masks, PerImage, one_hot
 
 __all__ = ["SCORES", "Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]
 
@@ -144,7 +143,7 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     images, masks = scenes(range(SHOWN))
     predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
-    truth, found = (F.one_hot(hard(part), k).permute(0, 3, 1, 2).float() for part in (masks, predicted))
+    truth, found = (one_hot(hard(part), k) for part in (masks, predicted))
     return sheet([images, coloured(truth), coloured(_matched(truth, found))], zoom=2, gap=4)
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.shapes import Guesses, Images, Masks
+from intarsia.shapes import Guesses, Images, Masks, one_hot
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, and a few more for sets with many segments.
 PALETTE = torch.tensor(
@@ -22,7 +22,7 @@ def coloured(masks: Masks) -> Images:
 
 def overlay(images: Images, masks: Masks, strength: float = 0.55) -> Images:
     """Images with their hard segments laid over them in colour."""
-    hard = F.one_hot(masks.argmax(1), masks.shape[1]).permute(0, 3, 1, 2).float()
+    hard = one_hot(masks.argmax(1), masks.shape[1])
     return images.cpu() * (1 - strength) + coloured(hard) * strength
 
 
@@ -41,5 +41,5 @@ def sheet(columns: list[Tensor], zoom: int = 2, gap: int = 2) -> np.ndarray:
 def game_sheet(images: Images, masks: Masks, guesses: Guesses) -> np.ndarray:
     """Image, hard segments, every soft mask, and the image with every segment replaced by the inpainter's guess of it."""
     filled = images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]
-    hard = F.one_hot(masks.argmax(1), masks.shape[1]).permute(0, 3, 1, 2).float()
+    hard = one_hot(masks.argmax(1), masks.shape[1])
     return sheet([images, coloured(hard), *masks.unbind(1), *filled.unbind(1)])

@@ -8,6 +8,8 @@ tensors otherwise.
 
 from typing import TYPE_CHECKING
 
+import torch.nn.functional as F
+
 if TYPE_CHECKING:
     from torch import Tensor as Edges
     from torch import Tensor as Guesses
@@ -30,4 +32,9 @@ else:
     PerImage = Float[Tensor, "b"]
     PerSegment = Float[Tensor, "b k"]
 
-__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment"]
+__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment", "one_hot"]
+
+
+def one_hot(labels: Labels, segments: int) -> Masks:
+    """Labels `b h w` in 0..segments-1, written as hard masks `b segments h w` of zeros and ones."""
+    return F.one_hot(labels, segments).permute(0, 3, 1, 2).float()

@@ -20,7 +20,7 @@ def activate(x: Tensor) -> Tensor:
 
 
 class CompactInpainter(nn.Module):
-    """A U-Net of five levels for a laptop; about a quarter of the arithmetic of the prototype at equal width.
+    """A U-Net of five levels, small enough for a laptop.
 
     Like the original's inpainter it has one tower for the edges and one for the visible pixels, joined at every level.
     It departs from it in three ways that buy speed: the image is folded 2x2 into channels, so that no layer runs at full

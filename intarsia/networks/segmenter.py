@@ -12,7 +12,8 @@ class CompactSegmenter(nn.Module):
 
     A small convolutional encoder at half size; a few rounds in which k learned slots compete for the pixels (Locatello et
     al., "Object-Centric Learning with Slot Attention", NeurIPS 2020, algorithm 1, but with a learned start per slot, so that
-    a channel keeps its role from image to image); then every pixel, at full size, is compared with every slot.
+    a channel keeps its role from image to image). The masks are what the slots win, enlarged, plus a correction at full size
+    that also sees the image and sharpens the borders.
     Departs from the original's segmenters because those need far more steps than a laptop has (docs/notes).
 
     Args:

@@ -20,9 +20,7 @@ def inpainting(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place."""
     recipe, settings, fabric = model.recipe, model.recipe.inpainting, run.fabric
     scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
-    inpainter, optimizer = fabric.setup(
-        model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2), fused=False)
-    )
+    inpainter, optimizer = fabric.setup(model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2)))
 
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps)

@@ -17,7 +17,7 @@ from intarsia.objectives import inpainting_loss, separation_loss
 from intarsia.pictures import game_sheet
 from intarsia.recipes import Revival, Separation
 from intarsia.regrouping import regroup
-from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage
+from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
 from intarsia.stages.inpainting import random_regions, set_learning_rate
 
 
@@ -110,11 +110,6 @@ def propose(
     )
     best = promises.min(0)
     return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
-
-
-def one_hot(labels: Labels, segments: int) -> Masks:
-    """Labels `b h w` as masks `b k h w` of zeros and ones."""
-    return F.one_hot(labels, segments).permute(0, 3, 1, 2).float()
 
 
 def play(inpainter: nn.Module, images: Images, masks: Masks, edges: Edges, epsilon: float) -> PerImage:
