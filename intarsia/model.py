@@ -37,8 +37,8 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = CompactInpainter(recipe.height, recipe.width, recipe.inpainter.channels)
-            grouping = recipe.segmenter
-            self.segmenter = CompactSegmenter(recipe.segments, grouping.channels, grouping.dimension, grouping.rounds)
+            sizes = recipe.segmenter
+            self.segmenter = CompactSegmenter(recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
     @torch.no_grad()

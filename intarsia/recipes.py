@@ -15,7 +15,7 @@ from intarsia.errors import InputError
 
 Settings = TypeVar("Settings")
 
-AT_LEAST_ONE = {"batch", "steps", "channels", "dimension", "rounds", "inpainter_turns", "segmenter_turns"}
+AT_LEAST_ONE = {"batch", "steps", "channels", "dimension", "inpainter_turns", "segmenter_turns"}
 STAGES = ("inpainting", "separation")  # in order; a recipe has settings of each name
 
 
@@ -32,11 +32,9 @@ class Segmenter:
     """The network that splits an image into segments."""
 
     channels: int = 32
-    """Channels of the encoder."""
-    dimension: int = 64
-    """Length of a slot."""
-    rounds: int = 3
-    """How often the slots compete for the pixels."""
+    """Channels at half size; deeper levels have 2 and 4 times as many."""
+    dimension: int = 16
+    """Length of a pixel's embedding."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,12 @@ class Regions:
 
     shared_box: float = 0.0
     """The original's: one box for the whole batch, and its complement."""
-    boxes: float = 0.45
+    boxes: float = 0.3
     """A box per image, and its complement."""
-    fields: float = 0.45
+    fields: float = 0.3
     """Soft random partitions into 2 or 3 segments."""
+    slivers: float = 0.3
+    """All of a box or of the image but for thin lines, and the lines."""
     everything: float = 0.1
     """All of the image, and nothing: teaches the unconditional guess."""
 
@@ -57,7 +57,7 @@ class Regions:
 class Inpainting:
     """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
 
-    steps: int = 1500
+    steps: int = 2000
     """Optimizer steps."""
     batch: int = 16
     """Images per step, over all devices."""
@@ -71,24 +71,10 @@ class Inpainting:
 
 
 @dataclass(frozen=True)
-class Revival:
-    """Channels that hold nothing get a noisy copy of the busiest object channel's slot."""
-
-    every_steps: int = 200
-    """Steps between looks; 0 switches revival off."""
-    until_step: int = 2500
-    """Last step with a look: a channel revived at the end has no time left to learn."""
-    share: float = 0.004
-    """A channel is dead when it holds a smaller share of the pixels than this."""
-    noise: float = 0.3
-    """Noise on the copy, in standard deviations of all slots."""
-
-
-@dataclass(frozen=True)
 class Regrouping:
     """Proposals to spread connected pieces over the channels, taken only where the separation loss does not object."""
 
-    weight: float = 1.0
+    weight: float = 0.6
     """Weight of the cross-entropy towards an accepted proposal; 0 switches regrouping off."""
     from_step: int = 150
     """First step with proposals: background and objects should be apart by then."""
@@ -102,7 +88,7 @@ class Regrouping:
 class Separation:
     """Stage 2: segmenter against inpainter."""
 
-    steps: int = 4000
+    steps: int = 5500
     """Optimizer steps of both players together."""
     batch: int = 8
     """Images per step, over all devices."""
@@ -125,13 +111,14 @@ class Separation:
     """Steps at the first value."""
     epsilon_ramp_steps: int = 300
     """Steps from the first value to the last."""
+    hard_from_step: int = 300
+    """From this step on the inpainter sees hard masks in the segmenter's turns: soft ones let colours through."""
     branches: int = 3
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
     """Share of the inpainter's turns on random regions, so that it does not forget."""
     averaging: float = 0.99
     """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
-    revival: Revival = field(default_factory=Revival)
     regrouping: Regrouping = field(default_factory=Regrouping)
 
 
@@ -160,9 +147,7 @@ class Recipe:
 
 
 _MULTI_TEXTURE = Recipe(dataset="multi_texture", edge_threshold=0.5)
-_MULTI_DSPRITES = Recipe(
-    dataset="multi_dsprites", edge_threshold=1e-4, separation=Separation(steps=2500, revival=Revival(until_step=1500))
-)
+_MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
@@ -199,6 +184,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError(
             f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."
         )
+    if recipe.segmenter.channels < 8:
+        raise InputError(f"segmenter.channels is {recipe.segmenter.channels}; at least 8 are needed.")
     for name, value in _numbers(recipe, ""):
         least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
         if not least <= value < math.inf:

@@ -44,6 +44,23 @@ def fields(count: int, segments: int, height: int, width: int, generator: Genera
     return (smooth * sharpness).softmax(1)
 
 
+def slivers(count: int, height: int, width: int, generator: Generator) -> Masks:
+    """Boxes, or the whole image, hidden but for thin winding lines, and the complement: `count 2 h w`.
+
+    The lines are the zeros of a smooth random field (5 to 17 cells across), 1 to 3 px wide. A few visible pixels tell the
+    colour of all they are connected with: an inpainter that has not learned this lets the segmenter leave rims behind.
+    """
+    cells = (5, 9, 17)[int(torch.randint(3, (), generator=generator))]
+    coarse = torch.randn(count, 1, cells, cells, generator=generator)
+    field = F.interpolate(coarse, size=(height, width), mode="bicubic")[:, 0]
+    rows, columns = torch.gradient(field, dim=(1, 2))
+    distance = field.abs() / torch.hypot(rows, columns).clamp(min=1e-6)
+    lines = distance < _uniform(0.5, 1.5, (count, 1, 1), generator)
+    whole = torch.rand(count, 1, 1, generator=generator) < 0.3
+    hidden = ((boxes(count, height, width, generator)[:, 0] > 0) | whole) & ~lines
+    return torch.stack([hidden, ~hidden], 1).float()
+
+
 def everything(count: int, height: int, width: int) -> Masks:
     """All of the image, and nothing of it, for the unconditional guess: `count 2 h w`."""
     return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(count, 2, height, width)

@@ -1,7 +1,7 @@
 """Proposals of whole objects, one per channel, for a segmenter whose objects share channels.
 
 Between "two objects in one channel" and "one in each" lies a barrier that gradients rarely cross. A proposal is on the other
-side of it; the separation loss, not a label, decides whether it is any better (docs/notes/001-regrouping.md).
+side of it; the separation loss, not a label, decides whether it is any better (docs/notes/002-regrouping.md).
 """
 
 import numpy as np

@@ -20,7 +20,7 @@ from intarsia.recipes import RECIPES, Inpainter, Segmenter
 
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
-TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=4, dimension=8, rounds=1))
+TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4))
 VERBS = ["train", "evaluate", "predict", "report"]
 
 Capture = pytest.CaptureFixture[str]
@@ -206,7 +206,7 @@ def corrupt(model: Path) -> None:
 
 def other_recipe(model: Path) -> None:
     recipe = json.loads((model / "recipe.json").read_text())
-    (model / "recipe.json").write_text(json.dumps(recipe | {"segments": 7}))
+    (model / "recipe.json").write_text(json.dumps(recipe | {"segmenter": recipe["segmenter"] | {"channels": 16}}))
 
 
 def odd_recipe(model: Path) -> None:
@@ -268,7 +268,7 @@ def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
 def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
-    settings += " --segmenter.channels 4 --segmenter.dimension 8 --segmenter.rounds 1 --show-every 10 --accelerator cpu"
+    settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
     train = ["train", DATASET, "--run", str(run), *settings.split()]
     assert cli.main(train) == 0
     assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"

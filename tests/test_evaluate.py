@@ -18,7 +18,7 @@ from intarsia.model import Model, weights_sha256
 from intarsia.recipes import RECIPES, Inpainter, Recipe, Segmenter
 
 TINY = dataclasses.replace(
-    RECIPES["multi_dsprites"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=4, dimension=8, rounds=1), seed=3
+    RECIPES["multi_dsprites"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4), seed=3
 )
 
 

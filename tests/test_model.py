@@ -15,7 +15,7 @@ TINY = Recipe(
     edge_threshold=1e-4,
     segments=3,
     inpainter=Inpainter(channels=4),
-    segmenter=Segmenter(channels=8, dimension=8, rounds=2),
+    segmenter=Segmenter(channels=8, dimension=4),
 )
 
 

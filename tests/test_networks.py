@@ -1,11 +1,14 @@
 """What every inpainter and every segmenter promises, whatever is inside."""
 
+import math
+
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
+from intarsia.networks.segmenter import FAINTEST, CompactSegmenter
 from intarsia.recipes import Inpainter, Recipe, Segmenter
 
 SIZES = [(64, 64), (32, 96)]
@@ -126,11 +129,77 @@ def test_segmenter_gives_a_logit_per_segment_and_pixel(model, size):
 
 
 @torch.no_grad()
+def test_segmenter_gives_an_image_the_same_segments_always(model, size):
+    images, _ = scene(2, size)
+    torch.manual_seed(1)
+    first = model.segmenter(images)
+    torch.manual_seed(2)
+    assert torch.equal(model.segmenter(images), first)
+
+
+@torch.no_grad()
 def test_segmenter_keeps_images_apart(model, size):
     images, _ = scene(3, size)
     together = model.segmenter(images)
     for b in range(3):
         assert torch.allclose(model.segmenter(images[b : b + 1])[0], together[b], atol=1e-5)
+
+
+def claims_of(ground: Tensor, embedding: Tensor, segments: int) -> Tensor:
+    """What a segmenter of so many segments claims, given `h w` and `h w d`: logits `k h w`."""
+    segmenter = CompactSegmenter(16, 16, segments, channels=8, dimension=embedding.shape[-1])
+    return segmenter._claim(torch.cat([ground[..., None], embedding], -1)[None])[0]
+
+
+def test_claims_by_hand():
+    """A row of six pixels: three half free, two a quarter, and the freest all by itself."""
+    free, embedding = torch.tensor([[0.5, 0.5, 0.5, 0.25, 0.25, 0.6]]), torch.tensor([[0.0, 0, 0, 1, 1, 2]])
+    background, first, second = claims_of((1 - free).logit(), embedding[..., None], 3).exp()[:, 0].tolist()
+    assert background == pytest.approx([0.5, 0.5, 0.5, 0.75, 0.75, 0.4])
+    near, far = math.exp(-1), math.exp(-4)
+    assert first == pytest.approx([0.5, 0.5, 0.5, 0.25 * near, 0.25 * near, 0.6 * far])  # the seed is the second pixel
+    # It leaves a ten-thousandth of the first three; the last pixel is the freest, though not the one with most around it.
+    left, rest = 0.5e-4, 0.25 * (1 - near)
+    assert left * far < math.exp(FAINTEST)
+    assert second == pytest.approx([*3 * [math.exp(FAINTEST)], rest * near, rest * near, 0.6 * (1 - far)], rel=1e-3)
+
+
+def test_a_seed_lies_on_what_it_claims():
+    """A line one pixel wide: every 3x3 window that touches it is as free as its own."""
+    ground, embedding = torch.full((9, 9), 20.0), torch.zeros(9, 9, 2)
+    ground[2:7, 4], embedding[2:7, 4] = -20.0, torch.tensor([5.0, 5.0])
+    assert (claims_of(ground, embedding, 5).softmax(0)[1, 2:7, 4] > 0.99).all()
+
+
+@pytest.mark.parametrize("objects", range(5))
+def test_every_object_gets_a_channel_and_nothing_is_left_for_the_others(objects):
+    """Objects of other sizes and places, embedded apart, on ground that is embedded like the first of them."""
+    places = torch.zeros(16, 24, dtype=torch.int64)
+    for number in range(1, objects + 1):
+        top, left = (1, 9)[number // 3], (2, 13)[number % 2]
+        places[top : top + 3 + number % 3, left : left + 3 + number] = number
+    embedding = torch.randn(5, 3, generator=Generator().manual_seed(3)) * 8
+    embedding[0] = embedding[1]
+    jitter = 0.02 * torch.randn(16, 24, 3, generator=Generator().manual_seed(4))
+    claims = claims_of(torch.where(places > 0, -20.0, 20.0), embedding[places] + jitter, 6)
+    assert claims.min() >= FAINTEST
+    masks = claims.softmax(0)
+    owners = masks.argmax(0)
+    assert masks.amax(0).min() > 0.9
+    assert (owners[places == 0] == 0).all()
+    found = [owners[places == number].unique().tolist() for number in range(1, objects + 1)]
+    assert sorted(found) == [[number] for number in range(1, objects + 1)]  # one each, and those that come first
+    assert not objects or masks[0][places > 0].max() < 1e-4
+    assert (masks[objects + 1 :].mean((1, 2)) < 1e-3).all()
+
+
+def test_no_more_is_claimed_than_there_is():
+    for seed in range(20):
+        ground, embedding = 3 * draw(8, 8, seed=seed) - 1.5, 2 * draw(8, 8, 2, seed=seed + 100)
+        claimed = claims_of(ground, embedding, 6).exp()
+        assert torch.allclose(claimed[0], ground.sigmoid())
+        total = claimed.cumsum(0)
+        assert (total <= 1 + 1e-3).all() and total[-1].mean() > 0.8
 
 
 def test_segmenter_learns_everywhere(model, size):

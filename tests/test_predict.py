@@ -12,7 +12,7 @@ from intarsia.predict import predict, read_picture
 from intarsia.recipes import RECIPES, Inpainter, Segmenter
 
 TINY = dataclasses.replace(
-    RECIPES["multi_texture"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=4, dimension=8, rounds=1)
+    RECIPES["multi_texture"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4)
 )
 
 

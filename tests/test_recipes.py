@@ -38,7 +38,7 @@ def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
 
 
 def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
-    recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.revival.noise", 1)  # a whole number is a float
+    recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.epsilon", 1)  # a whole number is a float
     save_recipe(recipe, tmp_path / "recipe.json")
     assert load_recipe(tmp_path / "recipe.json") == recipe
 
@@ -52,7 +52,7 @@ def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
         ("inpainting.learning_rate", "fast", "inpainting.learning_rate is 'fast'"),
         ("data_root", 3, "data_root is 3"),
         ("separation", None, "separation. holds None"),
-        ("separation.revival.often", 3, "separation.revival. holds"),
+        ("separation.regrouping.often", 3, "separation.regrouping. holds"),
         ("colour", 1, "the recipe holds"),
     ],
 )
@@ -90,9 +90,10 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ("height", 63),
         ("width", -64),
         ("segments", 1),
+        ("segmenter.channels", 4),
         ("separation.branches", 0),
         ("separation.branches", 6),
-        ("separation.revival.noise", -0.1),
+        ("separation.regrouping.tolerance", -0.1),
         ("inpainting.steps", -1),
     ],
 )

@@ -1,8 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from intarsia.regions import boxes, everything, fields, shared_box
+from intarsia.regions import boxes, everything, fields, shared_box, slivers
 
 SIZES = [(64, 64), (32, 96)]
 
@@ -10,6 +11,7 @@ KINDS = {
     "shared_box": lambda count, height, width, generator: shared_box(count, height, width, generator),
     "boxes": boxes,
     "fields": lambda count, height, width, generator: fields(count, 3, height, width, generator),
+    "slivers": slivers,
     "everything": lambda count, height, width, generator: everything(count, height, width),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
@@ -90,6 +92,32 @@ def test_fields_range_from_soft_to_hard():
     neighbours = (hidden[..., 1:] - hidden[..., :-1]).abs().mean()
     strangers = (hidden[..., 32:] - hidden[..., :32]).abs().mean()
     assert neighbours < 0.5 * strangers  # smooth
+
+
+def extent(region: Tensor) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around the ones of `h w`."""
+    rows, columns = (region.amax(axis).nonzero() for axis in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_slivers_hide_a_box_or_all_but_for_thin_lines(height, width):
+    shares, wholes = [], []
+    for seed in range(6):  # each with lines of another grain
+        hidden, seen = slivers(100, height, width, seeded(seed)).unbind(1)
+        assert torch.equal(hidden, 1 - seen) and set(hidden.unique().tolist()) == {0.0, 1.0}
+        inside = [region[extent(1 - region)] for region in seen]
+        fat = sum(F.avg_pool2d(F.pad(region, (2, 2, 2, 2))[None], 5, 1).ge(1).sum() for region in inside)
+        assert fat < 0.01 * sum(region.sum() for region in inside)  # 5x5 px without a hidden one
+        whole = torch.tensor([region.shape[0] > 0.97 * height and region.shape[1] > 0.97 * width for region in inside])
+        far = F.max_pool2d(seen[whole][:, None], 17, 1, 8) == 0  # nothing seen within 8 px
+        assert far.float().mean() < 0.2
+        lines_in_boxes = [region.mean() for region, all_of_it in zip(inside, whole, strict=True) if not all_of_it]
+        assert 0.05 < sum(lines_in_boxes) / len(lines_in_boxes) < 0.5
+        shares.append(float(seen[whole].mean()))
+        wholes.append(whole)
+    assert 0.22 < torch.cat(wholes).float().mean() < 0.38
+    assert 0.05 < min(shares) < 0.2 and 0.25 < max(shares) < 0.5  # from few lines to many
 
 
 def test_everything_is_all_and_nothing():

@@ -23,8 +23,8 @@ from intarsia.recipes import (
     Inpainter,
     Inpainting,
     Recipe,
+    Regions,
     Regrouping,
-    Revival,
     Segmenter,
     Separation,
     load_recipe,
@@ -32,18 +32,18 @@ from intarsia.recipes import (
 )
 from intarsia.regions import boxes
 from intarsia.stages import STAGES, train
-from intarsia.stages.inpainting import inpainting, set_learning_rate
-from intarsia.stages.separation import epsilon_at, follow, play, propose, revive, separation, towards
+from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
+from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
 
-# Revival and regrouping take part from the first step: every kind of state there is has to survive.
+# Hard masks and regrouping take part early on: whatever has a state has to survive.
 TINY = Recipe(
     "multi_dsprites",
     edge_threshold=1e-4,
     inpainter=Inpainter(channels=4),
-    segmenter=Segmenter(channels=8, dimension=8, rounds=2),
+    segmenter=Segmenter(channels=8, dimension=4),
     inpainting=Inpainting(steps=100, batch=4, warmup_steps=10),
     separation=Separation(
         steps=100,
@@ -51,7 +51,7 @@ TINY = Recipe(
         branches=2,
         epsilon_hold_steps=20,
         epsilon_ramp_steps=50,
-        revival=Revival(every_steps=10, share=0.25),
+        hard_from_step=6,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
 )
@@ -150,9 +150,9 @@ def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same
         assert not [path for path in (folder / stage).iterdir() if path.name.startswith(".")]
 
 
-def test_revival_and_regrouping_took_part(unbroken, tmp_path, monkeypatch):
+def test_hard_masks_and_regrouping_took_part(tmp_path):
     """What the test above relies on: without either, the end differs."""
-    for change in ({"revival": Revival(every_steps=0)}, {"regrouping": Regrouping(weight=0.0)}):
+    for change in ({"hard_from_step": 12}, {"regrouping": Regrouping(weight=0.0)}):
         recipe = dataclasses.replace(TINY, separation=dataclasses.replace(TINY.separation, steps=12, **change))
         alike = dataclasses.replace(TINY, separation=dataclasses.replace(TINY.separation, steps=12))
         ends = []
@@ -297,26 +297,53 @@ def test_epsilon_is_held_then_ramped():
     assert epsilon_at(1, at_once) == 330
 
 
+@pytest.mark.parametrize("kind", [item.name for item in dataclasses.fields(Regions)])
+def test_every_kind_of_region_can_be_asked_for(kind):
+    none = dict.fromkeys((item.name for item in dataclasses.fields(Regions)), 0.0)
+    recipe = dataclasses.replace(TINY, inpainting=Inpainting(regions=Regions(**none | {kind: 1.0})))
+    hidden = random_regions(4, recipe, Generator().manual_seed(0))
+    assert hidden.shape[0] == 4 and hidden.shape[2:] == (TINY.height, TINY.width)
+    assert torch.allclose(hidden.sum(1), torch.ones(4, TINY.height, TINY.width), atol=1e-5)
+
+
+def test_hardened_masks_are_one_hot_with_the_gradient_of_the_soft():
+    logits = torch.randn(2, 4, 5, 6, generator=Generator().manual_seed(0))
+    weights = torch.randn(2, 4, 5, 6, generator=Generator().manual_seed(1))
+    one, other = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    masks = hardened(one)
+    assert (masks == 1).sum(1).eq(1).all() and (masks == 0).sum(1).eq(3).all()
+    assert torch.equal(masks.argmax(1), logits.argmax(1))
+    (masks * weights).sum().backward()
+    (other.softmax(1) * weights).sum().backward()
+    assert other.grad.abs().max() > 0.1
+    torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_the_inpainter_sees_hard_masks_from_their_step_on(tmp_path, monkeypatch):
+    settings = dataclasses.replace(TINY.separation, steps=12, hard_from_step=6, regrouping=Regrouping(weight=0.0))
+    confidences = []
+
+    def watched(inpainter, images, masks, *rest):
+        confidences.append(float(masks.detach().amax(1).mean()))
+        assert masks.requires_grad
+        return play(inpainter, images, masks, *rest)
+
+    monkeypatch.setitem(separation.__globals__, "play", watched)
+    recipe = dataclasses.replace(TINY, separation=settings)
+    separation(Model(recipe), Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert [confidence > 0.9999 for confidence in confidences] == 4 * [False] + 4 * [True]  # two turns of every three steps
+
+
 def test_the_better_proposal_is_taken_for_each_image(monkeypatch):
     rows = torch.zeros(2, 8, 8, dtype=torch.int64)
     rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
     monkeypatch.setitem(propose.__wrapped__.__globals__, "play", lambda *_: next(losses))
-    labels, promise = propose(lambda _: logits, None, torch.rand(2, 3, 8, 8), None, 0, Separation(), 0)
+    labels, promise = propose(logits, 0, None, torch.rand(2, 3, 8, 8), None, Separation(), 0)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
     assert promise.tolist() == [0.5, 0.0]
-
-
-def test_towards_by_hand():
-    proposal = torch.tensor([[[0, 0, 0, 1]]])  # three pixels of background, one of a piece
-    even = torch.zeros(1, 3, 1, 4)
-    assert towards(proposal, even, 0).item() == pytest.approx(2 * math.log(3))  # the mean of each part, added
-    sure = even.clone()
-    sure[0, 0, 0, :3] = 100
-    assert towards(proposal, sure, 0).item() == pytest.approx(math.log(3))
-    assert towards(torch.zeros_like(proposal), even, 0).item() == pytest.approx(math.log(3))  # nothing but background
 
 
 def test_the_average_starts_as_a_mean_and_follows():
@@ -329,27 +356,11 @@ def test_the_average_starts_as_a_mean_and_follows():
     assert average.weight.item() == pytest.approx(3.015)
 
 
-def test_a_dead_channel_gets_the_slot_of_the_busiest_object():
-    model = Model(TINY)
-    player, average = model.segmenter, Model(TINY).segmenter
-    optimizer = torch.optim.Adam(player.parameters())
-    player(torch.rand(1, 3, 64, 64)).square().sum().backward()
-    optimizer.step()
-    before, shares = player.slots.detach().clone(), torch.tensor([0.6, 0.001, 0.1, 0.25, 0.049])
-    revive(player, average, optimizer, shares, Revival(share=0.004, noise=0.0), Generator().manual_seed(0))
-    assert torch.equal(player.slots[1], before[3]) and torch.equal(average.slots[1], before[3])
-    assert torch.equal(player.slots[[0, 2, 3, 4]], before[[0, 2, 3, 4]])
-    assert not optimizer.state[player.slots]["exp_avg"][1].any()
-    assert shares[1] == 0.125
-    revive(player, average, optimizer, shares, Revival(share=0.004, noise=1.0), Generator().manual_seed(0))
-    assert torch.equal(player.slots[1], before[3])  # all are alive now
-
-
 # Learning. Large enough to learn in seconds, small enough to fail if gradients, signs or turns are wrong.
 LEARNS = Recipe(
     "multi_texture",
     inpainter=Inpainter(channels=8),
-    segmenter=Segmenter(channels=16, dimension=16, rounds=2),
+    segmenter=Segmenter(channels=16, dimension=8),
     inpainting=Inpainting(steps=100, batch=6, warmup_steps=10, learning_rate=2e-3),
     separation=Separation(
         steps=90,
@@ -359,7 +370,6 @@ LEARNS = Recipe(
         epsilon_start=30.0,
         epsilon=30.0,
         averaging=0.9,
-        revival=Revival(every_steps=0),
     ),
 )
 

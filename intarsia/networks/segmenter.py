@@ -4,83 +4,100 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from intarsia.networks.layers import Attention
 from intarsia.shapes import Images, Logits
+
+FAINTEST = -12.0  # the lowest logit of a claim: exp(-12) of a pixel
+
+
+class Block(nn.Module):
+    """3x3 convolution, instance normalisation, ReLU; stride 2 halves the size."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convolve = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
+        self.norm = nn.InstanceNorm2d(outputs, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b inputs h w` to `b outputs h w`, or half that size."""
+        return F.relu(self.norm(self.convolve(x)))
 
 
 class CompactSegmenter(nn.Module):
-    """Groups pixels by content, with slot attention, where a plain convolutional network tends to cut the image by position.
+    """Claims one segment after the other: first the background, then whatever is claimed least so far.
 
-    A small convolutional encoder at half size; a few rounds in which k learned slots compete for the pixels (Locatello et
-    al., "Object-Centric Learning with Slot Attention", NeurIPS 2020, algorithm 1, but with a learned start per slot, so that
-    a channel keeps its role from image to image). The masks are what the slots win, enlarged, plus a correction at full size
-    that also sees the image and sharpens the borders.
-    Departs from the original's segmenters because those need far more steps than a laptop has (docs/notes).
+    A small U-Net at half size gives every pixel a figure-or-ground logit and a short embedding. The first segment claims the
+    ground. Each further one takes the embedding of a pixel that is not claimed yet, nor are its neighbours, as its seed, and
+    claims the free pixels whose embeddings are near: instance colouring by stick breaking (Engelcke et al., "GENESIS-V2",
+    NeurIPS 2021, section 3.1, but seeds are the least claimed pixels instead of random ones, so that an image always gets the
+    same segments). Which channel an object gets does not have to be learned, nor can a channel die.
+    A correction at full size, which also sees the image, sharpens the borders.
+    Departs from the original's segmenters, which need far more steps than a laptop has (docs/notes/001-compact-networks.md).
 
     Args:
+        height, width: Image size in pixels, multiples of 8.
         segments: Number of segments k.
-        channels: Channels of the encoder.
-        dimension: Length of a slot.
-        rounds: How often the slots compete.
+        channels: Channels at half size; the two deeper levels have 2 and 4 times as many.
+        dimension: Length of an embedding.
     """
 
-    def __init__(self, segments: int = 5, channels: int = 32, dimension: int = 64, rounds: int = 3) -> None:
+    def __init__(self, height: int = 64, width: int = 64, segments: int = 5, channels: int = 32, dimension: int = 16) -> None:
         super().__init__()
-        self.rounds = rounds
-        self.stem = nn.Conv2d(12, channels, 3, padding=1)
-        self.encoder = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=d, dilation=d) for d in (1, 2, 4))
-        self.norms = nn.ModuleList(nn.InstanceNorm2d(channels, affine=True) for _ in range(4))
-        self.position = nn.Conv2d(2, channels, 1)
-        self.features = nn.Sequential(
-            nn.LayerNorm(channels),
-            nn.Linear(channels, dimension),
-            nn.ReLU(),
-            nn.Linear(dimension, dimension),
-            nn.LayerNorm(dimension),
+        self.segments = segments
+        self.stem = Block(12, channels)
+        self.down = nn.ModuleList([Block(channels, 2 * channels, 2), Block(2 * channels, 4 * channels, 2)])
+        self.position = nn.Parameter(torch.zeros(4 * channels, height // 8, width // 8))
+        self.attend = Attention(4 * channels)
+        self.middle = Block(4 * channels, 4 * channels)
+        self.up = nn.ModuleList([Block(6 * channels, 2 * channels), Block(3 * channels, channels)])
+        self.embed = nn.Sequential(
+            nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, 1 + dimension)
         )
-        self.key, self.value, self.query = (nn.Linear(dimension, dimension, bias=False) for _ in range(3))
-        self.slots = nn.Parameter(torch.randn(segments, dimension))
-        self.update = nn.GRUCell(dimension, dimension)
-        self.refine = nn.Sequential(
-            nn.LayerNorm(dimension), nn.Linear(dimension, 2 * dimension), nn.ReLU(), nn.Linear(2 * dimension, dimension)
-        )
-        self.slot_norm = nn.LayerNorm(dimension)
         half = channels // 2
-        self.narrow = nn.Conv2d(channels, half, 1)
-        self.sharpen = nn.Conv2d(half + 3, half, 3, padding=1)
-        self.pixel_key = nn.Conv2d(half, half, 1)
-        self.pixel_query = nn.Linear(dimension, half)
+        self.narrow = nn.Conv2d(channels, half - 3, 1)
+        self.sharpen = nn.Conv2d(half, half, 3, padding=1)
+        self.query = nn.Linear(channels + 1, half)
 
     def forward(self, images: Images) -> Logits:
-        """Images `b 3 h w` in [0, 1], h and w even; returns logits `b k h w`: the masks are their softmax over k."""
+        """Images `b 3 h w` in [0, 1] of the size given; returns logits `b k h w`: the masks are their softmax over k."""
+        x = self._features(images)
+        pixels = x.permute(0, 2, 3, 1)
+        claims = self._claim(self.embed(pixels).float())
+        narrow = self.narrow(x)
+        fine = torch.cat([F.interpolate(narrow, size=images.shape[-2:], mode="bilinear"), (images - 0.5).to(narrow.dtype)], 1)
+        fine = F.relu(self.sharpen(fine)).permute(0, 2, 3, 1)
+        correction = torch.einsum("bhwd,bkd->bkhw", fine, self._queries(claims, pixels).to(fine.dtype))
+        return F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
+
+    def _features(self, images: Images) -> Tensor:
+        """A U-Net over the image folded 2x2: `b c h/2 w/2`."""
         x = F.pixel_unshuffle(images - 0.5, 2).contiguous(memory_format=torch.channels_last)
-        x = F.relu(self.norms[0](self.stem(x)))
-        for layer, norm in zip(self.encoder, self.norms[1:], strict=True):
-            x = x + F.relu(norm(layer(x)))
-        x = x + self.position(_grid(x))
-        features = self.features(x.permute(0, 2, 3, 1)).flatten(1, 2)
-        key = self.key(features)
-        slots = self._compete(key, self.value(features))
-        groups = F.interpolate(self._match(slots, key).unflatten(2, x.shape[-2:]), size=images.shape[-2:], mode="bilinear")
-        x = F.interpolate(self.narrow(x), size=images.shape[-2:], mode="bilinear")
-        pixels = self.pixel_key(F.relu(self.sharpen(torch.cat([x, images - 0.5], 1))))
-        return groups + torch.einsum("bkd,bdhw->bkhw", self.pixel_query(self.slot_norm(slots)), pixels)
+        levels = [self.stem(x)]
+        for layer in self.down:
+            levels.append(layer(levels[-1]))
+        x = self.attend(levels.pop() + self.position)
+        x = x + self.middle(x)
+        for layer in self.up:
+            level = levels.pop()
+            x = layer(torch.cat([F.interpolate(x, size=level.shape[-2:], mode="bilinear"), level], 1))
+        return x + level
 
-    def _compete(self, key: Tensor, value: Tensor) -> Tensor:
-        """Slots `b k d` after a few rounds over the pixels' keys and values, `b n d`."""
-        slots = self.slots.expand(len(key), -1, -1)
-        for _ in range(self.rounds):
-            weights = self._match(slots, key).softmax(1) + 1e-8
-            means = torch.einsum("bkn,bnd->bkd", weights / weights.sum(2, keepdim=True), value)
-            slots = self.update(means.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
-            slots = slots + self.refine(slots)
-        return slots
+    def _claim(self, embedded: Tensor) -> Logits:
+        """Logits of the segments' claims, `b k h w`, from ground logit and embedding of each pixel, `b h w 1+d`."""
+        ground, embedding = embedded[..., 0], embedded[..., 1:]
+        claims, free = [F.logsigmoid(ground)], F.logsigmoid(-ground)
+        for _ in range(self.segments - 1):
+            with torch.no_grad():  # a free pixel with free ones around it
+                share = free.exp()
+                seed = (share * F.avg_pool2d(share[:, None], 3, 1, 1)[:, 0]).flatten(1).argmax(1)
+            centre = embedding.flatten(1, 2)[torch.arange(len(seed)), seed]
+            near = -(embedding - centre[:, None, None]).square().sum(-1)
+            claims.append(free + near)
+            free = free + torch.log1p(-near.exp().clamp(max=1 - 1e-4))
+        return torch.stack(claims, 1).clamp(min=FAINTEST)
 
-    def _match(self, slots: Tensor, key: Tensor) -> Tensor:
-        """How well each pixel fits each slot, `b k n`."""
-        return torch.einsum("bkd,bnd->bkn", self.query(self.slot_norm(slots)), key) * key.shape[-1] ** -0.5
-
-
-def _grid(x: Tensor) -> Tensor:
-    """Row and column of every pixel in [-1, 1], `1 2 h w`."""
-    rows, columns = (torch.linspace(-1, 1, size, device=x.device, dtype=x.dtype) for size in x.shape[-2:])
-    return torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
+    def _queries(self, claims: Logits, pixels: Tensor) -> Tensor:
+        """What each segment looks for in the correction, from its mean feature and its share of the image: `b k d`."""
+        weights = claims.softmax(1).to(pixels.dtype)
+        means = torch.einsum("bkhw,bhwc->bkc", weights, pixels) / (weights.sum((2, 3))[..., None] + 1e-3)
+        return self.query(torch.cat([means, weights.mean((2, 3))[..., None]], 2))

@@ -12,7 +12,7 @@ from intarsia.model import Model
 from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
 from intarsia.recipes import Recipe
-from intarsia.regions import boxes, everything, fields, shared_box
+from intarsia.regions import boxes, everything, fields, shared_box, slivers
 from intarsia.shapes import Masks
 
 
@@ -50,6 +50,7 @@ def random_regions(count: int, recipe: Recipe, generator: Generator) -> Masks:
         "shared_box": lambda: shared_box(count, *size, generator),
         "boxes": lambda: boxes(count, *size, generator),
         "fields": lambda: fields(count, 2 + int(torch.randint(2, (), generator=generator)), *size, generator),
+        "slivers": lambda: slivers(count, *size, generator),
         "everything": lambda: everything(count, *size),
     }
     drawn = torch.multinomial(torch.tensor([getattr(weights, kind) for kind in kinds]), 1, generator=generator)

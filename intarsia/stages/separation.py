@@ -4,18 +4,17 @@ import copy
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Generator, nn
+from torch.optim import Adam
 
 from intarsia.data import open_dataset
 from intarsia.diagnosis import diagnose
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
-from intarsia.networks.segmenter import CompactSegmenter
 from intarsia.objectives import inpainting_loss, separation_loss
 from intarsia.pictures import game_sheet
-from intarsia.recipes import Revival, Separation
+from intarsia.recipes import Separation
 from intarsia.regrouping import regroup
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
 from intarsia.stages.inpainting import random_regions, set_learning_rate
@@ -60,14 +59,17 @@ def separation(model: Model, run: Run) -> None:
         else:
             inpainter.requires_grad_(False)
             logits = segmenter(images)
+            masks = hardened(logits) if step >= settings.hard_from_step else logits.softmax(1)
             with fabric.no_backward_sync(inpainter):
-                separation = play(inpainter, images, logits.softmax(1), edges, epsilon_at(step, settings))
+                separation = play(inpainter, images, masks, edges, epsilon_at(step, settings))
                 loss, figures = separation.mean(), {"separation_loss": separation.mean()}
                 if settings.regrouping.weight and step >= settings.regrouping.from_step:
-                    background = int(state["shares"].argmax())
-                    proposal, promise = propose(average, inpainter, images, edges, background, settings, step)
+                    with torch.no_grad(), fabric.autocast():
+                        steady = average(images)
+                    proposal, promise = propose(steady, int(state["shares"].argmax()), inpainter, images, edges, settings, step)
                     accepted = (promise <= separation + settings.regrouping.tolerance).float()
-                    loss = loss + settings.regrouping.weight * (towards(proposal, logits, background) * accepted).mean()
+                    towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
+                    loss = loss + settings.regrouping.weight * (towards * accepted).mean()
                     figures["accepted"] = accepted.mean()
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
@@ -75,8 +77,6 @@ def separation(model: Model, run: Run) -> None:
             state["shares"] = state["shares"].lerp(fabric.all_reduce(logits.detach().softmax(1).mean((0, 2, 3))), 0.02)
             follow(average, player, settings.averaging, step)
 
-        if revival_due(step, settings.revival):
-            revive(player, average, segmenter_optimizer, state["shares"], settings.revival, draws)
         if run.due(step):
             figures |= validate(model, run, step)
         run.log(step, **figures)
@@ -91,25 +91,21 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
 
 @torch.no_grad()
 def propose(
-    average: nn.Module,
-    inpainter: nn.Module,
-    images: Images,
-    edges: Edges,
-    background: int,
-    settings: Separation,
-    step: int,
+    logits: Logits, background: int, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
 ) -> tuple[Labels, PerImage]:
-    """The better of two proposals for each image, by the separation loss, and that loss.
-
-    Both come from the averaged segmenter, whose preferences are steadier than the player's.
-    """
-    logits = average(images)
+    """The better of two proposals for each image, by the separation loss, and that loss."""
     proposals = torch.stack([regroup(logits, background, whole, settings.regrouping.smallest) for whole in (True, False)])
     promises = torch.stack(
         [play(inpainter, images, one_hot(labels, logits.shape[1]), edges, epsilon_at(step, settings)) for labels in proposals]
     )
     best = promises.min(0)
     return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
+
+
+def hardened(logits: Logits) -> Masks:
+    """The masks of these logits made hard, with the gradient of the soft ones (straight-through; Bengio et al., 2013)."""
+    masks = logits.softmax(1)
+    return one_hot(masks.argmax(1), masks.shape[1]) + (masks - masks.detach())
 
 
 def play(inpainter: nn.Module, images: Images, masks: Masks, edges: Edges, epsilon: float) -> PerImage:
@@ -124,50 +120,12 @@ def epsilon_at(step: int, settings: Separation) -> float:
     return settings.epsilon_start + (settings.epsilon - settings.epsilon_start) * min(1.0, max(0.0, ramp))
 
 
-def towards(proposal: Labels, logits: Logits, background: int) -> PerImage:
-    """Cross-entropy towards a proposal; background and pieces weigh the same, however large they are."""
-    losses = F.cross_entropy(logits, proposal, reduction="none")
-    outside = (proposal == background).float()
-    inside = 1 - outside
-    weights = outside / outside.sum((1, 2), True).clamp(min=1) + inside / inside.sum((1, 2), True).clamp(min=1)
-    return (losses * weights).sum((1, 2))
-
-
 @torch.no_grad()
 def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> None:
     """Move the running average of the weights towards the player; a plain mean at first, while it is short."""
     decay = min(decay, 1 - 2 / (step + 2))
     for kept, live in zip(average.parameters(), player.parameters(), strict=True):
         kept.lerp_(live, 1 - decay)
-
-
-def revival_due(step: int, settings: Revival) -> bool:
-    """Whether to look for dead channels after this step."""
-    return settings.every_steps > 0 and (step + 1) % settings.every_steps == 0 and step < settings.until_step
-
-
-@torch.no_grad()
-def revive(
-    player: CompactSegmenter,
-    average: CompactSegmenter,
-    optimizer: Optimizer,
-    shares: Tensor,
-    settings: Revival,
-    draws: Generator,
-) -> None:
-    """Give a dead channel a noisy copy of the busiest object channel's slot: it will share that one's objects.
-
-    The codebook reset of vector quantisation, applied to slots. The busiest channel of all is the background, and left alone.
-    """
-    if shares.min() >= settings.share:
-        return
-    dead, donor = int(shares.argmin()), int(shares.argsort(descending=True)[1])
-    slots = player.slots
-    noise = settings.noise * slots.std() * torch.randn(slots.shape[1], generator=draws).to(slots.device)
-    slots[dead] = average.slots[dead] = slots[donor] + noise
-    if slots in optimizer.state:
-        optimizer.state[slots]["exp_avg"][dead] = 0
-    shares[dead] = shares[donor] / 2
 
 
 @torch.no_grad()
