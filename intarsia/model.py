@@ -36,9 +36,12 @@ class Model(nn.Module):
         self.recipe = recipe
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
-            self.inpainter = CompactInpainter(recipe.height, recipe.width, recipe.inpainter.channels)
-            sizes = recipe.segmenter
-            self.segmenter = CompactSegmenter(recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension)
+            sizes = recipe.inpainter
+            self.inpainter = CompactInpainter(recipe.height, recipe.width, sizes.channels, sizes.patches)
+            grouping = recipe.segmenter
+            self.segmenter = CompactSegmenter(
+                recipe.height, recipe.width, recipe.segments, grouping.channels, grouping.dimension
+            )
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
     @torch.no_grad()

@@ -25,6 +25,8 @@ class Inpainter:
 
     channels: int = 16
     """Channels at half size; deeper levels have up to 8 times as many."""
+    patches: int = 96
+    """Soft patches over which visible colours spread; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Regrouping:
 class Separation:
     """Stage 2: segmenter against inpainter."""
 
-    steps: int = 5500
+    steps: int = 4500
     """Optimizer steps of both players together."""
     batch: int = 8
     """Images per step, over all devices."""
@@ -107,12 +109,12 @@ class Separation:
     absolute intensities."""
     epsilon: float = 300.0
     """Epsilon at the end."""
-    epsilon_hold_steps: int = 300
+    epsilon_hold_steps: int = 500
     """Steps at the first value."""
-    epsilon_ramp_steps: int = 300
+    epsilon_ramp_steps: int = 500
     """Steps from the first value to the last."""
-    hard_from_step: int = 300
-    """From this step on the inpainter sees hard masks in the segmenter's turns: soft ones let colours through."""
+    hard_from_step: int | None = None
+    """From this step on the inpainter sees hard masks in the segmenter's turns; never unless given."""
     branches: int = 3
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
@@ -146,17 +148,25 @@ class Recipe:
     separation: Separation = field(default_factory=Separation)
 
 
-_MULTI_TEXTURE = Recipe(dataset="multi_texture", edge_threshold=0.5)
+_MULTI_TEXTURE = Recipe(
+    dataset="multi_texture",
+    edge_threshold=0.5,
+    inpainter=Inpainter(patches=0),
+    inpainting=Inpainting(steps=3000),
+    separation=Separation(steps=5000, epsilon_hold_steps=300, epsilon_ramp_steps=300, hard_from_step=300),
+)
 _MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
-    "multi_texture": {
-        "compact": _MULTI_TEXTURE,
-        "demo": dataclasses.replace(  # the shortest training that shows separate objects
-            _MULTI_TEXTURE, inpainting=Inpainting(steps=400), separation=Separation(steps=1200)
+    "multi_texture": {"compact": _MULTI_TEXTURE},
+    "multi_dsprites": {
+        "compact": _MULTI_DSPRITES,
+        "demo": dataclasses.replace(  # the shortest training that shows whole objects
+            _MULTI_DSPRITES,
+            inpainting=Inpainting(steps=1000),
+            separation=Separation(steps=800, epsilon_hold_steps=400, epsilon_ramp_steps=200),
         ),
     },
-    "multi_dsprites": {"compact": _MULTI_DSPRITES},
 }
 
 

@@ -12,17 +12,16 @@ from scipy.optimize import linear_sum_assignment
 from intarsia.shapes import Labels, Logits
 
 
-def regroup(logits: Logits, background: int, whole: bool, smallest: int = 12) -> Labels:
+def regroup(logits: Logits, whole: bool, smallest: int = 12) -> Labels:
     """Give every connected piece of an image a channel of its own, as far as there are channels.
 
-    The largest segment of each image becomes its background, in the same channel for all images. The rest falls into
+    The largest segment of each image becomes its background, segment 0. The rest falls into
     connected pieces (4-neighbourhood); the largest of them are assigned one-to-one to the other channels, so that the
     segmenter's own mean log-probability is greatest (Hungarian algorithm). Pieces too many for that go to the channel they
     prefer; pieces of fewer than `smallest` pixels join the background.
 
     Args:
         logits: `b k h w`, without gradient.
-        background: The channel of the background.
         whole: Pieces run on over the borders between segments, so that a patchy object is one piece, but so are objects
             that touch. Otherwise they end there.
         smallest: Pixels.
@@ -31,20 +30,19 @@ def regroup(logits: Logits, background: int, whole: bool, smallest: int = 12) ->
         `b h w` in 0..k-1.
     """
     scores = logits.log_softmax(1).float().cpu().numpy()
-    channels = [channel for channel in range(scores.shape[1]) if channel != background]
-    proposals = np.full((len(scores), *scores.shape[2:]), background)
+    proposals = np.zeros((len(scores), *scores.shape[2:]), np.int64)
     for score, proposal in zip(scores, proposals, strict=True):
         pieces, count = _pieces(score.argmax(0), whole)
         areas = np.bincount(pieces.ravel(), minlength=count + 1)[1:]
         kept = [piece + 1 for piece in np.argsort(-areas, kind="stable") if areas[piece] >= smallest]
         if not kept:
             continue
-        cost = -np.stack([ndimage.mean(score[channel], pieces, kept) for channel in channels], 1)
-        rows, columns = linear_sum_assignment(cost[: len(channels)])
+        cost = -np.stack([ndimage.mean(channel, pieces, kept) for channel in score[1:]], 1)
+        rows, columns = linear_sum_assignment(cost[: len(score) - 1])
         chosen = cost.argmin(1)
         chosen[rows] = columns
         for piece, column in zip(kept, chosen, strict=True):
-            proposal[pieces == piece] = channels[column]
+            proposal[pieces == piece] = 1 + column
     return torch.from_numpy(proposals).to(logits.device)
 
 

@@ -8,6 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
+from intarsia.networks.inpainter import spread_colours
 from intarsia.networks.segmenter import FAINTEST, CompactSegmenter
 from intarsia.recipes import Inpainter, Recipe, Segmenter
 
@@ -20,9 +21,9 @@ def size(request) -> tuple[int, int]:
     return request.param
 
 
-@pytest.fixture
-def model(size) -> Model:
-    small = {"inpainter": Inpainter(channels=4), "segmenter": Segmenter(channels=8, dimension=8)}
+@pytest.fixture(params=[12, 0], ids=["patches", "no_patches"])
+def model(request, size) -> Model:
+    small = {"inpainter": Inpainter(channels=4, patches=request.param), "segmenter": Segmenter(channels=8, dimension=8)}
     return Model(Recipe("multi_dsprites", height=size[0], width=size[1], segments=SEGMENTS, **small))
 
 
@@ -115,6 +116,30 @@ def test_edges_cost_once_per_image_not_once_per_region(model, size):
     one, two, three = operations(1), operations(2), operations(3)
     assert three - two == two - one  # every further region costs the same
     assert 2 * one - two > 0.2 * (two - one)  # and less than the first, with which the edges come
+
+
+def test_colours_spread_over_their_patch_and_no_further():
+    """Two patches, left and right, of 2x4 folded pixels each; in the left one, one folded pixel is seen, and half of one."""
+    patches = torch.zeros(1, 2, 2, 8)
+    patches[:, 0, :, :4], patches[:, 1, :, 4:] = 1, 1
+    seen = torch.zeros(1, 1, 4, 4, 16)
+    seen[0, 0, :, 0:2, 0:2] = torch.tensor([0.4, -0.2, 0.0, 1.0])[:, None, None]
+    seen[0, 0, :, 2:3, 6:8] = torch.tensor([0.1, 0.1, 0.1, 1.0])[:, None, None]
+    spread = spread_colours(seen, patches)[0, 0]
+    mean = [(0.4 + 0.05) / 1.51, (-0.2 + 0.05) / 1.51, 0.05 / 1.51, 1.5 / 8]
+    for pixel in spread[:, :, :4].flatten(1).T:
+        assert pixel.tolist() == pytest.approx(mean)
+    assert not spread[:, :, 4:].any()  # of the right patch nothing is seen
+
+
+def test_soft_patches_mix_colours_by_membership():
+    patches = torch.tensor([0.75, 0.25])[None, :, None, None].expand(1, 2, 3, 3).clone()
+    patches[0, :, 0, 0] = torch.tensor([0.0, 1.0])
+    seen = torch.zeros(1, 1, 4, 6, 6)
+    seen[0, 0, :, :2, :2] = torch.tensor([0.5, 0.5, 0.5, 1.0])[:, None, None]  # the pixel that is of the second patch alone
+    share = spread_colours(seen, patches)[0, 0, 3]
+    assert share[0, 0].item() == pytest.approx(1 / (1 + 8 * 0.25))
+    assert share[1, 1].item() == pytest.approx(0.25 / (0.75 * 8 * 0.75 + 0.25 * (1 + 8 * 0.25)))
 
 
 @torch.no_grad()

@@ -30,37 +30,37 @@ TWO_IN_ONE = [
 def test_two_objects_of_one_channel_are_split_over_two():
     logits = logits_of(TWO_IN_ONE)
     logits[0, 2, 3:, 5:] += 2  # of the two, the segmenter would rather give the lower one to channel 2
-    proposal = regroup(logits, 0, True, smallest=2)[0]
+    proposal = regroup(logits, True, smallest=2)[0]
     assert proposal.dtype == torch.int64
     assert drawn(proposal) == [row[:5] + row[5:].replace("1", "2") for row in TWO_IN_ONE]
 
 
-def test_the_largest_segment_becomes_the_background_in_the_channel_given():
-    proposal = regroup(logits_of(TWO_IN_ONE), 2, True, smallest=2)[0]
-    assert (proposal[0] == 2).all() and (proposal[:, 0] == 2).all()
-    assert {int(proposal[1, 1]), int(proposal[3, 5])} == {0, 1}
-    assert proposal[1, 1] == 1 or proposal[3, 5] == 1  # one of them stays in the channel of both
+def test_the_largest_segment_becomes_the_background():
+    rows = [row.replace(".", "2").replace("1", ".") for row in TWO_IN_ONE]
+    proposal = regroup(logits_of(rows), True, smallest=2)[0]
+    assert (proposal[0] == 0).all() and (proposal[:, 0] == 0).all()
+    assert {int(proposal[1, 1]), int(proposal[3, 5])} == {1, 2}
 
 
-def test_background_differs_from_image_to_image_but_not_its_channel():
+def test_every_image_has_a_background_of_its_own():
     dark, light = logits_of(TWO_IN_ONE), logits_of([row.replace(".", "3").replace("1", ".") for row in TWO_IN_ONE], 4)
-    both = regroup(torch.cat([F.pad(dark, (0, 0, 0, 0, 0, 1), value=0.0), light]), 0, True, smallest=2)
+    both = regroup(torch.cat([F.pad(dark, (0, 0, 0, 0, 0, 1), value=0.0), light]), True, smallest=2)
     assert (both[:, 0] == 0).all()
-    assert torch.equal(both[1], regroup(light, 0, True, smallest=2)[0])  # images do not influence each other
+    assert torch.equal(both[1], regroup(light, True, smallest=2)[0])  # images do not influence each other
 
 
 def test_small_pieces_join_the_background():
     rows = [*TWO_IN_ONE[:7], "22......"]
-    assert drawn(regroup(logits_of(rows), 0, True, smallest=3)[0])[7] == "........"
-    kept = drawn(regroup(logits_of(rows, 4), 0, True, smallest=2)[0])[7]
+    assert drawn(regroup(logits_of(rows), True, smallest=3)[0])[7] == "........"
+    kept = drawn(regroup(logits_of(rows, 4), True, smallest=2)[0])[7]
     assert kept == "22......"
-    assert (regroup(logits_of(rows), 1, True, smallest=20)[0] == 1).all()  # nothing is left
+    assert (regroup(logits_of(rows), True, smallest=20)[0] == 0).all()  # nothing is left
 
 
 def test_a_piece_reaches_over_segment_borders_but_not_over_corners():
-    across = regroup(logits_of(["........", ".1122...", "........", "........"]), 0, True, smallest=2)[0]
+    across = regroup(logits_of(["........", ".1122...", "........", "........"]), True, smallest=2)[0]
     assert len(across[1, 1:5].unique()) == 1
-    corner = regroup(logits_of([".....", ".11..", "...11", "....."]), 0, True, smallest=2)[0]
+    corner = regroup(logits_of([".....", ".11..", "...11", "....."]), True, smallest=2)[0]
     assert corner[1, 1] != corner[2, 3]
 
 
@@ -75,19 +75,19 @@ def test_pieces_beyond_the_channels_go_where_they_prefer():
         "22...11.",
         "........",
     ]
-    proposal = regroup(logits_of(rows), 0, True, smallest=2)[0]
+    proposal = regroup(logits_of(rows), True, smallest=2)[0]
     assert {int(proposal[0, 0]), int(proposal[2, 0])} == {1, 2}  # the two largest share the channels out
     assert proposal[4, 0] == 1 and proposal[6, 5] == 1 and proposal[6, 0] == 2  # the rest keeps its own
 
 
 def test_one_segment_alone_is_background():
-    assert (regroup(logits_of(["11", "11"], 2), 0, True) == 0).all()
+    assert (regroup(logits_of(["11", "11"], 2), True) == 0).all()
 
 
 def test_pieces_by_segment_end_at_segment_borders():
     touching = logits_of(["........", ".1122...", ".1122...", "......1.", "........"])
-    assert drawn(regroup(touching, 0, False, smallest=1)[0])[1:3] == [".1122...", ".1122..."]
-    whole = regroup(touching, 0, True, smallest=1)[0]
+    assert drawn(regroup(touching, False, smallest=1)[0])[1:3] == [".1122...", ".1122..."]
+    whole = regroup(touching, True, smallest=1)[0]
     assert len(set(whole[1, 1:5].tolist())) == 1  # one piece, one channel
     apart = logits_of(["......", ".1.1..", ".1.1..", "......"])
-    assert set(regroup(apart, 0, False, smallest=1)[0][1, [1, 3]].tolist()) == {1, 2}  # one segment, two pieces
+    assert set(regroup(apart, False, smallest=1)[0][1, [1, 3]].tolist()) == {1, 2}  # one segment, two pieces

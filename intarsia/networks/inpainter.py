@@ -33,9 +33,10 @@ class CompactInpainter(nn.Module):
     Args:
         height, width: Image size in pixels, multiples of 32.
         channels: Channels at half size; deeper levels have 2, 4, 8 and 8 times as many.
+        patches: Number of soft patches; 0 for an inpainter without them.
     """
 
-    def __init__(self, height: int = 64, width: int = 64, channels: int = 16) -> None:
+    def __init__(self, height: int = 64, width: int = 64, channels: int = 16, patches: int = 96) -> None:
         super().__init__()
         down = [channels * factor for factor in (1, 2, 4, 8, 8)]
         up = down[:-1]
@@ -46,10 +47,10 @@ class CompactInpainter(nn.Module):
         self.decoder = nn.ModuleList(conv3(i + o, o) for i, o in zip(down[1:], up, strict=True))
         self.edge_decoder_terms = nn.ModuleList(conv3(c, c) for c in up)
         self.attend = Attention(down[2])
-        self.patches = Patches(channels)
-        self.spread_stem = conv3(4, down[0])
+        self.patches = Patches(channels, patches) if patches else None
+        self.spread_stem = conv3(4, down[0]) if patches else None
         self.position = nn.Parameter(torch.zeros(channels, height // 2, width // 2))
-        self.head = conv3(2 * channels + 4, 2 * channels)
+        self.head = conv3(2 * channels + (4 if patches else 0), 2 * channels)
         self.output = conv3(2 * channels, 12)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
@@ -71,12 +72,16 @@ class CompactInpainter(nn.Module):
             `b k 3 h w`, one guess of the *whole* image per region, not clamped.
         """
         count = hidden.shape[1]
-        patches, skips, terms = self._see_edges(edges)
+        tower, skips, terms = self._see_edges(edges)
         shown = 1 - hidden[:, :, None]
         seen = torch.cat([(images[:, None] - 0.5) * shown, shown], 2)
-        spread = spread_colours(seen, patches).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        seen = F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last)
-        levels = [activate(_add_per_image(self.stem(seen) + self.spread_stem(spread), skips[0], count))]
+        x = self.stem(F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last))
+        spread = []
+        if self.patches is not None and self.spread_stem is not None:
+            colours = spread_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            x = x + self.spread_stem(colours)
+            spread = [colours.to(x.dtype)]
+        levels = [activate(_add_per_image(x, skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
             if len(levels) == 3:
@@ -86,18 +91,18 @@ class CompactInpainter(nn.Module):
             level = levels.pop()
             x = F.interpolate(x, size=level.shape[-2:], mode="bilinear")
             x = activate(_add_per_image(layer(torch.cat([x, level], 1)), term, count))
-        x = activate(self.head(torch.cat([x, level, spread.to(x.dtype)], 1)))
+        x = activate(self.head(torch.cat([x, level, *spread], 1)))
         return F.pixel_shuffle(self.output(x), 2).unflatten(0, (-1, count)) + 0.5
 
-    def _see_edges(self, edges: Edges) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Once per image: the patches, and what the edges add to each level of the encoder and of the decoder."""
+    def _see_edges(self, edges: Edges) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Once per image: the levels of the edge tower, and what they add to those of the encoder and of the decoder."""
         x = F.pixel_unshuffle(edges, 2).contiguous(memory_format=torch.channels_last)
         levels = [activate(self.edge_stem(x) + self.position)]
         for layer in self.edge_encoder:
             levels.append(activate(layer(levels[-1])))
         encoder = [layer(x) for layer, x in zip(self.edge_encoder_terms, levels, strict=True)]
         decoder = [layer(x) for layer, x in zip(self.edge_decoder_terms, levels[:-1], strict=True)]
-        return self.patches(levels), encoder, decoder
+        return levels, encoder, decoder
 
 
 class Patches(nn.Module):

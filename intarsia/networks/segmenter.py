@@ -50,9 +50,9 @@ class CompactSegmenter(nn.Module):
         self.attend = Attention(4 * channels)
         self.middle = Block(4 * channels, 4 * channels)
         self.up = nn.ModuleList([Block(6 * channels, 2 * channels), Block(3 * channels, channels)])
-        self.embed = nn.Sequential(
-            nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.ReLU(), nn.Linear(2 * channels, 1 + dimension)
-        )
+        last = nn.Linear(2 * channels, 1 + dimension)
+        nn.init.ones_(last.bias[:1])  # at first most of everything is ground: so the background becomes the first segment
+        self.embed = nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, 2 * channels), nn.ReLU(), last)
         half = channels // 2
         self.narrow = nn.Conv2d(channels, half - 3, 1)
         self.sharpen = nn.Conv2d(half, half, 3, padding=1)

@@ -35,7 +35,6 @@ def separation(model: Model, run: Run) -> None:
         "segmenter": segmenter,
         "segmenter_optimizer": segmenter_optimizer,
         "average": average,
-        "shares": torch.full((recipe.segments,), 1 / recipe.segments, device=fabric.device),
     }
 
     for step in run.steps(state, settings.steps, model.save):
@@ -59,14 +58,18 @@ def separation(model: Model, run: Run) -> None:
         else:
             inpainter.requires_grad_(False)
             logits = segmenter(images)
-            masks = hardened(logits) if step >= settings.hard_from_step else logits.softmax(1)
+            masks = (
+                hardened(logits)
+                if step >= (settings.steps if settings.hard_from_step is None else settings.hard_from_step)
+                else logits.softmax(1)
+            )
             with fabric.no_backward_sync(inpainter):
                 separation = play(inpainter, images, masks, edges, epsilon_at(step, settings))
                 loss, figures = separation.mean(), {"separation_loss": separation.mean()}
                 if settings.regrouping.weight and step >= settings.regrouping.from_step:
                     with torch.no_grad(), fabric.autocast():
                         steady = average(images)
-                    proposal, promise = propose(steady, int(state["shares"].argmax()), inpainter, images, edges, settings, step)
+                    proposal, promise = propose(steady, inpainter, images, edges, settings, step)
                     accepted = (promise <= separation + settings.regrouping.tolerance).float()
                     towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
                     loss = loss + settings.regrouping.weight * (towards * accepted).mean()
@@ -74,7 +77,6 @@ def separation(model: Model, run: Run) -> None:
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
-            state["shares"] = state["shares"].lerp(fabric.all_reduce(logits.detach().softmax(1).mean((0, 2, 3))), 0.02)
             follow(average, player, settings.averaging, step)
 
         if run.due(step):
@@ -91,10 +93,10 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
 
 @torch.no_grad()
 def propose(
-    logits: Logits, background: int, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
+    logits: Logits, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
 ) -> tuple[Labels, PerImage]:
     """The better of two proposals for each image, by the separation loss, and that loss."""
-    proposals = torch.stack([regroup(logits, background, whole, settings.regrouping.smallest) for whole in (True, False)])
+    proposals = torch.stack([regroup(logits, whole, settings.regrouping.smallest) for whole in (True, False)])
     promises = torch.stack(
         [play(inpainter, images, one_hot(labels, logits.shape[1]), edges, epsilon_at(step, settings)) for labels in proposals]
     )

@@ -1,0 +1,130 @@
+"""k-means over colours and Slot Attention on a dataset's test scenes, scored like a model of `intarsia evaluate`.
+
+`python benchmarks/baselines.py multi_texture --minutes 22`: give Slot Attention the minutes that the model's own training
+took on the same machine, with as many threads. Writes a JSON file and, beside it, the weights.
+"""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from time import monotonic
+from typing import Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import save_file
+
+from intarsia.baselines import colour_kmeans, slot_attention
+from intarsia.data import SPLITS, Scenes, open_dataset
+from intarsia.engine import start_fabric
+from intarsia.errors import InputError
+from intarsia.evaluate import AT_ONCE, SUBSETS, TEST_SEED, figures, score
+from intarsia.files import make_folder, replacing
+from intarsia.options import Options, check_options
+from intarsia.shapes import Images, Masks
+
+ALL = SPLITS["test"] or 0
+
+
+def evaluated(scenes: Scenes, count: int, segment: Callable[[Images], Masks]) -> dict[str, Any]:
+    """The figures of a segmenting function on the first `count` scenes, and the seconds it took for each."""
+    parts, seconds = [], 0.0
+    for first in range(0, count, AT_ONCE):
+        images, masks = scenes(range(first, min(first + AT_ONCE, count)))
+        started = monotonic()
+        found = segment(images)
+        seconds += monotonic() - started
+        parts.append(score(masks, found))
+    values = figures({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return {"figures": values, "seconds_per_image": round(seconds / count, 5)}
+
+
+def table(title: str, methods: dict[str, dict[str, Any]]) -> Table:
+    rows = Table("", *methods, title=title, title_justify="left")
+    values = [found["figures"] for found in methods.values()]
+    rows.add_row("iou", *(f"{value['iou']['mean']:.3f} ± {value['iou']['std']:.3f}" for value in values))
+    for name in list(values[0])[1:]:
+        rows.add_row(name, *(f"{value[name]:.3f}" for value in values))
+    return rows
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main(
+    dataset: tyro.conf.Positional[str] = "multi_texture",
+    minutes: float = 1.0,
+    seed: int = 0,
+    test_images: int = ALL,
+    batch: int = 64,
+    threads: int = 0,
+    out: Path | None = None,
+) -> None:
+    """Train and score both baselines.
+
+    Args:
+        dataset: Name of the dataset.
+        minutes: Of training for Slot Attention; k-means has nothing to train.
+        seed: Of the training scenes, the initial weights and all random draws. The test scenes do not depend on it.
+        test_images: How many test scenes, a multiple of 10; fewer than all only for a quick look.
+        batch: Images per step of Slot Attention.
+        threads: Threads; 0 leaves it to PyTorch.
+        out: The JSON file; runs/baselines/DATASET-seedSEED.json unless given.
+    """
+    if test_images % SUBSETS or not SUBSETS <= test_images <= ALL:
+        raise InputError(f"--test-images is {test_images}; it must be a multiple of {SUBSETS} from {SUBSETS} to {ALL}.")
+    out = out or Path("runs/baselines") / f"{dataset}-seed{seed}.json"
+    options = Options(threads=threads)
+    check_options(options)
+    train, test = open_dataset(dataset, seed, "train"), open_dataset(dataset, TEST_SEED, "test")
+    make_folder(out.parent)
+    load = os.getloadavg()[0]  # what else ran when the minutes began
+    fabric = start_fabric(options)
+
+    trained = slot_attention.train(train, minutes=minutes, batch=batch, seed=seed, fabric=fabric)
+    model = trained.model.cpu()
+    with replacing(out.with_suffix(".safetensors")) as path:
+        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+
+    methods = {
+        "colour k-means": evaluated(test, test_images, partial(colour_kmeans.segment, clusters=test.segments, seed=seed)),
+        "Slot Attention": evaluated(test, test_images, partial(slot_attention.segment, model, seed=seed)),
+    }
+    methods["Slot Attention"] |= {
+        "batch": batch,
+        "steps": len(trained.losses),
+        "train_minutes": round(trained.seconds / 60, 2),
+        "first_loss": round(trained.losses[0], 6),
+        "last_loss": round(mean(trained.losses[-100:]), 6),  # the mean of its last steps
+    }
+    record = {
+        "dataset": dataset, "seed": seed, "test_seed": TEST_SEED, "test_images": test_images, "segments": test.segments,
+        "minutes": minutes, "threads": torch.get_num_threads(), "processor": processor(), "device": str(fabric.device),
+        "precision": fabric.strategy.precision.precision, "load_at_start": round(load, 2), "torch": torch.__version__,
+        "methods": methods,
+    }  # fmt: skip
+    with replacing(out) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n")
+    Console().print(table(f"{dataset}, seed {seed}: {test_images} test scenes, 1 is perfect", methods))
+    print(f"Slot Attention: {len(trained.losses)} steps of {batch} images in {trained.seconds / 60:.1f} min")
+    print(f"{record['threads']} threads of {record['processor']}, {record['precision']}, load at the start {load:.1f}")
+    print(out)
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except InputError as error:
+        sys.exit(str(error))
