@@ -16,7 +16,7 @@ help:   ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
 
 demo: .venv/runtime.stamp  ## Train on generated scenes and evaluate: RUN=runs/demo is the folder
-	$(INTARSIA) train multi_dsprites --recipe demo --run $(RUN)
+	$(INTARSIA) train multi_texture --recipe demo --run $(RUN)
 	$(INTARSIA) evaluate $(RUN)
 
 test: .venv/dev.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part

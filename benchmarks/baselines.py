@@ -120,7 +120,8 @@ def main(
     Console().print(table(f"{dataset}, seed {seed}: {test_images} test scenes, 1 is perfect", methods))
     print(f"Slot Attention: {len(trained.losses)} steps of {batch} images in {trained.seconds / 60:.1f} min")
     print(f"{record['threads']} threads of {record['processor']}, {record['precision']}, load at the start {load:.1f}")
-    print(out)
+    print(f"Wrote {out}")
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -155,18 +155,17 @@ _MULTI_TEXTURE = Recipe(
     inpainting=Inpainting(steps=3000),
     separation=Separation(steps=5000, epsilon_hold_steps=300, epsilon_ramp_steps=300, hard_from_step=300),
 )
-_MULTI_DSPRITES = Recipe(dataset="multi_dsprites", edge_threshold=1e-4)
 
 RECIPES: dict[str, dict[str, Recipe]] = {
-    "multi_texture": {"compact": _MULTI_TEXTURE},
-    "multi_dsprites": {
-        "compact": _MULTI_DSPRITES,
-        "demo": dataclasses.replace(  # the shortest training that shows whole objects
-            _MULTI_DSPRITES,
-            inpainting=Inpainting(steps=1000),
-            separation=Separation(steps=800, epsilon_hold_steps=400, epsilon_ramp_steps=200),
+    "multi_texture": {
+        "compact": _MULTI_TEXTURE,
+        "demo": dataclasses.replace(  # the shortest training that shows separate objects
+            _MULTI_TEXTURE,
+            inpainting=Inpainting(steps=1200),
+            separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=1400),
         ),
     },
+    "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
 }
 
 
