@@ -339,7 +339,7 @@ def test_the_better_proposal_is_taken_for_each_image(monkeypatch):
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
     monkeypatch.setitem(propose.__wrapped__.__globals__, "play", lambda *_: next(losses))
-    labels, promise = propose(logits, None, torch.rand(2, 3, 8, 8), None, Separation(), 0)
+    labels, promise = propose(lambda _: logits, None, torch.rand(2, 3, 8, 8), None, Separation(), 0)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
     assert promise.tolist() == [0.5, 0.0]

@@ -37,6 +37,7 @@ def separation(model: Model, run: Run) -> None:
         "average": average,
     }
 
+    hard_from_step = settings.steps if settings.hard_from_step is None else settings.hard_from_step
     for step in run.steps(state, settings.steps, model.save):
         draws = run.generator(step=step)
         indices, mine = run.share(settings.batch, step=step)
@@ -58,18 +59,13 @@ def separation(model: Model, run: Run) -> None:
         else:
             inpainter.requires_grad_(False)
             logits = segmenter(images)
-            masks = (
-                hardened(logits)
-                if step >= (settings.steps if settings.hard_from_step is None else settings.hard_from_step)
-                else logits.softmax(1)
-            )
+            masks = hardened(logits) if step >= hard_from_step else logits.softmax(1)
             with fabric.no_backward_sync(inpainter):
                 separation = play(inpainter, images, masks, edges, epsilon_at(step, settings))
                 loss, figures = separation.mean(), {"separation_loss": separation.mean()}
                 if settings.regrouping.weight and step >= settings.regrouping.from_step:
-                    with torch.no_grad(), fabric.autocast():
-                        steady = average(images)
-                    proposal, promise = propose(steady, inpainter, images, edges, settings, step)
+                    with fabric.autocast():
+                        proposal, promise = propose(average, inpainter, images, edges, settings, step)
                     accepted = (promise <= separation + settings.regrouping.tolerance).float()
                     towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
                     loss = loss + settings.regrouping.weight * (towards * accepted).mean()
@@ -93,9 +89,13 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
 
 @torch.no_grad()
 def propose(
-    logits: Logits, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
+    average: nn.Module, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
 ) -> tuple[Labels, PerImage]:
-    """The better of two proposals for each image, by the separation loss, and that loss."""
+    """The better of two proposals for each image, by the separation loss, and that loss.
+
+    Both come from the averaged segmenter, whose preferences are steadier than the player's.
+    """
+    logits = average(images)
     proposals = torch.stack([regroup(logits, whole, settings.regrouping.smallest) for whole in (True, False)])
     promises = torch.stack(
         [play(inpainter, images, one_hot(labels, logits.shape[1]), edges, epsilon_at(step, settings)) for labels in proposals]
