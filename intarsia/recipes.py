@@ -161,8 +161,10 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
             _MULTI_TEXTURE,
-            inpainting=Inpainting(steps=2500),
-            separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=800),
+            inpainting=Inpainting(steps=1300),
+            separation=dataclasses.replace(
+                _MULTI_TEXTURE.separation, steps=1400, hard_from_step=None, regrouping=Regrouping(weight=2.0)
+            ),
         ),
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
