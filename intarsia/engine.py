@@ -39,7 +39,7 @@ def start_fabric(options: Options) -> Fabric:
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
-            strategy="ddp" if options.devices * options.num_nodes > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if options.devices * options.num_nodes > 1 else "auto",
             precision=_precision(options),
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:

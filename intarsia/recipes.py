@@ -70,6 +70,9 @@ class Inpainting:
     beta2: float = 0.99
     """Adam's second decay; below its default, since the schedule is short."""
     regions: Regions = field(default_factory=Regions)
+    spread: float = 1.0
+    """Share of the steps in which visible colours spread over patches: with less than 1, the inpainter learns to guess
+    with and without."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,17 @@ class Separation:
     """Epsilon at first. It is added to the unconditional error: how much error a segment must hide to count; in summed
     absolute intensities."""
     epsilon: float = 300.0
-    """Epsilon at the end."""
+    """Epsilon at its highest."""
+    epsilon_end: float = 300.0
+    """Epsilon at the last step; it falls there linearly."""
     epsilon_hold_steps: int = 500
     """Steps at the first value."""
     epsilon_ramp_steps: int = 500
-    """Steps from the first value to the last."""
+    """Steps from the first value to the highest."""
     hard_from_step: int | None = None
     """From this step on the inpainter sees hard masks in the segmenter's turns; never unless given."""
+    spread_from_step: int = 0
+    """From this step on visible colours spread over patches: before it, the inpainter is weaker."""
     branches: int = 3
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
@@ -151,9 +158,10 @@ class Recipe:
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
-    inpainter=Inpainter(patches=0),
-    inpainting=Inpainting(steps=3000),
-    separation=Separation(steps=5000, epsilon_hold_steps=300, epsilon_ramp_steps=300, hard_from_step=300),
+    inpainting=Inpainting(steps=5000, spread=0.65),
+    separation=Separation(
+        steps=5500, epsilon_end=100.0, epsilon_hold_steps=200, epsilon_ramp_steps=200, hard_from_step=200, spread_from_step=2500
+    ),
 )
 
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -161,10 +169,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
             _MULTI_TEXTURE,
-            inpainting=Inpainting(steps=1300),
-            separation=dataclasses.replace(
-                _MULTI_TEXTURE.separation, steps=1400, hard_from_step=None, regrouping=Regrouping(weight=2.0)
-            ),
+            inpainting=Inpainting(steps=1700, spread=0.5),
+            separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=1100, spread_from_step=1100),
         ),
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},

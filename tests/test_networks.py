@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
-from intarsia.networks.inpainter import spread_colours
+from intarsia.networks.inpainter import CompactInpainter, spread_colours
 from intarsia.networks.segmenter import FAINTEST, CompactSegmenter
 from intarsia.recipes import Inpainter, Recipe, Segmenter
 
@@ -130,6 +130,17 @@ def test_colours_spread_over_their_patch_and_no_further():
     for pixel in spread[:, :, :4].flatten(1).T:
         assert pixel.tolist() == pytest.approx(mean)
     assert not spread[:, :, 4:].any()  # of the right patch nothing is seen
+
+
+def test_colours_that_spread_can_be_switched_off():
+    """Without them the patches have no say; with them they have."""
+    inpainter = CompactInpainter(64, 64, channels=4, patches=12)
+    images, hidden, edges = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64), torch.rand(1, 2, 64, 64).round()
+    hidden[..., :32] = 1
+    without, with_spread = (inpainter(images, hidden, edges, spread) for spread in (False, True))
+    torch.nn.init.normal_(inpainter.patches.assign.weight)
+    assert torch.equal(inpainter(images, hidden, edges, False), without)
+    assert not torch.equal(inpainter(images, hidden, edges, True), with_spread)
 
 
 def test_soft_patches_mix_colours_by_membership():

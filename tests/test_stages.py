@@ -44,7 +44,7 @@ TINY = Recipe(
     edge_threshold=1e-4,
     inpainter=Inpainter(channels=4),
     segmenter=Segmenter(channels=8, dimension=4),
-    inpainting=Inpainting(steps=100, batch=4, warmup_steps=10),
+    inpainting=Inpainting(steps=100, batch=4, warmup_steps=10, spread=0.5),
     separation=Separation(
         steps=100,
         batch=4,
@@ -52,6 +52,7 @@ TINY = Recipe(
         epsilon_hold_steps=20,
         epsilon_ramp_steps=50,
         hard_from_step=6,
+        spread_from_step=9,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
 )
@@ -289,11 +290,15 @@ def test_learning_rate_rises_and_falls():
     assert max(rates) <= 1 and rates.index(max(rates)) in (98, 99)
 
 
-def test_epsilon_is_held_then_ramped():
-    settings = Separation(epsilon_start=30.0, epsilon=330.0, epsilon_hold_steps=100, epsilon_ramp_steps=200)
-    assert [epsilon_at(step, settings) for step in (0, 100, 200, 300, 9999)] == [30, 30, 180, 330, 330]
+def test_epsilon_is_held_then_rises_then_falls():
+    settings = Separation(
+        steps=1100, epsilon_start=30.0, epsilon=330.0, epsilon_end=130.0, epsilon_hold_steps=100, epsilon_ramp_steps=200
+    )
+    assert [epsilon_at(step, settings) for step in (0, 100, 200, 300, 700, 1100)] == [30, 30, 180, 330, 230, 130]
     at_once = dataclasses.replace(settings, epsilon_hold_steps=0, epsilon_ramp_steps=0)
-    assert epsilon_at(1, at_once) == 330
+    assert [epsilon_at(step, at_once) for step in (0, 550)] == [330, 230]
+    short = dataclasses.replace(settings, steps=200)
+    assert epsilon_at(199, short) == pytest.approx(178.5)
 
 
 @pytest.mark.parametrize("kind", [item.name for item in dataclasses.fields(Regions)])
@@ -322,10 +327,10 @@ def test_the_inpainter_sees_hard_masks_from_their_step_on(tmp_path, monkeypatch)
     settings = dataclasses.replace(TINY.separation, steps=12, hard_from_step=6, regrouping=Regrouping(weight=0.0))
     confidences = []
 
-    def watched(inpainter, images, masks, *rest):
-        confidences.append(float(masks.detach().amax(1).mean()))
-        assert masks.requires_grad
-        return play(inpainter, images, masks, *rest)
+    def watched(*given):
+        confidences.append(float(given[-1].detach().amax(1).mean()))
+        assert given[-1].requires_grad
+        return play(*given)
 
     monkeypatch.setitem(separation.__globals__, "play", watched)
     recipe = dataclasses.replace(TINY, separation=settings)
@@ -333,13 +338,30 @@ def test_the_inpainter_sees_hard_masks_from_their_step_on(tmp_path, monkeypatch)
     assert [confidence > 0.9999 for confidence in confidences] == 4 * [False] + 4 * [True]  # two turns of every three steps
 
 
-def test_the_better_proposal_is_taken_for_each_image(monkeypatch):
+def test_the_inpainter_gets_stronger_at_its_step(tmp_path):
+    settings = dataclasses.replace(TINY.separation, steps=6, spread_from_step=3, regrouping=Regrouping(weight=0.0))
+    recipe = dataclasses.replace(TINY, inpainter=dataclasses.replace(TINY.inpainter, patches=4), separation=settings)
+    model, seen = Model(recipe), []
+    model.inpainter.register_forward_pre_hook(lambda _, given: seen.extend(given[3:]))
+    separation(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert seen == [False] * 3 + [True] * 3
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
+def test_the_inpainter_practises_with_and_without_spread_colours(tmp_path, share, expected):
+    recipe = dataclasses.replace(TINY, inpainting=dataclasses.replace(TINY.inpainting, steps=12, spread=share))
+    model, seen = Model(recipe), []
+    model.inpainter.register_forward_pre_hook(lambda _, given: seen.extend(given[3:]))
+    inpainting(model, Run(tmp_path / "inpainting", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert set(seen) == expected
+
+
+def test_the_better_proposal_is_taken_for_each_image():
     rows = torch.zeros(2, 8, 8, dtype=torch.int64)
     rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
-    monkeypatch.setitem(propose.__wrapped__.__globals__, "play", lambda *_: next(losses))
-    labels, promise = propose(lambda _: logits, None, torch.rand(2, 3, 8, 8), None, Separation(), 0)
+    labels, promise = propose(lambda _: logits, torch.rand(2, 3, 8, 8), lambda _: next(losses), 12)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
     assert promise.tolist() == [0.5, 0.0]
@@ -394,7 +416,7 @@ def box_error(model: Model, images: Tensor) -> float:
 
 @torch.no_grad()
 def separation_of(model: Model, inpainter: torch.nn.Module, images: Tensor) -> float:
-    return float(play(inpainter, images, model.segment(images), model.edges(images), 30.0).mean())
+    return float(play(inpainter, images, model.edges(images), 30.0, True, model.segment(images)).mean())
 
 
 def test_inpainting_learns(inpainted, scenes):

@@ -59,7 +59,7 @@ class CompactInpainter(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, images: Images, hidden: Masks, edges: Edges) -> Guesses:
+    def forward(self, images: Images, hidden: Masks, edges: Edges, spread: bool = True) -> Guesses:
         """Guess every hidden region of every image, all in one batch.
 
         Args:
@@ -67,6 +67,7 @@ class CompactInpainter(nn.Module):
             hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
                 unconditional guess, which knows the edges alone (as in the original).
             edges: `b 2 h w`, the edge map of the whole image.
+            spread: Whether visible colours spread over the patches; if not, the inpainter is weaker and faster.
 
         Returns:
             `b k 3 h w`, one guess of the *whole* image per region, not clamped.
@@ -76,11 +77,13 @@ class CompactInpainter(nn.Module):
         shown = 1 - hidden[:, :, None]
         seen = torch.cat([(images[:, None] - 0.5) * shown, shown], 2)
         x = self.stem(F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last))
-        spread = []
+        spread_over = []
         if self.patches is not None and self.spread_stem is not None:
-            colours = spread_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            half = (seen.shape[-2] // 2, seen.shape[-1] // 2)
+            colours = spread_colours(seen, self.patches(tower)) if spread else seen.new_zeros(*seen.shape[:2], 4, *half)
+            colours = colours.flatten(0, 1).contiguous(memory_format=torch.channels_last)
             x = x + self.spread_stem(colours)
-            spread = [colours.to(x.dtype)]
+            spread_over = [colours.to(x.dtype)]
         levels = [activate(_add_per_image(x, skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
@@ -91,7 +94,7 @@ class CompactInpainter(nn.Module):
             level = levels.pop()
             x = F.interpolate(x, size=level.shape[-2:], mode="bilinear")
             x = activate(_add_per_image(layer(torch.cat([x, level], 1)), term, count))
-        x = activate(self.head(torch.cat([x, level, *spread], 1)))
+        x = activate(self.head(torch.cat([x, level, *spread_over], 1)))
         return F.pixel_shuffle(self.output(x), 2).unflatten(0, (-1, count)) + 0.5
 
     def _see_edges(self, edges: Edges) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

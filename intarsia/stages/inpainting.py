@@ -26,9 +26,11 @@ def inpainting(model: Model, run: Run) -> None:
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        hidden = random_regions(settings.batch, recipe, run.generator(step=step))[mine].to(fabric.device)
+        draws = run.generator(step=step)
+        hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
+        spread = bool(torch.rand((), generator=draws) < settings.spread)
 
-        loss = inpainting_loss(images, hidden, inpainter(images, hidden, model.edges(images)))
+        loss = inpainting_loss(images, hidden, inpainter(images, hidden, model.edges(images), spread))
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()

@@ -1,7 +1,10 @@
 """Stage 2: segmenter against inpainter (Contextual Information Separation)."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, nn
@@ -42,7 +45,7 @@ def separation(model: Model, run: Run) -> None:
         draws = run.generator(step=step)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        edges = model.edges(images)
+        edges, spread = model.edges(images), step >= settings.spread_from_step
         set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, step, settings.steps, settings.warmup_steps)
 
         if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
@@ -51,7 +54,7 @@ def separation(model: Model, run: Run) -> None:
                 hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
             else:
                 hidden = some_segments(segmenter, images, settings.branches, draws)
-            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges))
+            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
             inpainter_optimizer.zero_grad()
             fabric.backward(loss)
             inpainter_optimizer.step()
@@ -60,12 +63,13 @@ def separation(model: Model, run: Run) -> None:
             inpainter.requires_grad_(False)
             logits = segmenter(images)
             masks = hardened(logits) if step >= hard_from_step else logits.softmax(1)
+            judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread)
             with fabric.no_backward_sync(inpainter):
-                separation = play(inpainter, images, masks, edges, epsilon_at(step, settings))
+                separation = judge(masks)
                 loss, figures = separation.mean(), {"separation_loss": separation.mean()}
                 if settings.regrouping.weight and step >= settings.regrouping.from_step:
                     with fabric.autocast():
-                        proposal, promise = propose(average, inpainter, images, edges, settings, step)
+                        proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
                     accepted = (promise <= separation + settings.regrouping.tolerance).float()
                     towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
                     loss = loss + settings.regrouping.weight * (towards * accepted).mean()
@@ -88,19 +92,14 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
 
 
 @torch.no_grad()
-def propose(
-    average: nn.Module, inpainter: nn.Module, images: Images, edges: Edges, settings: Separation, step: int
-) -> tuple[Labels, PerImage]:
-    """The better of two proposals for each image, by the separation loss, and that loss.
+def propose(average: nn.Module, images: Images, judge: Callable[[Masks], PerImage], smallest: int) -> tuple[Labels, PerImage]:
+    """The better of two proposals for each image, by the judge's separation loss, and that loss.
 
     Both come from the averaged segmenter, whose preferences are steadier than the player's.
     """
     logits = average(images)
-    proposals = torch.stack([regroup(logits, whole, settings.regrouping.smallest) for whole in (True, False)])
-    promises = torch.stack(
-        [play(inpainter, images, one_hot(labels, logits.shape[1]), edges, epsilon_at(step, settings)) for labels in proposals]
-    )
-    best = promises.min(0)
+    proposals = torch.stack([regroup(logits, whole, smallest) for whole in (True, False)])
+    best = torch.stack([judge(one_hot(labels, logits.shape[1])) for labels in proposals]).min(0)
     return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
 
 
@@ -110,16 +109,17 @@ def hardened(logits: Logits) -> Masks:
     return one_hot(masks.argmax(1), masks.shape[1]) + (masks - masks.detach())
 
 
-def play(inpainter: nn.Module, images: Images, masks: Masks, edges: Edges, epsilon: float) -> PerImage:
+def play(inpainter: nn.Module, images: Images, edges: Edges, epsilon: float, spread: bool, masks: Masks) -> PerImage:
     """The separation loss of some segments; the unconditional guess rides in the same batch and gets no gradient."""
-    guesses: Guesses = inpainter(images, torch.cat([masks, torch.ones_like(masks[:, :1])], 1), edges)
+    guesses: Guesses = inpainter(images, torch.cat([masks, torch.ones_like(masks[:, :1])], 1), edges, spread)
     return separation_loss(images, masks, guesses[:, :-1], guesses[:, -1].detach(), epsilon)
 
 
 def epsilon_at(step: int, settings: Separation) -> float:
-    """Epsilon is held at its first value for some steps, then goes linearly to its last."""
-    ramp = (step - settings.epsilon_hold_steps) / max(1, settings.epsilon_ramp_steps)
-    return settings.epsilon_start + (settings.epsilon - settings.epsilon_start) * min(1.0, max(0.0, ramp))
+    """Epsilon is held at its first value for some steps, rises linearly to its highest, and falls linearly to its last."""
+    hold, ramp = settings.epsilon_hold_steps, settings.epsilon_ramp_steps
+    values = (settings.epsilon_start, settings.epsilon_start, settings.epsilon, settings.epsilon_end)
+    return float(np.interp(step, (0, hold, hold + ramp, max(hold + ramp, settings.steps)), values))
 
 
 @torch.no_grad()
