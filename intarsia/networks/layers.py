@@ -1,7 +1,60 @@
-"""Layers that several networks share."""
+"""Layers that several networks share, and the conventions of the original's framework, TensorFlow 1."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding: output size ceil(size / stride), an odd pixel of padding at bottom and right.
+
+    A 4x4 kernel pads (1, 1) with stride 2 and an even size, and (1, 2) with stride 1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b inputs h w` to `b outputs ceil(h/stride) ceil(w/stride)`."""
+        (kernel, stride), margins = (self.kernel_size[0], self.stride[0]), []
+        for size in (x.shape[3], x.shape[2]):
+            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            margins += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, margins))
+
+
+class ReflectConv(nn.Conv2d):
+    """4x4 convolution that keeps the size; the borders are mirrored, 1 pixel at top and left, 2 at bottom and right.
+
+    As in the original's fusion networks.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b inputs h w` to `b outputs h w`."""
+        return super().forward(F.pad(x, (1, 2, 1, 2), mode="reflect"))
+
+
+def resize(x: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resizing of `b c h w` as in TensorFlow 1: output pixel i lies at input position i * (input size / output size).
+
+    Corners keep their place at the top and left only, and nothing is smoothed before shrinking; PyTorch knows no such mode.
+    It is its corner-aligned mode with the last row and column of the input doubled, and those of the output left out.
+    """
+    longer = F.pad(x, (0, 1, 0, 1), mode="replicate")
+    return F.interpolate(longer, size=(height + 1, width + 1), mode="bilinear", align_corners=True)[..., :-1, :-1]
+
+
+@torch.no_grad()
+def initialise(network: nn.Module) -> None:
+    """Weights of convolutions and dense layers by Glorot's uniform rule, biases 0, as everywhere in the original."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
 class Attention(nn.Module):
