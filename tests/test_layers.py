@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from intarsia.networks.layers import ReflectConv, SameConv, initialise, resize
+from intarsia.networks.layers import ReflectConv, SameConv, doubled, initialise, resize
 
 
 def ramp(*shape: int) -> Tensor:
@@ -42,6 +42,13 @@ def test_reflected_borders_by_hand():
 
 def test_doubling_by_hand():
     assert resize(torch.tensor([[[[0.0, 4.0, 6.0]]]]), 2, 6)[0, 0].tolist() == [[0, 2, 4, 5, 6, 6]] * 2
+
+
+def test_doubling_is_resizing(reference):
+    recorded = reference("resize_hue")
+    x, expected = torch.from_numpy(recorded["x"]), torch.from_numpy(recorded["bilinear_10x14"])
+    assert torch.allclose(doubled(x), expected, atol=1e-6)
+    assert torch.allclose(doubled(x).permute(0, 3, 1, 2), resize(x.permute(0, 3, 1, 2), 10, 14), atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(10, 14), (8, 9), (3, 3), (20, 20)])

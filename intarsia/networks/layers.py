@@ -16,11 +16,15 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `b inputs h w` to `b outputs ceil(h/stride) ceil(w/stride)`."""
-        (kernel, stride), margins = (self.kernel_size[0], self.stride[0]), []
-        for size in (x.shape[3], x.shape[2]):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            margins += [total // 2, total - total // 2]
-        return super().forward(F.pad(x, margins))
+        totals = [
+            max((-(-size // self.stride[0]) - 1) * self.stride[0] + self.kernel_size[0] - size, 0) for size in x.shape[2:]
+        ]
+        if self.stride[0] > 1 and any(total % 2 for total in totals):
+            (top, left), (bottom, right) = ([total // 2 for total in totals], [-(-total // 2) for total in totals])
+            return super().forward(F.pad(x, (left, right, top, bottom)))
+        # Padding all sides alike inside the convolution, and leaving out an odd first row or column, saves a copy of the input.
+        wide = F.conv2d(x, self.weight, self.bias, self.stride, [-(-total // 2) for total in totals])
+        return wide[..., totals[0] % 2 :, totals[1] % 2 :]
 
 
 class ReflectConv(nn.Conv2d):
@@ -45,6 +49,15 @@ def resize(x: Tensor, height: int, width: int) -> Tensor:
     """
     longer = F.pad(x, (0, 1, 0, 1), mode="replicate")
     return F.interpolate(longer, size=(height + 1, width + 1), mode="bilinear", align_corners=True)[..., :-1, :-1]
+
+
+def doubled(x: Tensor) -> Tensor:
+    """`resize` to twice the size, for `b h w c`, channels last: the same values, several times faster."""
+    for axis in (1, 2):
+        size = x.shape[axis]
+        following = torch.cat([x.narrow(axis, 1, size - 1), x.narrow(axis, size - 1, 1)], axis)
+        x = torch.stack([x, (x + following) / 2], axis + 1).flatten(axis, axis + 1)
+    return x
 
 
 @torch.no_grad()

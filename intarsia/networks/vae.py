@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from intarsia.networks.layers import SameConv, initialise, resize
+from intarsia.networks.layers import SameConv, doubled, initialise
 from intarsia.shapes import Maps, Vectors
 
 SCALE = 16  # the coarsest maps are so many times smaller than the image
@@ -48,12 +48,12 @@ class Decoder(nn.Module):
         x = codes
         for layer in self.dense:
             x = F.relu(layer(x))
-        x = x.unflatten(1, self.size).permute(0, 3, 1, 2)
+        x = x.unflatten(1, self.size)  # rows, columns, channels
         for number, layer in enumerate(self.convolve):
-            x = layer(resize(x, 2 * x.shape[2], 2 * x.shape[3]))
+            x = layer(doubled(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
             if number < len(self.convolve) - 1:
                 x = F.leaky_relu(x, 0.2)
-        return x.float()
+        return x.permute(0, 3, 1, 2).float()
 
 
 class VAE(nn.Module):
