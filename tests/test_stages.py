@@ -494,20 +494,20 @@ def test_a_stage_of_no_steps_is_skipped(tmp_path):
 
 
 def toy_scenes(indices) -> SceneSample:
-    """A square, bright or dark, in one of four places, on a ground of one of four colours."""
-    indices = torch.as_tensor(list(indices))
-    masks = torch.zeros(len(indices), 1, 32, 32)
-    for mask, place in zip(masks, (indices % 4).tolist(), strict=True):
+    """A square, bright or dark, in one of four places, on a reddish or bluish ground; neighbours differ in all of it."""
+    kinds = torch.as_tensor(list(indices)) * 7 % 16
+    masks = torch.zeros(len(kinds), 1, 32, 32)
+    for mask, place in zip(masks, (kinds % 4).tolist(), strict=True):
         top, left = 4 + 14 * (place // 2), 4 + 14 * (place % 2)
         mask[:, top : top + 10, left : left + 10] = 1
-    grounds = torch.tensor([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6], [0.5, 0.5, 0.2]])[indices // 4 % 4]
-    squares = torch.tensor([0.05, 0.95])[indices // 16 % 2]
+    grounds = torch.tensor([[0.8, 0.3, 0.3], [0.3, 0.3, 0.8]])[kinds // 4 % 2]
+    squares = torch.tensor([0.05, 0.95])[kinds // 8]
     images = grounds[:, :, None, None] * (1 - masks) + squares[:, None, None, None] * masks
     return SceneSample(images, torch.cat([1 - masks, masks], 1))
 
 
 def test_vaes_learn(tmp_path, monkeypatch):
-    """With true masks in place of the segmenter's; the averages to beat are what a network without codes would give."""
+    """With true masks in place of the segmenter's. Without codes no picture would be better than the mean of all images."""
     latest = {}
 
     def draw(indices) -> SceneSample:
@@ -520,9 +520,19 @@ def test_vaes_learn(tmp_path, monkeypatch):
         height=32,
         width=32,
         segments=2,
-        vae=Vae(channels=8, hidden=64),
+        vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
         fusion=Fusion(channels=8),
-        vaes=Vaes(steps=200, batch=8, learning_rate=4e-3, warmup_steps=10, capacity=6.0, capacity_ramp_steps=100),
+        vaes=Vaes(
+            steps=220,
+            batch=8,
+            learning_rate=1.5e-3,
+            final_learning_rate=1e-3,
+            warmup_steps=10,
+            texture_beta=1.0,
+            background_beta=1.0,
+            capacity=6.0,
+            capacity_ramp_steps=110,
+        ),
     )
     model = Model(recipe)
     monkeypatch.setattr(model, "segment", lambda _: latest["sample"].masks)

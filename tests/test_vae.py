@@ -11,6 +11,8 @@ from torch import Generator, Tensor, nn
 from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
+from intarsia.objectives import capacity_loss, divergence, shape_error
+from intarsia.stages.vaes import errors_of
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
 
@@ -242,3 +244,69 @@ def test_fusion_sizes(channels):
     fused = TextureShapeFusion(channels)(draw(2, 3, 16, 24), draw(2, 1, 16, 24))
     assert fused.shape == (2, 3, 16, 24)
     assert SceneFusion(2, channels)(draw(2, 3, 3, 16, 24)).shape == (2, 3, 16, 24)
+
+
+def losses_of(autoencoder: SceneAutoencoder, images: Tensor, masks: Tensor, recorded) -> tuple[Tensor, dict[str, Tensor]]:
+    """The stage's sum of losses with the recording's weights, and its errors."""
+    errors = errors_of(autoencoder(images, masks), images, masks)
+    beta, gamma = {part: float(recorded[f"param/{part}_beta"]) for part in ("tex", "bg")}, float(recorded["param/mask_gamma"])
+    separate = errors["texture_error"] + beta["tex"] * errors["texture_nats"] + errors["shape_error"]
+    separate += gamma * capacity_loss(errors["shape_nats"], float(recorded["param/mask_capacity"]))
+    separate += errors["background_error"] + beta["bg"] * errors["background_nats"]
+    return separate, errors
+
+
+@pytest.mark.parametrize(("name", "count"), [("vae_b3", 2), ("vae_b5", 4)])
+def test_losses_and_gradients_are_the_originals(reference, name, count):
+    """One backward pass through the sum gives what the original's three optimizers got, each for its own variables."""
+    recorded = reference(name)
+    images, masks = recorded_inputs(recorded)
+    autoencoder = fill(SceneAutoencoder(64, 64, count))
+    separate, errors = losses_of(autoencoder, images, masks, recorded)
+    expected = {
+        "texture_error": recorded["loss/tex_error"],
+        "texture_nats": recorded["loss/tex_kl"].sum(),
+        "shape_error": recorded["loss/mask_error"],
+        "shape_nats": recorded["loss/mask_kl"].sum(),
+        "background_error": recorded["loss/bg_error"],
+        "background_nats": recorded["loss/bg_kl"].sum(),
+        "object_error": recorded["loss/fusion_error"],
+        "scene_error": recorded["loss/Fusion"],
+    }
+    assert {key: float(value.detach()) for key, value in errors.items()} == pytest.approx(
+        {key: float(value) for key, value in expected.items()}, rel=VALUES
+    )
+    assert float(separate.detach()) == pytest.approx(float(recorded["total/separate"]), rel=VALUES)
+
+    (separate + errors["object_error"] + errors["scene_error"]).backward()
+    compared = 0
+    for ours, theirs in original_names().items():
+        for kind, value in autoencoder.get_submodule(ours).named_parameters():
+            for name_of_kind in (kind, {"weight": "weights", "bias": "biases"}[kind]):
+                for scope in ("separate", "fusion", "Fusion"):
+                    key = f"d_{scope}/{theirs}/{name_of_kind}".replace("/", "|").replace("|", "/", 1)
+                    if key in recorded:
+                        assert_close(value.grad, original_layout(recorded[key]), GRADIENTS)
+                        compared += 1
+    assert compared == 10
+    norms = {
+        "VAE||separate": ("texture", "shape", "background"),
+        "VAE||fusion": ("object_fusion",),
+        "Fusion": ("scene_fusion",),
+    }
+    for scope, parts in norms.items():
+        gradients = [value.grad.flatten() for part in parts for value in autoencoder.get_submodule(part).parameters()]
+        assert float(torch.cat(gradients).norm()) == pytest.approx(float(recorded[f"grad_global_norm/{scope}"]), rel=GRADIENTS)
+
+
+@torch.no_grad()
+def test_losses_of_moved_masks_are_the_originals(reference):
+    """The original's masks of the consistency experiment: the shape VAE's errors on them, and those of all else unchanged."""
+    recorded = reference("vae_mask_augmentation")
+    autoencoder, masks = fill(SceneAutoencoder(64, 64, 2)), images_first(recorded["shuffled"])[:8]
+    mean, log_variance, logits = autoencoder.shape(masks)
+    assert float(shape_error(masks, logits).mean()) == pytest.approx(float(recorded["loss/mask_error"]), rel=VALUES)
+    assert_close(divergence(mean, log_variance).mean(0), torch.from_numpy(recorded["loss/mask_kl"]))
+    errors = errors_of(autoencoder(*recorded_inputs(recorded)), *recorded_inputs(recorded))
+    for name, theirs in (("texture_error", "tex_error"), ("background_error", "bg_error"), ("object_error", "fusion_error")):
+        assert float(errors[name]) == pytest.approx(float(recorded[f"loss/{theirs}"]), rel=VALUES)
