@@ -10,18 +10,20 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["RECIPES", "InputError", "Model", "Recipe", "load"]
+__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "load"]
 
 if TYPE_CHECKING:
     from intarsia.errors import InputError
     from intarsia.model import Model, load
     from intarsia.recipes import RECIPES, Recipe
+    from intarsia.scene import Scene
 
 _HOMES = {
     "InputError": "intarsia.errors",
     "Model": "intarsia.model",
     "RECIPES": "intarsia.recipes",
     "Recipe": "intarsia.recipes",
+    "Scene": "intarsia.scene",
     "load": "intarsia.model",
 }
 

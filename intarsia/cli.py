@@ -32,6 +32,7 @@ class Train:
     recipe: Recipe
     run: Path
     options: Options
+    stage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,15 @@ class _Settings(Recipe):
 
 @dataclass(frozen=True)
 class _TrainForm:
-    settings: Annotated[_Settings, tyro.conf.arg(name="")]
+    settings: Annotated[_Settings, tyro.conf.FlagConversionOff, tyro.conf.arg(name="")]
     recipe: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT_VARIANT
     """Which of the dataset's recipes to start from; the settings below change it."""
     run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: runs/DATASET-RECIPE-SEED)")] = (
         None
     )
     """The run folder: new, empty, or a run of the same settings, which is resumed."""
+    stage: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all that is missing)")] = None
+    """Train this stage alone; those before it have to be finished."""
     options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
 
 
@@ -175,7 +178,9 @@ def _parse_train(argv: list[str]) -> Train:
     recipe = Recipe(**_shallow(form.settings))
     check_recipe(recipe)
     check_options(form.options)
-    return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options)
+    if form.stage not in (None, *STAGES):
+        raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{_similar(form.stage, STAGES)}")
+    return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
 
 
 def _variant(options: list[str], dataset: str) -> str:
@@ -294,7 +299,7 @@ def _train(command: Train) -> None:
     from intarsia.report import record_machine
     from intarsia.stages import train
 
-    train(command.recipe, command.run, command.options)
+    train(command.recipe, command.run, command.options, command.stage)
     if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":
         import torch
 

@@ -128,7 +128,7 @@ class Run:
         Raises:
             InputError: for a loss that is not finite, before anything is saved: the settings broke the training.
         """
-        values = {name: self._whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        values = {name: self.whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
         broken = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise InputError(
@@ -162,8 +162,8 @@ class Run:
         if self.fabric.is_global_zero:
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
-    def _whole(self, value: Tensor) -> float:
-        """The mean over all processes; `all_reduce` works in place, hence the copy."""
+    def whole(self, value: Tensor) -> float:
+        """The mean over all processes of a number each has of its share; `all_reduce` works in place, hence the copy."""
         return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))
 
     def _restore(self) -> None:

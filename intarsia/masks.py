@@ -1,16 +1,17 @@
-"""Edge maps: image processing without weights.
+"""Edge maps, and masks made ready for the VAEs: image processing without weights.
 
 The inpainter sees the edges of the *whole* image, also inside the segment that is hidden from it: it is told where
 things are, not what they look like. Edges are binary and carry no gradient.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
-from intarsia.shapes import Edges, Images
+from intarsia.shapes import Edges, Images, Masks
 
-__all__ = ["edge_map", "signed_edge_map"]
+__all__ = ["background_last", "edge_map", "layered", "opened", "signed_edge_map"]
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
@@ -51,6 +52,36 @@ def signed_edge_map(images: Images, threshold: float = 0.04) -> Edges:
         `b 2 h w`, float32, 0 or 1: dy, then dx. A constant image has no edges.
     """
     return (_sobel(images).sum(2).abs() / SIGNED_SCALE > threshold).float()
+
+
+def opened(masks: Masks) -> Masks:
+    """Masks without what is narrower than 3 pixels: 3x3 erosion, then 3x3 dilation, of each channel (as in the original).
+
+    Never larger than the masks; so they no longer sum to 1. What lies outside the image neither erodes nor dilates.
+    """
+    return F.max_pool2d(-F.max_pool2d(-masks, 3, 1, 1), 3, 1, 1)
+
+
+def background_last(masks: Masks, whole_batch: bool = False) -> Masks:
+    """The masks `b k h w` with the background's channel moved to the end; the others, the objects, keep their order.
+
+    The background is the channel with the largest sum over the pixels of its image, the lowest of equals. The original sums
+    over the whole batch (`whole_batch`), so that all its images have the same background channel and an image's result depends
+    on its company (docs/notes/004-vaes.md).
+    """
+    sums = masks.sum((2, 3))
+    background = (sums.sum(0, keepdim=True).expand_as(sums) if whole_batch else sums).argmax(1, keepdim=True)
+    others = torch.arange(masks.shape[1] - 1, device=masks.device).expand(len(masks), -1)
+    order = torch.cat([others + (others >= background), background], 1)
+    return masks.gather(1, order[:, :, None, None].expand_as(masks))
+
+
+def layered(shapes: Tensor) -> Tensor:
+    """What is visible of shapes `... n h w` in [0, 1] that lie over one another, the first one in front.
+
+    Each takes what those before it leave; so the sum over n is at most 1, and shapes whose sum is at most 1 stay as they are.
+    """
+    return shapes.cumsum(-3).clamp(max=1).diff(dim=-3, prepend=torch.zeros_like(shapes[..., :1, :, :]))
 
 
 def _sobel(images: Images) -> Tensor:

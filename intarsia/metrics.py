@@ -1,9 +1,9 @@
-"""How well segments match the truth: one number per image, larger is better, 1 is perfect.
+"""How well segments match the truth, and what is decoded what was encoded: one number per image, larger is better.
 
 Two kinds of input. The original's score compares *soft* masks, which may overlap once thresholded. All others compare
 *hard* segments, integer labels `b h w`, one per pixel (`hard` makes them from masks), and share one signature: truth,
 prediction, and whether the background counts. Label 0 of the truth is the background; predicted labels have no meaning
-of their own, any renaming of them gives the same number. Values are float64, on the input's device.
+of their own, any renaming of them gives the same number. Their values are float64, on the input's device, and 1 is perfect.
 """
 
 import torch
@@ -11,9 +11,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Labels, Masks, PerImage
+from intarsia.shapes import Images, Labels, Masks, PerImage
 
-__all__ = ["adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "mean_best_overlap"]
+__all__ = ["adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "mean_best_overlap", "psnr", "shape_iou"]
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
@@ -111,6 +111,21 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
     by_chance, at_most = in_truth * in_predicted / everywhere, (in_truth + in_predicted) / 2
     same = (together == in_truth) & (together == in_predicted)
     return torch.where(same, 1.0, (together - by_chance) / (at_most - by_chance))
+
+
+def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
+    """IoU of decoded shapes with the masks they come from, both thresholded at 0.5: the mean over an image's masks, in [0, 1].
+
+    Channel by channel, without matching. Masks of up to 4 pixels do not count; nan where none counts.
+    """
+    there, decoded = masks > 0.5, shapes > 0.5
+    union = (there | decoded).sum((2, 3)).clamp(min=1)
+    return _mean_where(there.sum((2, 3)) > FEWEST_PIXELS, (there & decoded).sum((2, 3)) / union)
+
+
+def psnr(images: Images, rebuilt: Images) -> PerImage:
+    """Peak signal-to-noise ratio of images in [0, 1], in decibels: -10 log10 of the mean squared error; infinite if equal."""
+    return -10 * (images - rebuilt).square().mean((1, 2, 3)).log10()
 
 
 def _pairs(count: Tensor) -> Tensor:

@@ -10,17 +10,22 @@ from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import edge_map
+from intarsia.masks import background_last, edge_map, layered, opened
+from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.segmenter import CompactSegmenter
+from intarsia.objectives import divergence
 from intarsia.recipes import STAGES, Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.scene import Parts, Scene
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
 
 
 class Model(nn.Module):
-    """Inpainter and segmenter of one recipe; those not yet trained have their initial values, drawn from the recipe's seed.
+    """Inpainter, segmenter and scene autoencoder of one recipe.
+
+    Those not yet trained have their initial values, drawn from the recipe's seed.
 
     Example:
         >>> from intarsia.recipes import RECIPES
@@ -28,6 +33,9 @@ class Model(nn.Module):
         >>> masks = model.segment(torch.rand(2, 3, 64, 64))
         >>> masks.shape
         torch.Size([2, 5, 64, 64])
+        >>> scene = model.encode(torch.rand(3, 64, 64))
+        >>> model.render(scene).shape
+        torch.Size([3, 64, 64])
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -42,6 +50,18 @@ class Model(nn.Module):
             self.segmenter = CompactSegmenter(
                 recipe.height, recipe.width, recipe.segments, grouping.channels, grouping.dimension
             )
+            codes = recipe.vae
+            self.autoencoder = SceneAutoencoder(
+                recipe.height,
+                recipe.width,
+                recipe.segments - 1,
+                codes.texture_dimension,
+                codes.shape_dimension,
+                codes.background_dimension,
+                codes.channels,
+                codes.hidden,
+                recipe.fusion.channels,
+            )
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
     @torch.no_grad()
@@ -49,6 +69,60 @@ class Model(nn.Module):
         """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time."""
         self.eval()
         return torch.cat([self.segmenter(part).softmax(1) for part in images.split(chunk)])
+
+    def ordered_masks(self, images: Images) -> Masks:
+        """Soft masks `b k h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
+        return background_last(opened(self.segment(images)), self.recipe.vaes.background_per_batch)
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> Scene:
+        """Take one image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn."""
+        masks = self.ordered_masks(image[None])
+        objects, shapes, ground = parts(image[None], masks)
+        texture = self.autoencoder.texture.encoder(objects[0])
+        shape = self.autoencoder.shape.encoder(shapes[0])
+        background = [part[0] for part in self.autoencoder.background.encoder(ground)]
+        return Scene(
+            image=image,
+            masks=masks[0],
+            shape=shape[0],
+            texture=texture[0],
+            background=background[0],
+            shape_kl=divergence(*shape),
+            texture_kl=divergence(*texture),
+            background_kl=divergence(*background),
+        )
+
+    @torch.no_grad()
+    def decode(self, scene: Scene) -> Parts:
+        """The shapes, textures and background that a scene's codes stand for."""
+        return Parts(
+            shapes=self.autoencoder.shape.decoder(scene.shape)[:, 0].sigmoid(),
+            textures=self.autoencoder.texture.decoder(scene.texture).sigmoid(),
+            background=self.autoencoder.background.decoder(scene.background[None])[0].sigmoid(),
+        )
+
+    @torch.no_grad()
+    def fuse(self, decoded: Parts) -> Tensor:
+        """Put decoded parts together: an image `3 h w` in [0, 1], every pixel of it made by the fusion networks.
+
+        As in training, but where shapes overlap, those in front hide the others (`masks.layered`; the original adds them).
+
+        Raises:
+            InputError: if there are more objects than the model has room for.
+        """
+        room, (count, height, width) = self.recipe.segments - 1, decoded.shapes.shape
+        if count > room:
+            raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
+        visible = layered(decoded.shapes)
+        objects = self.autoencoder.object_fusion(decoded.textures, visible[:, None]).sigmoid()
+        behind = decoded.background * (1 - visible.sum(0))
+        empty = behind.new_zeros(room - count, 3, height, width)
+        return self.autoencoder.scene_fusion(torch.cat([objects, empty, behind[None]])[None])[0]
+
+    def render(self, scene: Scene) -> Tensor:
+        """The image `3 h w` in [0, 1] of a scene: decoded and fused."""
+        return self.fuse(self.decode(scene))
 
     def edges(self, images: Images) -> Edges:
         """The edge maps `b 2 h w` that the inpainter sees."""

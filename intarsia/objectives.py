@@ -1,14 +1,17 @@
 """The losses of the method, in the paper's order. Plain tensors in, plain tensors out."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.shapes import Guesses, Images, Masks, PerImage, PerSegment
+from intarsia.shapes import Guesses, Images, Masks, Objects, PerImage, PerSegment
 
 
 def hidden_error(images: Images, hidden: Masks, guesses: Guesses) -> PerSegment:
     """Sum over colours and pixels of |guess - image|, weighted by the hidden region: `b k`, in intensity units.
 
-    The negative logarithm of a Laplace likelihood up to constants; the quantity E of the original.
+    The negative logarithm of a Laplace likelihood up to constants; the quantity E of the original. It is also what the texture
+    and the background VAE minimise: there the region is the object, or the background, and the guess what they decode.
     """
     return ((guesses - images[:, None]).abs() * hidden[:, :, None]).sum((2, 3, 4))
 
@@ -41,3 +44,47 @@ def separation_loss(images: Images, masks: Masks, guesses: Guesses, prior: Image
     conditional = hidden_error(images, masks, guesses)
     unconditional = hidden_error(images, masks, prior[:, None].expand_as(guesses))
     return (1 - conditional / (epsilon + unconditional)).sum(1)
+
+
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence of a Gaussian from the standard normal, for each dimension: any shape, in nats, at least 0.
+
+    References:
+        Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014, appendix B.
+    """
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def capacity_loss(nats: Tensor, capacity: float, whole: float | None = None) -> Tensor:
+    """How far the shape codes' total divergence is from the nats they may carry: |nats - capacity|, as in the original.
+
+    Where several processes share a batch, `whole` is the mean of their `nats`. It decides the sign for all of them, so that the
+    mean of their losses, and of their gradients, is that of the whole batch.
+
+    References:
+        Burgess et al., Understanding disentangling in beta-VAE, 2018, section 5.
+    """
+    above = (nats.detach() if whole is None else torch.as_tensor(whole)) - capacity
+    return (nats - capacity) * above.sign()
+
+
+def shape_error(masks: Masks, logits: Masks) -> PerSegment:
+    """What the shape VAE minimises beside its divergence: cross-entropy of masks and decoded logits, summed over pixels: nats.
+
+    Soft masks count as probabilities; so the least possible value is their entropy, 0 for hard masks.
+    """
+    return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").sum((2, 3))
+
+
+def object_error(images: Images, masks: Masks, logits: Objects) -> PerSegment:
+    """What the fusion of textures and shapes minimises: summed cross-entropy of the object on black, in nats.
+
+    The target is the image times the object's mask (as in the original: intensities count as probabilities).
+    """
+    target = images[:, None] * masks[:, :, None]
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3, 4))
+
+
+def scene_error(images: Images, fused: Images) -> PerImage:
+    """What the scene fusion minimises: sum over colours and pixels of |fused - image|, in intensity units."""
+    return (fused - images).abs().sum((1, 2, 3))

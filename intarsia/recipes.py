@@ -15,8 +15,11 @@ from intarsia.errors import InputError
 
 Settings = TypeVar("Settings")
 
-AT_LEAST_ONE = {"batch", "steps", "channels", "dimension", "inpainter_turns", "segmenter_turns"}
-STAGES = ("inpainting", "separation")  # in order; a recipe has settings of each name
+AT_LEAST_ONE = {
+    "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
+    "inpainter_turns", "segmenter_turns",
+}  # fmt: skip
+STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings of each name, and 0 steps skip a stage
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,30 @@ class Segmenter:
 
 
 @dataclass(frozen=True)
+class Vae:
+    """The networks that turn objects and background into codes and back."""
+
+    texture_dimension: int = 5
+    """Length of an object's texture code."""
+    shape_dimension: int = 10
+    """Length of an object's shape code."""
+    background_dimension: int = 5
+    """Length of the background's code."""
+    channels: int = 32
+    """Of every convolution."""
+    hidden: int = 256
+    """Width of the dense layers."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The networks that put textures, shapes and background together."""
+
+    channels: int = 16
+    """Of every convolution; 32 in the original."""
+
+
+@dataclass(frozen=True)
 class Regions:
     """How often each kind of random region is hidden: relative weights."""
 
@@ -60,7 +87,7 @@ class Inpainting:
     """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
 
     steps: int = 2000
-    """Optimizer steps."""
+    """Optimizer steps; 0 skips the stage."""
     batch: int = 16
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
@@ -94,7 +121,7 @@ class Separation:
     """Stage 2: segmenter against inpainter."""
 
     steps: int = 4500
-    """Optimizer steps of both players together."""
+    """Optimizer steps of both players together; 0 skips the stage."""
     batch: int = 8
     """Images per step, over all devices."""
     inpainter_turns: int = 1
@@ -132,6 +159,34 @@ class Separation:
 
 
 @dataclass(frozen=True)
+class Vaes:
+    """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
+
+    steps: int = 6000
+    """Optimizer steps; 0 skips the stage."""
+    batch: int = 16
+    """Images per step, over all devices."""
+    learning_rate: float = 1e-3
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine."""
+    final_learning_rate: float = 0.0
+    """At the end of the cosine; the same as the highest for a constant one."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises."""
+    texture_beta: float = 4.0
+    """Weight of the texture codes' divergence; the errors beside it are summed absolute intensities."""
+    background_beta: float = 6.0
+    """Weight of the background code's divergence."""
+    shape_gamma: float = 50.0
+    """Weight of the distance between the shape codes' divergence and the capacity."""
+    capacity: float = 20.0
+    """Nats that an object's shape code carries at the end."""
+    capacity_ramp_steps: int = 4000
+    """Steps over which the capacity rises from 0, linearly."""
+    background_per_batch: bool = False
+    """Choose the background's channel for the whole batch, as the original does, instead of for each image."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Every number of one dataset and its stages."""
 
@@ -151,8 +206,11 @@ class Recipe:
     """Share of the strongest gradient from which on a pixel is an edge."""
     inpainter: Inpainter = field(default_factory=Inpainter)
     segmenter: Segmenter = field(default_factory=Segmenter)
+    vae: Vae = field(default_factory=Vae)
+    fusion: Fusion = field(default_factory=Fusion)
     inpainting: Inpainting = field(default_factory=Inpainting)
     separation: Separation = field(default_factory=Separation)
+    vaes: Vaes = field(default_factory=Vaes)
 
 
 _MULTI_TEXTURE = Recipe(
@@ -171,6 +229,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             _MULTI_TEXTURE,
             inpainting=Inpainting(steps=1700, spread=0.5),
             separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=1100, spread_from_step=1100),
+            vaes=Vaes(steps=0),
         ),
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
@@ -221,7 +280,9 @@ def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
     for key, wanted in fields.items():
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
             built[key] = _settings(wanted, values[key], f"{name}{key}.")
-        elif isinstance(values[key], (int, float) if wanted is float else wanted) and not isinstance(values[key], bool):
+        elif isinstance(values[key], (int, float) if wanted is float else wanted) and (
+            isinstance(values[key], bool) == (wanted is bool)
+        ):
             built[key] = values[key]
         else:
             raise ValueError(f"{name}{key} is {values[key]!r}, but should be {wanted}")

@@ -1,9 +1,9 @@
 """Axis letters, ranges and units, in one place.
 
-b images, k segments, c colours, h rows, w columns. Images are float32 in [0, 1]; masks are float32 in [0, 1] and sum to 1
-over k (segment 0 of *generated* masks is the background); errors are sums of absolute differences in the images' units;
-positions and lengths are pixels. The aliases are checked at run time in the tests (jaxtyping + beartype) and are plain
-tensors otherwise.
+b images, k segments, n = k - 1 objects, c channels or colours, d numbers of a code, h rows, w columns. Images are float32 in
+[0, 1]; masks are float32 in [0, 1] and sum to 1 over k (segment 0 of *generated* masks is the background); errors are sums of
+absolute differences in the images' units; positions and lengths are pixels. The aliases are checked at run time in the tests
+(jaxtyping + beartype) and are plain tensors otherwise.
 """
 
 from typing import TYPE_CHECKING
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor as Images
     from torch import Tensor as Labels
     from torch import Tensor as Logits
+    from torch import Tensor as Maps
     from torch import Tensor as Masks
+    from torch import Tensor as Objects
     from torch import Tensor as PerImage
     from torch import Tensor as PerSegment
+    from torch import Tensor as Vectors
 else:
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -28,11 +31,16 @@ else:
     Logits = Float[Tensor, "b k h w"]
     Edges = Float[Tensor, "b 2 h w"]
     Guesses = Float[Tensor, "b k 3 h w"]
+    Maps = Float[Tensor, "b c h w"]
+    Objects = Float[Tensor, "b n 3 h w"]
+    Vectors = Float[Tensor, "b d"]
     Labels = Int[Tensor, "b h w"]
     PerImage = Float[Tensor, "b"]
     PerSegment = Float[Tensor, "b k"]
 
-__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment", "one_hot"]
+__all__ = [
+    "Edges", "Guesses", "Images", "Labels", "Logits", "Maps", "Masks", "Objects", "PerImage", "PerSegment", "Vectors", "one_hot"
+]  # fmt: skip
 
 
 def one_hot(labels: Labels, segments: int) -> Masks:

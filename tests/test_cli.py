@@ -16,7 +16,7 @@ from PIL import Image
 from intarsia import __version__, cli
 from intarsia.model import WEIGHTS, Model
 from intarsia.options import Options
-from intarsia.recipes import RECIPES, Inpainter, Segmenter
+from intarsia.recipes import RECIPES, Inpainter, Segmenter, load_recipe
 
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
@@ -167,6 +167,8 @@ BAD = {
     "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
     "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
     "train multi_dsprites --separation.branches 9": "separation.branches is 9; it must be from 1 to the 5 segments",
+    "train multi_dsprites --stage vae": "There is no stage 'vae'; choose one of inpainting, separation, vaes. Did you",
+    "train multi_dsprites --vaes.background-per-batch yes": "vaes.background-per-batch",
     "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
     "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
     "train multi_dsprites --devices 0": "--devices is 0; it must be at least 1",
@@ -268,6 +270,7 @@ def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
 def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
+    settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
     settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
     train = ["train", DATASET, "--run", str(run), *settings.split()]
     assert cli.main(train) == 0
@@ -280,7 +283,7 @@ def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capt
 
     assert cli.main(["evaluate", str(run), "--scenes", "10"]) == 0
     shown = capsys.readouterr().out
-    assert all(text in shown for text in (f"{run}/separation", "original's protocol", "FG-ARI", f"{run}/scores.json"))
+    assert all(text in shown for text in (f"{run}/vaes", "original's protocol", "FG-ARI", f"{run}/scores.json"))
     assert f"{run}/segments.png" in shown
 
     assert cli.main(["predict", str(run), str(photo)]) == 0
@@ -292,9 +295,30 @@ def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capt
     results = tmp_path / "results.json"
     assert cli.main(["report", str(run), "--out", str(results)]) == 0
     entry = json.loads(results.read_text())[DATASET]
-    assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [4], 10)
+    assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
     assert entry["recipe"].startswith("compact --inpainter.channels 2")
+    written = cli.parse(["train", DATASET, "--recipe", *entry["recipe"].split()])  # its words are understood
+    assert isinstance(written, cli.Train) and written.recipe == load_recipe(run / "recipe.json")
     assert entry["processor"][0]
+
+
+def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    settings = "--inpainting.steps 1 --inpainting.batch 2 --separation.steps 1 --separation.batch 2 --inpainter.channels 2"
+    settings += " --vaes.steps 0 --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
+    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    assert "Stage 'separation' builds on 'inpainting', which is not finished" in complaint(
+        [*train, "--stage", "separation"], capsys
+    )
+    assert not run.exists()
+    assert "Stage 'vaes' has 0 steps in this recipe" in complaint([*train, "--stage", "vaes"], capsys)
+    for stage in ("inpainting", "separation"):
+        assert cli.main([*train, "--stage", stage]) == 0
+        assert (run / stage / "weights.safetensors").is_file()
+        assert (run / "separation").exists() == (stage == "separation")
+    before = contents(run)
+    assert cli.main(train) == 0  # what is left has no steps
+    assert contents(run) == before
 
 
 def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:

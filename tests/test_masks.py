@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from intarsia.masks import edge_map, signed_edge_map
+from intarsia.masks import background_last, edge_map, layered, opened, signed_edge_map
 
 THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
 
@@ -144,3 +144,66 @@ def test_other_thresholds_agree_with_the_originals_sobel_response(reference, thr
     assert (edge_map(images, threshold) != expected.movedim(-1, 1)).sum() <= 4  # float64 rounds ties differently
     expected = response.sum(3).abs() / 15 > threshold
     assert (signed_edge_map(images, threshold) != expected.movedim(-1, 1)).sum() <= 8
+
+
+def recorded_masks(array: np.ndarray) -> torch.Tensor:
+    """Masks `b h w 1 k` to `b k h w`."""
+    return torch.from_numpy(array).squeeze(3).permute(0, 3, 1, 2).float()
+
+
+def test_opening_by_hand():
+    """A square of 3x3 in the corner stays; a line two pixels wide goes; a dent in a plateau is not filled."""
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :3, :3] = 0.7
+    mask[..., 6:, 4] = 1  # two pixels at the border: what is outside does not erode, but its neighbours do
+    expected = torch.zeros(1, 1, 8, 8)
+    expected[..., :3, :3] = 0.7
+    assert torch.equal(opened(mask), expected)
+    dented = torch.ones(1, 1, 7, 7)
+    dented[..., 3, 3] = 0.25
+    assert torch.equal(opened(dented), dented)
+
+
+def test_opening_bounds():
+    masks = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    once = opened(masks)
+    assert (once <= masks).all() and (once < masks).any()
+    assert torch.equal(opened(once), once)
+    assert torch.equal(opened(masks[1:, 2:])[0, 0], once[1, 2])  # images and channels are kept apart
+    everything = torch.ones(1, 1, 5, 5)
+    assert torch.equal(opened(everything), everything)  # nor does the outside win at a border
+
+
+def test_background_last_by_hand():
+    """Channels 0, 1, 2 of constant value; the first image's largest is 1, the second's 0."""
+    masks = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])[:, :, None, None].expand(2, 3, 4, 4)
+    assert background_last(masks)[:, :, 0, 0].tolist() == torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.3, 0.6]]).tolist()
+    # Over the batch channel 0 has 0.8 and wins.
+    whole = background_last(masks, whole_batch=True)[:, :, 0, 0]
+    assert whole.tolist() == torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]).tolist()
+    assert torch.equal(background_last(masks[:1]), background_last(masks)[:1])  # company does not matter
+
+
+def test_opening_and_background_are_the_originals(reference):
+    recorded = reference("mask_ops")
+    for kind in ("soft", "onehot"):
+        masks = recorded_masks(recorded[kind])
+        assert torch.equal(opened(masks), recorded_masks(recorded[f"{kind}_erode_dilate"]))
+        assert torch.equal(background_last(masks, whole_batch=True), recorded_masks(recorded[f"{kind}_reordered"]))
+    both = background_last(opened(recorded_masks(recorded["soft"])), whole_batch=True)
+    assert torch.equal(both, recorded_masks(recorded["soft_erode_dilate_reordered"]))
+
+
+def test_layers_by_hand():
+    shapes = torch.tensor([[0.5, 1.0, 0.0, 0.6], [0.5, 0.4, 0.0, 0.3], [0.0, 0.4, 0.2, 0.3]])[:, None]
+    expected = torch.tensor([[0.5, 1.0, 0.0, 0.6], [0.5, 0.0, 0.0, 0.3], [0.0, 0.0, 0.2, 0.1]])[:, None]
+    assert torch.allclose(layered(shapes), expected)
+    assert torch.allclose(layered(shapes.expand(2, 3, 1, 4)), expected.expand(2, 3, 1, 4))
+
+
+def test_layers_of_shapes_apart_are_the_shapes():
+    shapes = torch.rand(2, 5, 6, 6, generator=torch.Generator().manual_seed(0)).softmax(1)
+    assert torch.allclose(layered(shapes), shapes, atol=1e-6)
+    over = layered(3 * shapes)
+    assert (over >= 0).all() and over.sum(1).max() <= 1 + 1e-6
+    assert torch.equal(over[:, :2], layered(3 * shapes[:, :2]))  # what lies behind does not matter

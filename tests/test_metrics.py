@@ -1,3 +1,4 @@
+import math
 from itertools import permutations
 
 import numpy as np
@@ -9,7 +10,15 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score
 
 from intarsia.errors import InputError
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
+from intarsia.metrics import (
+    adjusted_rand_index,
+    best_overlap_iou,
+    hard,
+    hungarian_iou,
+    mean_best_overlap,
+    psnr,
+    shape_iou,
+)
 
 HARD_METRICS = [hungarian_iou, mean_best_overlap, adjusted_rand_index]
 
@@ -275,3 +284,21 @@ def test_unusable_labels_are_named(metric):
         metric(truth - 1, truth)
     with pytest.raises(InputError, match="at least 0"):
         metric(truth, truth - 1)
+
+
+def test_shape_iou_by_hand():
+    """A mask of 6 pixels of which 4 are decoded with 2 others; a mask of 4 pixels does not count; of 5 pixels, all missed."""
+    masks, shapes = torch.zeros(2, 2, 4, 4), torch.zeros(2, 2, 4, 4)
+    masks[0, 0, :3, :2], shapes[0, 0, 1:, :2] = 0.9, 0.6
+    masks[0, 1, :2, :2], shapes[0, 1, :2, :2] = 1.0, 1.0
+    assert shape_iou(masks, shapes)[0].item() == pytest.approx(0.5)
+    assert shape_iou(masks, shapes)[1].isnan()
+    masks[0, 1, 3, :2] = 1.0
+    assert shape_iou(masks, shapes)[0].item() == pytest.approx((0.5 + 4 / 6) / 2)
+
+
+def test_psnr_by_hand():
+    images, rebuilt = torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)
+    rebuilt[1] = 0.1
+    assert psnr(images, rebuilt)[0].item() == math.inf
+    assert psnr(images, rebuilt)[1].item() == pytest.approx(20)

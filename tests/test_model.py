@@ -8,7 +8,9 @@ from safetensors.torch import load_file, save_file
 from intarsia.errors import InputError
 from intarsia.masks import edge_map
 from intarsia.model import RECIPE, WEIGHTS, Model, latest, load, weights_sha256
-from intarsia.recipes import Inpainter, Recipe, Segmenter
+from intarsia.objectives import divergence
+from intarsia.recipes import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
+from intarsia.scene import Scene
 
 TINY = Recipe(
     "multi_dsprites",
@@ -145,3 +147,91 @@ def test_full_disk_keeps_the_old_model(folder):
     assert "\n" not in str(caught.value)
     assert_same(Model.load(folder), Model(TINY))
     assert sorted(path.name for path in folder.iterdir()) == [RECIPE, WEIGHTS]
+
+
+# Scenes. Weights are those of chance; what is tested holds for any.
+
+
+def image_of(seed: int = 0) -> torch.Tensor:
+    return torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_a_later_network_does_not_change_the_first_weights_of_an_earlier_one():
+    """Recorded results depend on them: the autoencoder's are drawn last."""
+    first, other = Model(TINY), Model(dataclasses.replace(TINY, vae=Vae(channels=3), fusion=Fusion(channels=3)))
+    for name, value in first.state_dict().items():
+        assert name.startswith("autoencoder.") or torch.equal(value, other.state_dict()[name])
+
+
+def test_a_scene_is_the_image_taken_apart():
+    model, image = Model(TINY), image_of()
+    scene = model.encode(image)
+    assert scene.image is image
+    assert scene.masks.shape == (3, 64, 64) and scene.masks.sum((1, 2)).argmax() == 2  # the background is last
+    assert scene.shape.shape == scene.shape_kl.shape == (2, 10)
+    assert scene.texture.shape == scene.texture_kl.shape == (2, 5)
+    assert scene.background.shape == scene.background_kl.shape == (5,)
+    found = model.autoencoder(image[None], scene.masks[None])
+    assert torch.allclose(scene.shape, found.mean.shape[0], atol=1e-6)
+    assert torch.allclose(scene.background_kl, divergence(found.mean.background, found.log_variance.background)[0], atol=1e-6)
+    for value in dataclasses.astuple(scene):
+        assert not value.requires_grad
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scene.shape = scene.texture
+    again = model.encode(image)
+    assert torch.equal(again.shape, scene.shape) and torch.equal(again.texture, scene.texture)  # nothing is drawn
+
+
+def thin_shapes(model: Model) -> Model:
+    """A model whose decoded shapes are about 1/8 everywhere, so that they add up to less than 1."""
+    torch.nn.init.constant_(model.autoencoder.shape.decoder.convolve[-1].bias, -2.0)
+    return model
+
+
+@torch.no_grad()
+def test_rendering_an_unchanged_scene_is_what_training_saw():
+    model, image = thin_shapes(Model(TINY)), image_of()
+    scene = model.encode(image)
+    rendered = model.render(scene)
+    assert rendered.shape == (3, 64, 64) and rendered.min() >= 0 and rendered.max() <= 1
+    found = model.autoencoder(image[None], scene.masks[None])
+    assert torch.allclose(rendered, found.images[0], atol=1e-5)
+    decoded = model.decode(scene)
+    assert torch.allclose(decoded.shapes, found.shape_logits[0].sigmoid(), atol=1e-6)
+    assert torch.allclose(decoded.textures, found.textures[0], atol=1e-6)
+    assert torch.allclose(decoded.background, found.background[0], atol=1e-6)
+    assert torch.equal(model.fuse(decoded), rendered)
+
+
+def test_what_is_in_front_hides_what_is_behind():
+    model, decoded = Model(TINY), Model(TINY).decode(Model(TINY).encode(image_of()))
+    shapes = torch.zeros_like(decoded.shapes)
+    shapes[0, :32] = 1  # the first object covers the upper half
+    alone = model.fuse(dataclasses.replace(decoded, shapes=shapes))
+    behind = shapes.clone()
+    behind[1, 10:20] = 1  # the second lies behind it
+    assert torch.equal(model.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
+    behind[1, 10:40] = 1  # or sticks out
+    assert not torch.equal(model.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
+
+
+def test_a_scene_may_hold_fewer_objects_but_not_more():
+    model = Model(TINY)
+    scene = model.encode(image_of())
+
+    def some(indices: list[int]) -> Scene:
+        return dataclasses.replace(scene, shape=scene.shape[indices], texture=scene.texture[indices])
+
+    assert model.render(some([1])).shape == (3, 64, 64)
+    assert model.render(some([])).shape == (3, 64, 64)
+    with pytest.raises(InputError, match="The scene holds 3 objects; the model has room for 2"):
+        model.render(some([0, 1, 0]))
+
+
+def test_the_background_is_chosen_per_image_unless_per_batch():
+    """Two images whose largest segments differ."""
+    masks = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])[:, :, None, None].expand(2, 3, 64, 64)
+    for per_batch, expected in ((False, [0.5, 0.7]), (True, [0.2, 0.7])):
+        model = Model(dataclasses.replace(TINY, vaes=Vaes(background_per_batch=per_batch)))
+        model.segment = lambda _: masks
+        assert model.ordered_masks(torch.rand(2, 3, 64, 64))[:, -1, 0, 0].tolist() == pytest.approx(expected)

@@ -1,9 +1,20 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from intarsia.objectives import hidden_error, inpainting_loss, separation_loss
+from intarsia.objectives import (
+    capacity_loss,
+    divergence,
+    hidden_error,
+    inpainting_loss,
+    object_error,
+    scene_error,
+    separation_loss,
+    shape_error,
+)
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
 
@@ -143,3 +154,69 @@ def test_both_losses_are_the_originals(reference):
     by_logits, by_guesses = torch.autograd.grad(inpainting, (logits, guesses))
     assert_close(by_logits, recorded["d_inpainter_loss_d_logits"], GRADIENTS)
     assert_close(by_guesses, recorded["d_inpainter_loss_d_pred"], GRADIENTS)
+
+
+def test_divergence_by_hand():
+    # Standard normal: 0. Mean 2: 2. Variance e: (e - 2) / 2.
+    found = divergence(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([0.0, 0.0, 1.0]))
+    assert found.tolist() == pytest.approx([0, 2, (math.e - 2) / 2])
+
+
+def test_divergence_is_that_of_the_distributions():
+    mean, log_variance = 4 * draw(3, 5) - 2, 4 * draw(3, 5, seed=1) - 2
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
+    found = divergence(mean, log_variance)
+    assert torch.allclose(found, expected, atol=1e-6) and (found >= 0).all()
+
+
+def test_capacity_by_hand():
+    assert capacity_loss(torch.tensor(3.0), 5.0).item() == 2
+    assert capacity_loss(torch.tensor(6.5), 5.0).item() == 1.5
+    for nats, slope in ((3.0, -1), (6.5, 1)):
+        value = torch.tensor(nats, requires_grad=True)
+        capacity_loss(value, 5.0).backward()
+        assert value.grad.item() == slope
+
+
+def test_capacity_shared_by_processes_is_that_of_the_whole():
+    shares = torch.tensor([2.0, 6.0], requires_grad=True)  # their mean, 4, is below 5, though the second is above
+    whole = float(shares.mean())
+    losses = torch.stack([capacity_loss(share, 5.0, whole) for share in shares])
+    assert losses.mean().item() == 1
+    losses.mean().backward()
+    assert shares.grad.tolist() == [-0.5, -0.5]
+
+
+def test_shape_error_by_hand():
+    logits = torch.tensor([[[[0.0, math.log(3.0)]], [[0.0, 0.0]]]])  # probabilities 1/2, 3/4
+    masks = torch.tensor([[[[1.0, 0.0]], [[0.5, 0.25]]]])
+    assert shape_error(masks, logits)[0].tolist() == pytest.approx([math.log(2) + math.log(4), 2 * math.log(2)])
+    sure = 40 * (torch.tensor([[[[1.0, 0.0]]]]) - 0.5)
+    assert shape_error(torch.tensor([[[[1.0, 0.0]]]]), sure).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_object_error_by_hand():
+    """A white image of two pixels; the object is the first; undecided logits cost log 2 per colour and pixel."""
+    images, masks = torch.ones(1, 3, 1, 2), torch.tensor([[[[1.0, 0.0]]]])
+    assert object_error(images, masks, torch.zeros(1, 1, 3, 1, 2)).item() == pytest.approx(6 * math.log(2))
+    right = torch.tensor([20.0, -20.0]).expand(1, 1, 3, 1, 2)
+    assert object_error(images, masks, right).item() == pytest.approx(0, abs=1e-6)
+    assert object_error(0 * images, masks, right).item() == pytest.approx(60, rel=1e-5)  # the first pixel is black
+
+
+def test_scene_error_by_hand():
+    images, fused = torch.zeros(2, 3, 1, 2), torch.full((2, 3, 1, 2), 0.25)
+    fused[1, 0, 0, 0] = -1.0
+    assert scene_error(images, fused).tolist() == pytest.approx([1.5, 2.25])
+
+
+def test_gradients_of_the_autoencoders():
+    images, masks = draw(2, 3, 2, 2, dtype=torch.float64), draw(2, 2, 2, 2, seed=1, dtype=torch.float64)
+    logits, colours = draw(2, 2, 2, 2, seed=2, dtype=torch.float64), draw(2, 2, 3, 2, 2, seed=3, dtype=torch.float64)
+    leaves = [value.requires_grad_() for value in (logits, colours)]
+    assert torch.autograd.gradcheck(divergence, (draw(4, dtype=torch.float64).requires_grad_(), leaves[0][0, 0, 0, :1]))
+    assert torch.autograd.gradcheck(lambda x: shape_error(masks, x), leaves[:1])
+    assert torch.autograd.gradcheck(lambda x: object_error(images, masks, x), leaves[1:])
+    assert torch.autograd.gradcheck(lambda x: scene_error(images, x[:, 0]), leaves[1:])
+    assert torch.autograd.gradcheck(lambda x: capacity_loss(x.sum(), 0.5), leaves[:1])

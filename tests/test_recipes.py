@@ -39,6 +39,7 @@ def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
 
 def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
     recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.epsilon", 1)  # a whole number is a float
+    recipe = changed(recipe, "vaes.background_per_batch", True)
     save_recipe(recipe, tmp_path / "recipe.json")
     assert load_recipe(tmp_path / "recipe.json") == recipe
 
@@ -51,6 +52,8 @@ def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
         ("segments", True, "segments is True"),
         ("inpainting.learning_rate", "fast", "inpainting.learning_rate is 'fast'"),
         ("data_root", 3, "data_root is 3"),
+        ("vaes.background_per_batch", 1, "vaes.background_per_batch is 1"),
+        ("vaes.steps", True, "vaes.steps is True"),
         ("separation", None, "separation. holds None"),
         ("separation.regrouping.often", 3, "separation.regrouping. holds"),
         ("colour", 1, "the recipe holds"),
@@ -95,6 +98,9 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ("separation.branches", 6),
         ("separation.regrouping.tolerance", -0.1),
         ("inpainting.steps", -1),
+        ("vaes.batch", 0),
+        ("vae.shape_dimension", 0),
+        ("fusion.channels", 0),
     ],
 )
 def test_useless_number_is_refused(name: str, value: float) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "options"},
-    {"data", "networks", "masks", "regions", "regrouping", "objectives", "metrics", "pictures", "diagnosis", "engine"},
+    {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "pictures", "diagnosis", "engine"},
     {"model"},
     {"stages", "manipulation", "interop", "baselines"},
     {"evaluate", "predict", "report", "studio"},

@@ -13,23 +13,26 @@ from intarsia.options import Options, check_options
 from intarsia.recipes import Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
+from intarsia.stages.vaes import vaes
 
-STAGES: dict[str, Callable[[Model, Run], None]] = {"inpainting": inpainting, "separation": separation}
+STAGES: dict[str, Callable[[Model, Run], None]] = {"inpainting": inpainting, "separation": separation, "vaes": vaes}
 
 
-def train(recipe: Recipe, folder: Path, options: Options | None = None) -> Model:
+def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: str | None = None) -> Model:
     """Train what is missing in a run folder, stage after stage, and resume what is there.
 
     Args:
         recipe: What to train.
         folder: New, empty, or a run of the same recipe. Holds `recipe.json` and one folder per stage.
         options: Devices, precision, how often to save.
+        stage: The only one to train; those before it have to be finished. All of them where none is named.
 
     Returns:
-        The model after the last stage.
+        The model after the last stage, or after the one named. Stages of 0 steps are skipped.
 
     Raises:
-        InputError: if the folder holds something else or a run of another recipe, or the settings can't be used.
+        InputError: if the folder holds something else or a run of another recipe, the settings can't be used, or a stage that
+            comes before the one named is not finished.
     """
     options = options or Options()
     check_recipe(recipe)
@@ -45,16 +48,32 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None) -> Model
         batch = getattr(recipe, name).batch
         if batch % processes:
             raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
+    names = _stages_to_go_through(recipe, folder, stage)
     _claim(folder, recipe)
     fabric = start_fabric(options)
     model = Model(recipe)
-    for name, stage in STAGES.items():
+    for name in names:
         stage_folder = folder / name
         if finished(stage_folder, getattr(recipe, name).steps):
             model = Model.load(stage_folder)
         else:
-            stage(model, Run(stage_folder, fabric, options, recipe.seed))
+            STAGES[name](model, Run(stage_folder, fabric, options, recipe.seed))
     return model
+
+
+def _stages_to_go_through(recipe: Recipe, folder: Path, last: str | None) -> list[str]:
+    """The stages that are not skipped, in order, up to the last one where it is named."""
+    names = [name for name in STAGES if getattr(recipe, name).steps]
+    if last is None:
+        return names
+    if last not in names:
+        reason = f"has 0 steps in this recipe (--{last}.steps)" if last in STAGES else "does not exist"
+        raise InputError(f"Stage {last!r} {reason}; choose one of {', '.join(names)}.")
+    names = names[: names.index(last) + 1]
+    for name in names[:-1]:
+        if not finished(folder / name, getattr(recipe, name).steps):
+            raise InputError(f"Stage {last!r} builds on {name!r}, which is not finished in {folder}; train that first.")
+    return names
 
 
 def _claim(folder: Path, recipe: Recipe) -> None:

@@ -38,11 +38,13 @@ def inpainting(model: Model, run: Run) -> None:
         run.log(step, loss=loss, **(validate(model, run, step) if run.due(step) else {}))
 
 
-def set_learning_rate(optimizer: Optimizer, highest: float, step: int, steps: int, warmup_steps: int) -> None:
-    """Linear warm-up to the highest learning rate, times a cosine from 1 to 0 over all steps."""
+def set_learning_rate(
+    optimizer: Optimizer, highest: float, step: int, steps: int, warmup_steps: int, final: float = 0.0
+) -> None:
+    """Linear warm-up, times a cosine from the highest learning rate to the final one over all steps."""
     warm = min(1.0, (step + 1) / max(1, warmup_steps))
     for group in optimizer.param_groups:
-        group["lr"] = highest * warm * 0.5 * (1 + math.cos(math.pi * step / steps))
+        group["lr"] = warm * (final + (highest - final) * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def random_regions(count: int, recipe: Recipe, generator: Generator) -> Masks:

@@ -1,0 +1,115 @@
+"""The scene autoencoder: image and masks to codes of objects and background, and back to an image."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
+from intarsia.networks.vae import VAE
+from intarsia.shapes import Images, Masks, Objects
+
+
+class Codes(NamedTuple):
+    """A number or a vector for each part of a scene: codes, their means or log variances, noise, divergences."""
+
+    texture: Tensor
+    """`b n d`."""
+    shape: Tensor
+    """`b n d`."""
+    background: Tensor
+    """`b d`."""
+
+
+class Reconstruction(NamedTuple):
+    """What the scene autoencoder makes of images; all float32."""
+
+    mean: Codes
+    """Of the posterior of each code."""
+    log_variance: Codes
+    """Of the posterior of each code."""
+    textures: Tensor
+    """`b n 3 h w` in [0, 1]: a picture of the whole size for each object."""
+    shape_logits: Tensor
+    """`b n h w`; the decoded shapes are their sigmoid."""
+    background: Tensor
+    """`b 3 h w` in [0, 1], behind the objects as well."""
+    object_logits: Tensor
+    """`b n 3 h w`; the objects on black are their sigmoid."""
+    images: Tensor
+    """`b 3 h w` in [0, 1]."""
+
+
+class SceneAutoencoder(nn.Module):
+    """A texture and a shape VAE shared by all objects, a background VAE, and two fusion networks, joined as in the original.
+
+    No gradient crosses a border: each of the five learns from its own error alone. (The original has three optimizers over
+    disjoint variables instead.)
+
+    Args:
+        height, width: Image size in pixels, multiples of 16.
+        objects: Number of objects n, empty ones included.
+        texture, shape, background: Lengths of the codes.
+        channels, hidden: Sizes of the VAEs.
+        fusion_channels: Size of the fusion networks.
+    """
+
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        objects: int,
+        texture: int = 5,
+        shape: int = 10,
+        background: int = 5,
+        channels: int = 32,
+        hidden: int = 256,
+        fusion_channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.texture = VAE(height, width, 3, texture, channels, hidden)
+        self.shape = VAE(height, width, 1, shape, channels, hidden)
+        self.background = VAE(height, width, 3, background, channels, hidden)
+        self.object_fusion = TextureShapeFusion(fusion_channels)
+        self.scene_fusion = SceneFusion(objects, fusion_channels)
+
+    def forward(self, images: Images, masks: Masks, noise: Codes | None = None) -> Reconstruction:
+        """Take images apart by their masks and put them together again.
+
+        Args:
+            images: `b 3 h w` in [0, 1].
+            masks: `b n+1 h w` in [0, 1], the background last, as `masks.background_last` gives them.
+            noise: Drawn from a standard normal, in the shapes of the codes; without it the codes are the posterior's means.
+        """
+        objects, shapes, ground = parts(images, masks)
+        texture_noise, shape_noise, background_noise = noise or (None, None, None)
+        texture_mean, texture_log_variance, textures = _each(self.texture, objects, texture_noise)
+        shape_mean, shape_log_variance, shape_logits = _each(self.shape, shapes, shape_noise)
+        background_mean, background_log_variance, background = self.background(ground, background_noise)
+        textures, background = textures.sigmoid(), background.sigmoid()
+
+        decoded = shape_logits.detach().sigmoid()
+        object_logits = self.object_fusion(textures.detach().flatten(0, 1), decoded.flatten(0, 1)).view_as(textures)
+        behind = background.detach() * (1 - decoded.sum(1))
+        layers = torch.cat([object_logits.detach().sigmoid(), behind[:, None]], 1)
+        return Reconstruction(
+            mean=Codes(texture_mean, shape_mean, background_mean),
+            log_variance=Codes(texture_log_variance, shape_log_variance, background_log_variance),
+            textures=textures,
+            shape_logits=shape_logits.squeeze(2),
+            background=background,
+            object_logits=object_logits,
+            images=self.scene_fusion(layers),
+        )
+
+
+def parts(images: Images, masks: Masks) -> tuple[Objects, Tensor, Images]:
+    """What the texture, the shape and the background VAE see: `b n 3 h w`, `b n 1 h w` and `b 3 h w`."""
+    shapes = masks[:, :-1, None]
+    return images[:, None] * shapes, shapes, images * (1 - shapes.sum(1))
+
+
+def _each(vae: VAE, objects: Tensor, noise: Tensor | None) -> list[Tensor]:
+    """A VAE's result for every object of every image, with the first two axes `b n`."""
+    found = vae(objects.flatten(0, 1), None if noise is None else noise.flatten(0, 1))
+    return [part.unflatten(0, objects.shape[:2]) for part in found]

@@ -1,0 +1,86 @@
+"""Variational autoencoders: an image or a mask as a few numbers, and back."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from intarsia.networks.layers import SameConv, doubled, initialise
+from intarsia.shapes import Maps, Vectors
+
+SCALE = 16  # the coarsest maps are so many times smaller than the image
+
+
+class Encoder(nn.Module):
+    """Four convolutions that halve the size, two dense layers, and a Gaussian over codes."""
+
+    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.convolve = nn.ModuleList(SameConv(i, channels, 4, 2) for i in (colours, channels, channels, channels))
+        sizes = (height // SCALE * (width // SCALE) * channels, hidden, hidden)
+        self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.mean = nn.Linear(hidden, dimension)
+        self.log_variance = nn.Linear(hidden, dimension)
+
+    def forward(self, x: Maps) -> tuple[Vectors, Vectors]:
+        """Maps `b colours h w` to mean and log variance of the codes, `b d` each, in float32."""
+        for layer in self.convolve:
+            x = F.relu(layer(x))
+        x = x.permute(0, 2, 3, 1).flatten(1)  # rows, columns, channels, so that the original's weights fit
+        for layer in self.dense:
+            x = F.relu(layer(x))
+        return self.mean(x).float(), self.log_variance(x).float()
+
+
+class Decoder(nn.Module):
+    """Two dense layers, then four times: double the size, and convolve."""
+
+    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.size = (height // SCALE, width // SCALE, channels)
+        sizes = (dimension, hidden, self.size[0] * self.size[1] * channels)
+        self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
+        self.convolve = nn.ModuleList(SameConv(channels, o, 4) for o in (channels, channels, channels, colours))
+
+    def forward(self, codes: Vectors) -> Maps:
+        """Codes `b d` to logits `b colours h w`, in float32; their sigmoid is the picture or mask."""
+        x = codes
+        for layer in self.dense:
+            x = F.relu(layer(x))
+        x = x.unflatten(1, self.size)  # rows, columns, channels
+        for number, layer in enumerate(self.convolve):
+            x = layer(doubled(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            if number < len(self.convolve) - 1:
+                x = F.leaky_relu(x, 0.2)
+        return x.permute(0, 3, 1, 2).float()
+
+
+class VAE(nn.Module):
+    """Encoder and decoder, as in the original at its sizes (those given here by default, for 64x64 pixels).
+
+    Args:
+        height, width: Image size in pixels, multiples of 16.
+        colours: 3 for pictures, 1 for masks.
+        dimension: Length of a code.
+        channels: Of every convolution between the first input and the last output.
+        hidden: Width of the dense layers.
+
+    References:
+        Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014.
+    """
+
+    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int = 32, hidden: int = 256) -> None:
+        super().__init__()
+        self.encoder = Encoder(height, width, colours, dimension, channels, hidden)
+        self.decoder = Decoder(height, width, colours, dimension, channels, hidden)
+        initialise(self)
+
+    def forward(self, x: Maps, noise: Vectors | None = None) -> tuple[Vectors, Vectors, Maps]:
+        """Pictures or masks `b colours h w` in [0, 1]; returns mean and log variance of their codes, `b d`, and logits.
+
+        With `noise`, `b d` from a standard normal, the logits are of a code drawn from that Gaussian; without, of its mean.
+        """
+        mean, log_variance = self.encoder(x)
+        codes = mean if noise is None else mean + torch.exp(log_variance / 2) * noise
+        return mean, log_variance, self.decoder(codes)

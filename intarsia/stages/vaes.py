@@ -1,0 +1,121 @@
+"""Stage 3: objects and background become codes and back."""
+
+import torch
+from torch import Generator, Tensor
+from torch.optim import Adam
+
+from intarsia.data import open_dataset
+from intarsia.engine import Run
+from intarsia.metrics import psnr, shape_iou
+from intarsia.model import Model
+from intarsia.networks.autoencoder import Codes, Reconstruction
+from intarsia.objectives import capacity_loss, divergence, hidden_error, object_error, scene_error, shape_error
+from intarsia.pictures import coloured, sheet
+from intarsia.recipes import Recipe, Vaes
+from intarsia.shapes import Images, Masks
+from intarsia.stages.inpainting import set_learning_rate
+
+
+def vaes(model: Model, run: Run) -> None:
+    """Train `model.autoencoder` in place, on what the segmenter finds; segmenter and inpainter stand still."""
+    recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
+    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    model.segmenter.to(fabric.device)
+    autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters()))
+
+    for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):
+        final = settings.final_learning_rate
+        set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
+        indices, mine = run.share(settings.batch, step=step)
+        images = scenes(indices).images.to(fabric.device)
+        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, run.generator(step=step))))
+        with fabric.autocast():
+            masks = model.ordered_masks(images)
+
+        # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
+        errors = errors_of(autoencoder(images, masks, noise), images, masks)
+        nats = errors["shape_nats"]
+        loss = (
+            errors["texture_error"]
+            + settings.texture_beta * errors["texture_nats"]
+            + errors["shape_error"]
+            + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+            + errors["background_error"]
+            + settings.background_beta * errors["background_nats"]
+            + errors["object_error"]
+            + errors["scene_error"]
+        )
+        optimizer.zero_grad()
+        fabric.backward(loss)
+        optimizer.step()
+
+        run.log(step, loss=loss, **errors, **(validate(model, run, step) if run.due(step) else {}))
+
+
+def capacity_at(step: int, settings: Vaes) -> float:
+    """The nats that a shape code should carry: from 0 linearly to the capacity, and then no more."""
+    return settings.capacity * min(1.0, step / max(1, settings.capacity_ramp_steps))
+
+
+def draw_noise(recipe: Recipe, draws: Generator) -> Codes:
+    """Noise from a standard normal for every code of a step's whole batch."""
+    each, codes = (recipe.vaes.batch, recipe.segments - 1), recipe.vae
+    return Codes(
+        texture=torch.randn(*each, codes.texture_dimension, generator=draws),
+        shape=torch.randn(*each, codes.shape_dimension, generator=draws),
+        background=torch.randn(recipe.vaes.batch, codes.background_dimension, generator=draws),
+    )
+
+
+def errors_of(found: Reconstruction, images: Images, masks: Masks) -> dict[str, Tensor]:
+    """Every error of the scene autoencoder, as a mean over images and objects; codes' divergences summed over dimensions."""
+    objects = masks[:, :-1]
+    ground = 1 - objects.sum(1, keepdim=True)  # not the last mask: what the opening removed is background as well
+    nats = divergences(found)
+    return {
+        "texture_error": hidden_error(images, objects, found.textures).mean(),
+        "texture_nats": nats.texture.sum(-1).mean(),
+        "shape_error": shape_error(objects, found.shape_logits).mean(),
+        "shape_nats": nats.shape.sum(-1).mean(),
+        "background_error": hidden_error(images, ground, found.background[:, None]).mean(),
+        "background_nats": nats.background.sum(-1).mean(),
+        "object_error": object_error(images, objects, found.object_logits).mean(),
+        "scene_error": scene_error(images, found.images).mean(),
+    }
+
+
+def divergences(found: Reconstruction) -> Codes:
+    """Of every number of every code, in nats."""
+    return Codes(*(divergence(*posterior) for posterior in zip(found.mean, found.log_variance, strict=True)))
+
+
+@torch.no_grad()
+def validate(model: Model, run: Run, step: int) -> dict[str, object]:
+    """Scores on the validation scenes with every code at its mean, nats per dimension, and a picture of eight scenes."""
+    recipe, device = model.recipe, run.fabric.device
+    images = open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(100)).images.to(device)
+    with run.fabric.autocast():
+        masks = model.ordered_masks(images)
+        found = model.autoencoder(images, masks)
+    shapes, nats, shown = found.shape_logits.sigmoid(), divergences(found), slice(8)
+    objects = found.object_logits[shown].sigmoid().unbind(1)
+    run.picture(
+        step,
+        sheet(
+            [
+                images[shown],
+                coloured(masks[shown]),
+                coloured(shapes[shown]),
+                *objects,
+                found.background[shown],
+                found.images[shown],
+            ]
+        ),
+    )
+    return {
+        "psnr": float(psnr(images, found.images).mean()),
+        "shape_iou": float(shape_iou(masks[:, :-1], shapes).nanmean()),
+        "texture_kl": nats.texture.mean((0, 1)).tolist(),
+        "shape_kl": nats.shape.mean((0, 1)).tolist(),
+        "background_kl": nats.background.mean(0).tolist(),
+    }

@@ -1,0 +1,312 @@
+"""VAEs and fusion: what they promise, and that they compute what the original does."""
+
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor, nn
+
+from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
+from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
+from intarsia.networks.vae import VAE
+from intarsia.objectives import capacity_loss, divergence, shape_error
+from intarsia.stages.vaes import errors_of
+
+VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=Generator().manual_seed(seed))
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=Generator().manual_seed(seed))
+
+
+def vae_names(scope: str) -> Iterator[tuple[str, str]]:
+    """Our layers of a VAE and the original's, in pairs."""
+    for number in range(4):
+        yield f"encoder.convolve.{number}", f"{scope}/conv{number + 1}"
+        yield f"decoder.convolve.{number}", f"{scope}/deconv{4 - number}"
+    yield from zip(
+        ("encoder.dense.0", "encoder.dense.1", "encoder.mean", "encoder.log_variance", "decoder.dense.0", "decoder.dense.1"),
+        (f"{scope}/{layer}" for layer in ("fc1", "fc2", "fc_zmean", "fc_logsigmasq", "up_fc2", "up_fc1")),
+        strict=True,
+    )
+
+
+def original_names(objects: int = 0) -> dict[str, str]:
+    """Our layers of the scene autoencoder, and what the original calls them."""
+    names = {}
+    for part, scope in {"texture": "texVAE", "shape": "maskVAE", "background": "bgVAE"}.items():
+        names |= {f"{part}.{ours}": theirs for ours, theirs in vae_names(f"VAE//separate/{scope}")}
+    names |= {f"object_fusion.convolve.{number}": f"VAE//fusion/conv{number + 1}" for number in range(3)}
+    return names | {f"scene_fusion.convolve.{number}": f"Fusion//conv{number + 1}" for number in range(4)}
+
+
+def original_layout(array: np.ndarray) -> Tensor:
+    """Weights of the original in our layout: `h w in out` to `out in h w`, and `in out` to `out in`."""
+    tensor = torch.from_numpy(array)
+    return tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.mT if tensor.dim() == 2 else tensor
+
+
+def recipe_weight(name: str, shape: torch.Size) -> Tensor:
+    """A weight of the recordings: noise that depends on its name alone (shared/reference/README.md), given our shape."""
+    theirs = [shape[i] for i in {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[len(shape)]]
+    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(theirs).astype(np.float32)
+    if len(theirs) == 1:
+        return torch.from_numpy(values * np.float32(0.05))
+    fans = theirs[:2] if len(theirs) == 2 else (np.prod(theirs[:3]), theirs[0] * theirs[1] * theirs[3])
+    return original_layout(values * np.float32(np.sqrt(2 / sum(fans))))
+
+
+@torch.no_grad()
+def fill(autoencoder: SceneAutoencoder) -> SceneAutoencoder:
+    for ours, theirs in original_names().items():
+        layer, dense = autoencoder.get_submodule(ours), isinstance(autoencoder.get_submodule(ours), nn.Linear)
+        for parameter, name in ((layer.weight, "weight"), (layer.bias, "bias")):
+            plural = name if dense else {"weight": "weights", "bias": "biases"}[name]
+            parameter.copy_(recipe_weight(f"{theirs}/{plural}", parameter.shape))
+    return autoencoder
+
+
+def images_first(array: np.ndarray) -> Tensor:
+    """`b h w c` to `b c h w`; `b h w c n` to `b n c h w`."""
+    tensor = torch.from_numpy(array)
+    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor.permute(0, 4, 3, 1, 2)
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = VALUES) -> None:
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def recorded_inputs(recorded) -> tuple[Tensor, Tensor]:
+    """Images and masks; the recordings hold the objects' masks alone."""
+    images, masks = images_first(recorded["image"]), images_first(recorded["masks"]).squeeze(2)
+    return images, torch.cat([masks, 1 - masks.sum(1, keepdim=True)], 1)
+
+
+def test_the_weight_recipe_gives_its_check_values():
+    autoencoder = fill(SceneAutoencoder(64, 64, 4))
+    expected = torch.tensor([0.059575092, 0.019862032, -0.014155412])
+    assert torch.allclose(autoencoder.texture.encoder.dense[0].bias[:3], expected, atol=1e-8)
+    assert sum(value.numel() for value in autoencoder.parameters()) == 1_367_157  # as the list of variables says
+    assert len(list(autoencoder.parameters())) == 98
+
+
+@pytest.mark.parametrize(("name", "count"), [("vae_b3", 2), ("vae_b5", 4)])
+def test_the_autoencoder_computes_what_the_original_does(reference, name, count):
+    recorded = reference(name)
+    images, masks = recorded_inputs(recorded)
+    found = fill(SceneAutoencoder(64, 64, count))(images, masks)
+    for part, key in (("texture", "tex"), ("shape", "mask")):
+        assert_close(getattr(found.mean, part).transpose(0, 1), torch.from_numpy(recorded[f"latent/{key}"]))
+        assert_close(getattr(found.mean, part)[:, 0], torch.from_numpy(recorded[f"enc_{key}0/mean"]))
+        assert_close(getattr(found.log_variance, part)[:, 0], torch.from_numpy(recorded[f"enc_{key}0/log_sigma_sq"]))
+    assert_close(found.mean.background, torch.from_numpy(recorded["latent/bg"]))
+    assert_close(found.log_variance.background, torch.from_numpy(recorded["enc_bg/log_sigma_sq"]))
+    assert_close(found.shape_logits.sigmoid(), images_first(recorded["out/out_masks"]).squeeze(2))
+    assert_close(found.textures, images_first(recorded["out/out_texes"]))
+    assert_close(found.background, images_first(recorded["out/out_bg"]))
+    assert_close(found.object_logits.sigmoid(), images_first(recorded["out/out_fusion"]))
+    assert_close(found.images, images_first(recorded["fusion_output"]))
+
+
+@torch.no_grad()
+def test_decoders_and_fusion_compute_what_the_originals_do(reference):
+    recorded = reference("vae_pieces")
+    autoencoder = fill(SceneAutoencoder(64, 64, 2))
+    for part, key in (("texture", "tex"), ("shape", "mask"), ("background", "bg")):
+        logits = autoencoder.get_submodule(part).decoder(torch.from_numpy(recorded[f"z_{key}"]))
+        assert_close(logits, images_first(recorded[f"dec_{key}/logits"]))
+    logits = autoencoder.object_fusion(images_first(recorded["tex_in"]), images_first(recorded["mask_in"]))
+    assert_close(logits, images_first(recorded["tex_mask_fusion/logits"]))
+    assert_close(logits.sigmoid(), images_first(recorded["tex_mask_fusion/out"]))
+
+
+@torch.no_grad()
+def test_scene_fusion_sees_colour_by_colour(reference):
+    """Its recorded input has channel colour * layers + layer."""
+    recorded = reference("vae_b3")
+    fusion, interleaved = fill(SceneAutoencoder(64, 64, 2)).scene_fusion, images_first(recorded["fusion_input"])
+    layers = torch.stack([interleaved[:, layer::3] for layer in range(3)], 1)
+    assert_close(fusion(layers), images_first(recorded["fusion_output"]))
+
+
+# What holds whatever the weights and sizes.
+SIZES = [(64, 64), (32, 96)]
+
+
+@pytest.fixture(params=SIZES, ids=["square", "wide"])
+def size(request) -> tuple[int, int]:
+    return request.param
+
+
+def small(size: tuple[int, int], objects: int = 3) -> SceneAutoencoder:
+    torch.manual_seed(0)
+    return SceneAutoencoder(*size, objects, texture=2, shape=4, background=3, channels=6, hidden=12, fusion_channels=5)
+
+
+def scene(count: int, size: tuple[int, int], segments: int = 4) -> tuple[Tensor, Tensor]:
+    return draw(count, 3, *size), (4 * draw(count, segments, *size, seed=1)).softmax(1)
+
+
+def noise_of(count: int, objects: int = 3, seed: int = 2) -> Codes:
+    return Codes(
+        normal(count, objects, 2, seed=seed), normal(count, objects, 4, seed=seed + 1), normal(count, 3, seed=seed + 2)
+    )
+
+
+@torch.no_grad()
+def test_shapes_ranges_and_precision(size):
+    autoencoder, (images, masks) = small(size), scene(2, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = autoencoder(images, masks, noise_of(2))
+    for found in (autoencoder(images, masks), coarse):
+        assert [part.shape for part in found.mean] == [part.shape for part in noise_of(2)]
+        assert [part.shape for part in found.log_variance] == [part.shape for part in noise_of(2)]
+        assert found.textures.shape == found.object_logits.shape == (2, 3, 3, *size)
+        assert found.shape_logits.shape == (2, 3, *size)
+        assert found.background.shape == found.images.shape == images.shape
+        for part in (*found.mean, *found.log_variance, *found[2:]):
+            assert part.dtype == torch.float32 and part.isfinite().all()
+        for part in (found.textures, found.background, found.images):
+            assert part.min() >= 0 and part.max() <= 1
+
+
+@torch.no_grad()
+def test_images_and_objects_are_kept_apart(size):
+    autoencoder, (images, masks) = small(size), scene(3, size)
+    together = autoencoder(images, masks)
+    alone = autoencoder(images[1:2], masks[1:2])
+    for whole, part in zip(together[2:], alone[2:], strict=True):
+        assert torch.allclose(whole[1:2], part, atol=1e-5)
+    swapped = autoencoder(images, masks[:, [1, 0, 2, 3]])
+    assert torch.allclose(swapped.mean.shape, together.mean.shape[:, [1, 0, 2]], atol=1e-6)
+    assert torch.allclose(swapped.textures, together.textures[:, [1, 0, 2]], atol=1e-6)
+
+
+@torch.no_grad()
+def test_an_object_is_seen_through_its_mask_alone(size):
+    autoencoder, (images, masks) = small(size), scene(1, size)
+    masks = torch.zeros_like(masks)
+    masks[:, 0, :16], masks[:, 3, 16:] = 1, 1
+    changed = images.clone()
+    changed[:, :, 16:] = 1 - changed[:, :, 16:]
+    before, after = autoencoder(images, masks), autoencoder(changed, masks)
+    assert torch.equal(before.mean.texture, after.mean.texture)
+    assert torch.equal(before.mean.shape, after.mean.shape)
+    assert not torch.allclose(before.mean.background, after.mean.background)
+
+
+@torch.no_grad()
+def test_codes_are_drawn_with_the_noise_given():
+    """With weights of 0 and biases set, mean 1 and standard deviation 0.5: noise 2 gives the code 2."""
+    vae = VAE(32, 32, 1, 1, channels=4, hidden=8)
+    for layer in (vae.encoder.mean, vae.encoder.log_variance):
+        nn.init.zeros_(layer.weight)
+    nn.init.constant_(vae.encoder.mean.bias, 1.0)
+    nn.init.constant_(vae.encoder.log_variance.bias, float(np.log(0.25)))
+    x = draw(1, 1, 32, 32)
+    assert torch.allclose(vae(x, torch.tensor([[2.0]]))[2], vae.decoder(torch.tensor([[2.0]])))
+    assert torch.allclose(vae(x)[2], vae.decoder(torch.tensor([[1.0]])))
+
+
+def test_no_gradient_crosses_a_border(size):
+    """Each error trains its own network, all of it, and no other."""
+    autoencoder, (images, masks) = small(size), scene(2, size)
+
+    def trained(error) -> set[str]:
+        found: Reconstruction = autoencoder(images, masks, noise_of(2))
+        autoencoder.zero_grad(set_to_none=True)
+        (error(found) * 1.0).backward()
+        learning = {name for name, value in autoencoder.named_parameters() if value.grad is not None}
+        idle = [name for name in learning if not autoencoder.get_parameter(name).grad.any()]
+        assert not idle
+        networks = {name.partition(".")[0] for name in learning}
+        every = {name for name, _ in autoencoder.named_parameters() if name.partition(".")[0] in networks}
+        assert learning == every
+        return networks
+
+    weights = draw(2, 3, *size, seed=7)
+    assert trained(lambda found: (found.textures * weights[:, None]).sum()) == {"texture"}
+    assert trained(lambda found: (found.shape_logits * weights).sum()) == {"shape"}
+    assert trained(lambda found: (found.background * weights).sum()) == {"background"}
+    assert trained(lambda found: (found.object_logits * weights[:, None]).sum()) == {"object_fusion"}
+    assert trained(lambda found: (found.images * weights).sum()) == {"scene_fusion"}
+
+
+@pytest.mark.parametrize("channels", [4, 32])
+def test_fusion_sizes(channels):
+    fused = TextureShapeFusion(channels)(draw(2, 3, 16, 24), draw(2, 1, 16, 24))
+    assert fused.shape == (2, 3, 16, 24)
+    assert SceneFusion(2, channels)(draw(2, 3, 3, 16, 24)).shape == (2, 3, 16, 24)
+
+
+def losses_of(autoencoder: SceneAutoencoder, images: Tensor, masks: Tensor, recorded) -> tuple[Tensor, dict[str, Tensor]]:
+    """The stage's sum of losses with the recording's weights, and its errors."""
+    errors = errors_of(autoencoder(images, masks), images, masks)
+    beta, gamma = {part: float(recorded[f"param/{part}_beta"]) for part in ("tex", "bg")}, float(recorded["param/mask_gamma"])
+    separate = errors["texture_error"] + beta["tex"] * errors["texture_nats"] + errors["shape_error"]
+    separate += gamma * capacity_loss(errors["shape_nats"], float(recorded["param/mask_capacity"]))
+    separate += errors["background_error"] + beta["bg"] * errors["background_nats"]
+    return separate, errors
+
+
+@pytest.mark.parametrize(("name", "count"), [("vae_b3", 2), ("vae_b5", 4)])
+def test_losses_and_gradients_are_the_originals(reference, name, count):
+    """One backward pass through the sum gives what the original's three optimizers got, each for its own variables."""
+    recorded = reference(name)
+    images, masks = recorded_inputs(recorded)
+    autoencoder = fill(SceneAutoencoder(64, 64, count))
+    separate, errors = losses_of(autoencoder, images, masks, recorded)
+    expected = {
+        "texture_error": recorded["loss/tex_error"],
+        "texture_nats": recorded["loss/tex_kl"].sum(),
+        "shape_error": recorded["loss/mask_error"],
+        "shape_nats": recorded["loss/mask_kl"].sum(),
+        "background_error": recorded["loss/bg_error"],
+        "background_nats": recorded["loss/bg_kl"].sum(),
+        "object_error": recorded["loss/fusion_error"],
+        "scene_error": recorded["loss/Fusion"],
+    }
+    assert {key: float(value.detach()) for key, value in errors.items()} == pytest.approx(
+        {key: float(value) for key, value in expected.items()}, rel=VALUES
+    )
+    assert float(separate.detach()) == pytest.approx(float(recorded["total/separate"]), rel=VALUES)
+
+    (separate + errors["object_error"] + errors["scene_error"]).backward()
+    compared = 0
+    for ours, theirs in original_names().items():
+        for kind, value in autoencoder.get_submodule(ours).named_parameters():
+            for name_of_kind in (kind, {"weight": "weights", "bias": "biases"}[kind]):
+                for scope in ("separate", "fusion", "Fusion"):
+                    key = f"d_{scope}/{theirs}/{name_of_kind}".replace("/", "|").replace("|", "/", 1)
+                    if key in recorded:
+                        assert_close(value.grad, original_layout(recorded[key]), GRADIENTS)
+                        compared += 1
+    assert compared == 10
+    norms = {
+        "VAE||separate": ("texture", "shape", "background"),
+        "VAE||fusion": ("object_fusion",),
+        "Fusion": ("scene_fusion",),
+    }
+    for scope, parts in norms.items():
+        gradients = [value.grad.flatten() for part in parts for value in autoencoder.get_submodule(part).parameters()]
+        assert float(torch.cat(gradients).norm()) == pytest.approx(float(recorded[f"grad_global_norm/{scope}"]), rel=GRADIENTS)
+
+
+@torch.no_grad()
+def test_losses_of_moved_masks_are_the_originals(reference):
+    """The original's masks of the consistency experiment: the shape VAE's errors on them, and those of all else unchanged."""
+    recorded = reference("vae_mask_augmentation")
+    autoencoder, masks = fill(SceneAutoencoder(64, 64, 2)), images_first(recorded["shuffled"])[:8]
+    mean, log_variance, logits = autoencoder.shape(masks)
+    assert float(shape_error(masks, logits).mean()) == pytest.approx(float(recorded["loss/mask_error"]), rel=VALUES)
+    assert_close(divergence(mean, log_variance).mean(0), torch.from_numpy(recorded["loss/mask_kl"]))
+    errors = errors_of(autoencoder(*recorded_inputs(recorded)), *recorded_inputs(recorded))
+    for name, theirs in (("texture_error", "tex_error"), ("background_error", "bg_error"), ("object_error", "fusion_error")):
+        assert float(errors[name]) == pytest.approx(float(recorded[f"loss/{theirs}"]), rel=VALUES)
