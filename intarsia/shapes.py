@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor as Masks
     from torch import Tensor as PerImage
     from torch import Tensor as PerSegment
+    from torch import Tensor as Regions
 else:
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -31,8 +32,9 @@ else:
     Labels = Int[Tensor, "b h w"]
     PerImage = Float[Tensor, "b"]
     PerSegment = Float[Tensor, "b k"]
+    Regions = Float[Tensor, "b h w"]
 
-__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment", "one_hot"]
+__all__ = ["Edges", "Guesses", "Images", "Labels", "Logits", "Masks", "PerImage", "PerSegment", "Regions", "one_hot"]
 
 
 def one_hot(labels: Labels, segments: int) -> Masks:
