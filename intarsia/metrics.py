@@ -1,9 +1,10 @@
-"""How well segments match the truth, and what is decoded what was encoded: one number per image, larger is better.
+"""How well segments match the truth, how well images are rendered, how local a change is: a number per image.
 
-Two kinds of input. The original's score compares *soft* masks, which may overlap once thresholded. All others compare
-*hard* segments, integer labels `b h w`, one per pixel (`hard` makes them from masks), and share one signature: truth,
-prediction, and whether the background counts. Label 0 of the truth is the background; predicted labels have no meaning
-of their own, any renaming of them gives the same number. Their values are float64, on the input's device, and 1 is perfect.
+Larger is better. For segments 1 is perfect, and there are two kinds of input. The original's score compares *soft* masks,
+which may overlap once thresholded. All others compare *hard* segments, integer labels `b h w`, one per pixel (`hard` makes
+them from masks), and share one signature: truth, prediction, and whether the background counts. Label 0 of the truth is the
+background; predicted labels have no meaning of their own, any renaming of them gives the same number. Values are float64,
+on the input's device.
 """
 
 import torch
@@ -11,9 +12,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Images, Labels, Masks, PerImage
+from intarsia.shapes import Images, Labels, Masks, PerImage, Regions
 
-__all__ = ["adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "mean_best_overlap", "psnr", "shape_iou"]
+__all__ = [
+    "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "locality", "mean_best_overlap",
+    "psnr", "shape_iou", "ssim",
+]  # fmt: skip
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
@@ -123,9 +127,40 @@ def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
     return _mean_where(there.sum((2, 3)) > FEWEST_PIXELS, (there & decoded).sum((2, 3)) / union)
 
 
-def psnr(images: Images, rebuilt: Images) -> PerImage:
-    """Peak signal-to-noise ratio of images in [0, 1], in decibels: -10 log10 of the mean squared error; infinite if equal."""
-    return -10 * (images - rebuilt).square().mean((1, 2, 3)).log10()
+def psnr(images: Images, rendered: Images) -> PerImage:
+    """Peak signal-to-noise ratio of rendered images: `b`, in dB, -10 log10 of the mean squared error; inf for equal ones."""
+    return -10 * (images.double() - rendered.double()).square().mean((1, 2, 3)).log10()
+
+
+def ssim(images: Images, rendered: Images) -> PerImage:
+    """Structural similarity of rendered images: `b`, at most 1; both `b 3 h w` in [0, 1].
+
+    Of each colour on its own, in Gaussian windows of 1.5 px, averaged.
+
+    References:
+        Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure  # takes a second to import
+
+    found = structural_similarity_index_measure(rendered.double(), images.double(), data_range=1.0, reduction="none")
+    return torch.as_tensor(found)
+
+
+def locality(before: Images, after: Images, region: Regions) -> PerImage:
+    """The share of the total absolute change of all values of an image that falls inside a region.
+
+    Args:
+        before: `b 3 h w`, the images.
+        after: `b 3 h w`, the changed ones.
+        region: `b h w`, in [0, 1], where the change belongs; a soft pixel counts by its value.
+
+    Returns:
+        `b`, in [0, 1]: 1 if nothing changes outside; one minus it is the share outside. nan where nothing changes at all.
+
+    It puts a number to the claim of the paper's title, that objects are changed one by one; the paper has none.
+    """
+    change = (after.double() - before.double()).abs().sum(1)
+    return (change * region).sum((1, 2)) / change.sum((1, 2))
 
 
 def _pairs(count: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor as Objects
     from torch import Tensor as PerImage
     from torch import Tensor as PerSegment
+    from torch import Tensor as Regions
     from torch import Tensor as Vectors
 else:
     from jaxtyping import Float, Int
@@ -37,9 +38,11 @@ else:
     Labels = Int[Tensor, "b h w"]
     PerImage = Float[Tensor, "b"]
     PerSegment = Float[Tensor, "b k"]
+    Regions = Float[Tensor, "b h w"]
 
 __all__ = [
-    "Edges", "Guesses", "Images", "Labels", "Logits", "Maps", "Masks", "Objects", "PerImage", "PerSegment", "Vectors", "one_hot"
+    "Edges", "Guesses", "Images", "Labels", "Logits", "Maps", "Masks", "Objects", "PerImage", "PerSegment", "Regions",
+    "Vectors", "one_hot",
 ]  # fmt: skip
 
 

@@ -1,4 +1,3 @@
-import math
 from itertools import permutations
 
 import numpy as np
@@ -15,9 +14,11 @@ from intarsia.metrics import (
     best_overlap_iou,
     hard,
     hungarian_iou,
+    locality,
     mean_best_overlap,
     psnr,
     shape_iou,
+    ssim,
 )
 
 HARD_METRICS = [hungarian_iou, mean_best_overlap, adjusted_rand_index]
@@ -297,8 +298,44 @@ def test_shape_iou_by_hand():
     assert shape_iou(masks, shapes)[0].item() == pytest.approx((0.5 + 4 / 6) / 2)
 
 
+# Rendered images
+
+
 def test_psnr_by_hand():
-    images, rebuilt = torch.zeros(2, 3, 2, 2), torch.zeros(2, 3, 2, 2)
-    rebuilt[1] = 0.1
-    assert psnr(images, rebuilt)[0].item() == math.inf
-    assert psnr(images, rebuilt)[1].item() == pytest.approx(20)
+    images = torch.zeros(3, 3, 2, 2)
+    rendered = images.clone()
+    rendered[0] += 0.1  # mean squared error 0.01
+    rendered[1, 0, 0, 0] = 1  # 1 of 12 values is wrong by 1
+    assert psnr(images, rendered).tolist() == pytest.approx([20, 10 * np.log10(12), np.inf])
+
+
+def test_ssim_of_flat_images_by_hand():
+    """Without variance only the term of the means is left: (2 m n + c) / (m^2 + n^2 + c), c = 0.01^2."""
+    light = torch.tensor([0.5, 0.5, 1.0])
+    dark = torch.tensor([0.25, 0.5, 0.0])
+    expected = (2 * light * dark + 1e-4) / (light**2 + dark**2 + 1e-4)
+    found = ssim(*(values[:, None, None, None].expand(3, 3, 16, 16) for values in (light, dark)))
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
+
+
+def test_ssim_falls_with_noise_and_keeps_images_apart():
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    levels = [ssim(images, images + level * noise) for level in (0, 0.02, 0.1)]
+    assert levels[0].tolist() == pytest.approx([1, 1])
+    assert (levels[0] > levels[1]).all() and (levels[1] > levels[2]).all()
+    assert ssim(images[1:], images[1:] + 0.1 * noise[1:]).item() == pytest.approx(levels[2][1].item())
+
+
+def test_locality_by_hand():
+    before = torch.full((4, 3, 2, 2), 0.5)
+    after = before.clone()
+    after[0, :, 0, 0] += 0.2  # all of it inside
+    after[1, 0, 0, 0], after[1, 2, 1, 1] = 0.8, 0.4  # up by 0.3 inside, down by 0.1 outside
+    after[2, :, 1] = 0  # all of it outside
+    region = torch.tensor([[1.0, 0], [0, 0]]).expand(4, 2, 2)
+    assert locality(before, after, region).tolist() == pytest.approx([1, 0.75, 0, np.nan], nan_ok=True)
+    assert locality(after, before, region).tolist() == pytest.approx([1, 0.75, 0, np.nan], nan_ok=True)
+    assert locality(before, after, region / 2)[:3].tolist() == pytest.approx([0.5, 0.375, 0])
+    shares = locality(before, after, region) + locality(before, after, 1 - region)
+    assert shares[:3].tolist() == pytest.approx([1, 1, 1])

@@ -14,18 +14,19 @@ ROOT = Path(__file__).parent.parent
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "options"},
-    {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "pictures", "diagnosis", "engine"},
+    {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
+     "diagnosis", "engine"},
     {"model"},
     {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "predict", "report", "studio"},
+    {"evaluate", "locality", "predict", "report", "studio"},
     {"cli"},
-)
+)  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 # The ground that recipes, their neighbour, stand on as well.
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 
-PLAIN = {"networks", "metrics", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "evaluate", "predict", "studio"}  # run without the training engine
+PLAIN = {"networks", "metrics", "disentanglement", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
+INFERENCE = {"model", "evaluate", "locality", "predict", "studio"}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")

@@ -5,25 +5,20 @@ appendix gives for Multi-dSprites and Tetrominoes. Written from the paper; it de
 """
 
 import math
-import sys
-import time
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import Progress
 from torch import Generator, Tensor, nn
-from torch.optim import Adam
 
+from intarsia.baselines.training import Trained, check_budget, fit
 from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.options import Options
 from intarsia.shapes import Images, Masks
 
-__all__ = ["SlotAttention", "Trained", "learning_rate_at", "segment", "train"]
+__all__ = ["SlotAttention", "learning_rate_at", "segment", "train"]
 
 CHANNELS, DIMENSION, HIDDEN = 32, 64, 128  # of the convolutions, of a slot, in the slots' perceptron
 ITERATIONS = 3
@@ -187,14 +182,6 @@ def segment(model: SlotAttention, images: Images, seed: int = 0, chunk: int = 50
     return torch.cat([model(*part)[1] for part in parts])
 
 
-class Trained(NamedTuple):
-    """The trained model, how long it took in seconds, and the loss of each step."""
-
-    model: SlotAttention
-    seconds: float
-    losses: list[float]
-
-
 def train(
     scenes: Scenes,
     slots: int | None = None,
@@ -204,7 +191,7 @@ def train(
     batch: int = 64,
     seed: int = 0,
     fabric: Fabric | None = None,
-) -> Trained:
+) -> Trained[SlotAttention]:
     """Train a model to reconstruct scenes by the mean squared error, until the minutes or the steps are over.
 
     The paper trains for 500,000 steps. Here its schedule of learning rates is compressed to the training there is, so that a
@@ -222,30 +209,17 @@ def train(
     Raises:
         InputError: for numbers that no training could use, or if the loss is no longer finite.
     """
-    if not (minutes > 0 and steps >= 1 and min(minutes, steps) < math.inf and batch >= 1):
-        raise InputError(
-            f"minutes must be above 0, steps and batch at least 1, minutes or steps finite; got {minutes}, {steps} and {batch}."
-        )
+    check_budget(minutes, steps, batch)
     fabric = fabric or start_fabric(Options())
-    model = SlotAttention(scenes.segments if slots is None else slots, seed)
-    module, optimizer = fabric.setup(model, Adam(model.parameters(), LEARNING_RATE))
-    draws, losses, started = Generator().manual_seed(seed), list[float](), time.monotonic()
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("Slot Attention", total=1.0)
-        while (progress := max((time.monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(progress)
-            first = len(losses) * batch
-            images = scenes(range(first, first + batch)).images.to(fabric.device)
-            loss = F.mse_loss(module(images, draw_noise(batch, model.slots, draws).to(fabric.device))[0], images)
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            optimizer.step()
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise InputError(f"The loss of Slot Attention is {losses[-1]} at step {len(losses)}: training broke down.")
-            bar.update(task, completed=progress, description=f"Slot Attention, {len(losses)} steps, loss {losses[-1]:.4f}")
-    return Trained(model, time.monotonic() - started, losses)
+    network = SlotAttention(scenes.segments if slots is None else slots, seed)
+    draws = Generator().manual_seed(seed)
+
+    def loss_of(model: SlotAttention, step: int) -> Tensor:
+        images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
+        noise = draw_noise(batch, network.slots, draws).to(fabric.device)
+        return F.mse_loss(model(images, noise)[0], images)
+
+    return fit("Slot Attention", network, loss_of, learning_rate_at, fabric, minutes, steps)
 
 
 def learning_rate_at(progress: float) -> float:

@@ -7,15 +7,17 @@ Example:
     >>> images, masks = scenes([0, 1, 2])
     >>> images.shape, masks.shape
     (torch.Size([3, 3, 64, 64]), torch.Size([3, 5, 64, 64]))
+    >>> scenes.factors([0, 1, 2])["row"].shape
+    (3, 4)
 """
 
 from pathlib import Path
 
 from intarsia.data import multi_dsprites, multi_texture
-from intarsia.data.scenes import SPLITS, Scenes, SceneSample
+from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
 
-__all__ = ["DATASETS", "SPLITS", "SceneSample", "Scenes", "open_dataset"]
+__all__ = ["DATASETS", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset"]
 
 DATASETS = {"multi_dsprites": multi_dsprites.open_scenes, "multi_texture": multi_texture.open_scenes}
 

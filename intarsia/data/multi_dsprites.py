@@ -10,14 +10,16 @@ and 32 steps; the masks are ordered by depth, nearest first after the background
 
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
 from intarsia.data.draws import scene_keys, uniform
-from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
+from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 
 __all__ = ["open_scenes"]
@@ -36,29 +38,72 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 
+class Parameters(NamedTuple):
+    """What determines `b` scenes of up to n sprites, nearest first."""
+
+    present: Flags  # b n
+    kind: Floats  # b n: index into OUTLINES
+    scale: Floats  # b n
+    angle: Floats  # b n, radians
+    centre: Floats  # b n 2, px from the image's upper left corner
+    colours: Floats  # b n+1 3, the background's first
+
+
 def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
     """The scenes of a split. There are no files: a `data_root` raises `InputError`."""
     if data_root is not None:
         raise InputError(f"multi_dsprites is drawn, not read: it takes no data_root (given: {data_root}).")
-    return Scenes("multi_dsprites", SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split))
+    return Scenes(
+        "multi_dsprites", SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split), partial(_describe, seed, split)
+    )
 
 
 def _draw(seed: int, split: str, indices: Indices) -> SceneSample:
+    present, kind, scale, angle, centre, colours = _parameters(seed, split, indices)
+    shapes = np.zeros((*present.shape, SIZE, SIZE), np.bool_)
+    corner, sprites = _sprites(kind[present], scale[present], angle[present], centre[present])
+    windows = sliding_window_view(shapes, (WINDOW, WINDOW), axis=(2, 3), writeable=True)
+    windows[(*np.nonzero(present), *corner.T)] = sprites
+    return paste(shapes, colours.astype(np.float32)[..., None, None].swapaxes(0, 1))
+
+
+def _parameters(seed: int, split: str, indices: Indices) -> Parameters:
     counts = [1, MOST, MOST, MOST, 2 * MOST, 3 * (MOST + 1)]
     u = uniform(scene_keys(seed, split, indices), np.arange(sum(counts)))
     number, kind, scale, angle, centre, colours = np.split(u, np.cumsum(counts)[:-1], axis=1)
-
-    present = np.arange(MOST) <= np.floor(MOST * number)
-    shapes = np.zeros((len(u), MOST, SIZE, SIZE), np.bool_)
-    corner, sprites = _sprites(
-        np.floor(len(OUTLINES) * kind[present]),
-        _between(SCALE, scale[present]),
-        _between((0.0, 2 * np.pi), angle[present]),
-        _between(CENTRE, centre.reshape(-1, MOST, 2)[present]),
+    return Parameters(
+        present=np.arange(MOST) <= np.floor(MOST * number),
+        kind=np.floor(len(OUTLINES) * kind),
+        scale=_between(SCALE, scale),
+        angle=_between((0.0, 2 * np.pi), angle),
+        centre=_between(CENTRE, centre.reshape(-1, MOST, 2)),
+        colours=colours.reshape(-1, MOST + 1, 3),
     )
-    windows = sliding_window_view(shapes, (WINDOW, WINDOW), axis=(2, 3), writeable=True)
-    windows[(*np.nonzero(present), *corner.T)] = sprites
-    return paste(shapes, colours.astype(np.float32).reshape(-1, MOST + 1, 3, 1, 1).swapaxes(0, 1))
+
+
+def _describe(seed: int, split: str, indices: Indices) -> Factors:
+    """As `Factors` says, with `scale`, `saturation` and `brightness` of HSV, and sine and cosine of the angle.
+
+    The angle is multiplied by the number of positions in which the sprite looks the same (square 4, ellipse 2, heart 1),
+    so that what looks the same has the same factors.
+    """
+    found = _parameters(seed, split, indices)
+    colours = found.colours[:, 1:]
+    strongest, hue = colours.max(axis=-1), np.pi / 3 * sixths(colours)
+    angle = np.array(SYMMETRY)[found.kind.astype(np.int64)] * found.angle
+    factors = {
+        "row": found.centre[..., 0],
+        "column": found.centre[..., 1],
+        "scale": found.scale,
+        "angle_sin": np.sin(angle),
+        "angle_cos": np.cos(angle),
+        "hue_sin": np.sin(hue),
+        "hue_cos": np.cos(hue),
+        "saturation": np.ptp(colours, axis=-1) / strongest,
+        "brightness": strongest,
+    }
+    factors |= {name: np.where(found.kind == number, 1.0, 0.0) for number, name in enumerate(KINDS)}
+    return {name: np.where(found.present, values, np.nan) for name, values in factors.items()}
 
 
 def _between(limits: tuple[float, float], u: Floats) -> Floats:
@@ -105,3 +150,5 @@ def _heart(u: Floats, v: Floats) -> Flags:
 
 
 OUTLINES = (_square, _ellipse, _heart)
+KINDS = ("square", "ellipse", "heart")
+SYMMETRY = (4, 2, 1)  # in how many turned positions each looks the same

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from scipy.ndimage import spline_filter
 
+from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
 from intarsia.data.draws import Keys, scene_keys, uniform
-from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
+from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 
 __all__ = ["Components", "Parameters", "components", "draw_parameters", "open_scenes", "render", "shift_hue"]
@@ -50,11 +51,14 @@ class Picture(NamedTuple):
 
 
 class Components(NamedTuple):
-    """What scenes are made of: the background, the texture, and windows of shape coefficients (see `_windows`)."""
+    """What scenes are made of: the background, the texture, and the shapes: windows of coefficients (see `_windows`), and
+    their centres `n 2` in px (row, column) from the upper left corner of their pictures.
+    """
 
     background: Picture
     texture: Picture
     windows: Pixels
+    centres: Floats
 
 
 class Parameters(NamedTuple):
@@ -69,12 +73,29 @@ class Parameters(NamedTuple):
 
 def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
     """The scenes of a split, from the pictures in `data_root` or the package's own (see `components`)."""
-    draw = partial(_draw, components(data_root), seed, split)
-    return Scenes("multi_texture", SPLITS[split], SIZE, SIZE, MOST + 1, draw)
+    parts = components(data_root)
+    draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)
+    return Scenes("multi_texture", SPLITS[split], SIZE, SIZE, MOST + 1, draw, describe)
 
 
 def _draw(parts: Components, seed: int, split: str, indices: Indices) -> SceneSample:
     return render(parts, *draw_parameters(scene_keys(seed, split, indices)))
+
+
+def _describe(parts: Components, seed: int, split: str, indices: Indices) -> Factors:
+    """As `Factors` says; the hue is the shift, so that an object in the texture's own colours has angle 0."""
+    number, shape_index, dr, dc, hue = draw_parameters(scene_keys(seed, split, indices))
+    centre = parts.centres[shape_index] - np.stack([dr, dc], axis=-1)
+    angle = 2 * np.pi * hue[:, 1:]
+    factors = {
+        "row": centre[..., 0],
+        "column": centre[..., 1],
+        "hue_sin": np.sin(angle),
+        "hue_cos": np.cos(angle),
+        "square": shape_index.astype(np.float64),
+    }
+    present = np.arange(MOST) < number[:, None]
+    return {name: np.where(present, values, np.nan) for name, values in factors.items()}
 
 
 def components(data_root: Path | None = None) -> Components:
@@ -85,7 +106,7 @@ def components(data_root: Path | None = None) -> Components:
     folder = PICTURES if data_root is None else data_root
     background, texture = (_read(folder / name, "RGB") for name in ("bg.png", "tex.png"))
     shapes = np.stack([_read(folder / name, "L") for name in ("ellipse_2.png", "square_2.png")])
-    return Components(_picture(background), _picture(texture), _windows(shapes))
+    return Components(_picture(background), _picture(texture), _windows(shapes), _centres(shapes))
 
 
 def _read(path: Path, mode: str) -> Floats:
@@ -106,6 +127,12 @@ def _read(path: Path, mode: str) -> Floats:
 def _picture(pixels: Floats) -> Picture:
     palette, numbers = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     return Picture(palette.astype(np.float32), numbers.reshape(SIZE, SIZE))
+
+
+def _centres(shapes: Floats) -> Floats:
+    """The centres of mass of shapes `n h w`: `n 2`, in px from the upper left corner."""
+    places = np.arange(SIZE) + 0.5
+    return np.stack([shapes.sum(2) @ places, shapes.sum(1) @ places], axis=1) / shapes.sum((1, 2))[:, None]
 
 
 def _windows(shapes: Floats) -> Pixels:
@@ -204,11 +231,7 @@ def shift_hue(colours: Pixels, shift: Floats) -> Pixels:
     Keeps the largest and the smallest of the three values, and with them value and saturation of HSV, as TensorFlow's
     `adjust_hue` does.
     """
-    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
     top, spread = colours.max(axis=-1), np.ptp(colours, axis=-1)
-    sixth = np.where(
-        top == red, green - blue, np.where(top == green, blue - red + 2 * spread, red - green + 4 * spread)
-    ) / np.where(spread > 0, spread, 1)
-    angle = sixth + 6 * shift.astype(np.float32)
+    angle = sixths(colours) + 6 * shift.astype(np.float32)
     turned = (angle[..., None] + np.array([5, 3, 1], np.float32)) % 6
     return top[..., None] - spread[..., None] * np.clip(np.minimum(turned, 4 - turned), 0, 1)

@@ -12,12 +12,19 @@ from torch import Tensor
 from intarsia.errors import InputError
 from intarsia.shapes import Images, Masks
 
-__all__ = ["SPLITS", "Indices", "SceneSample", "Scenes"]
+__all__ = ["SPLITS", "Factors", "Indices", "SceneSample", "Scenes"]
 
 SPLITS: dict[str, int | None] = {"train": None, "val": 200, "test": 2000}  # scenes per split; None is endless
 AT_ONCE = 16  # scenes drawn together: of more, the intermediate arrays leave the processor's cache
 
 Indices = NDArray[np.int64]
+Factors = dict[str, NDArray[np.float64]]
+"""What determines each object: name to `b n`, in the order of the true masks without the background's.
+
+nan where an object is absent; one that is wholly hidden has its factors and an empty mask. Names that all datasets share:
+`row` and `column`, the centre in px from the upper left corner (a pixel's own centre lies at a half), and `hue_sin` and
+`hue_cos`, of its angle on the colour circle. Kinds of shapes are 0 or 1 under the name of each.
+"""
 
 
 class SceneSample(NamedTuple):
@@ -38,7 +45,8 @@ class Scenes:
 
     A scene depends on its own index alone, not on the others drawn with it. Height and width are pixels; `segments` is
     the number of masks, background included; `size` is the number of scenes, None where they never end. A dataset's
-    file provides `draw`, which may rely on indices that are one-dimensional, int64 and in range.
+    file provides `draw`, and `describe` if it knows what determines its objects; both may rely on indices that are
+    one-dimensional, int64 and in range.
     """
 
     name: str
@@ -47,9 +55,21 @@ class Scenes:
     width: int
     segments: int
     draw: Callable[[Indices], SceneSample]
+    describe: Callable[[Indices], Factors] | None = None
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
         """The scenes at `b` indices from 0 to `size` - 1, in that order; anything else raises `InputError`."""
+        parts = np.split(self._checked(indices), range(AT_ONCE, len(indices), AT_ONCE))
+        images, masks = zip(*map(self.draw, parts), strict=True)
+        return SceneSample(torch.cat(images), torch.cat(masks))
+
+    def factors(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> Factors:
+        """The true factors of the objects of these scenes, without drawing them; `InputError` where nobody knows them."""
+        if self.describe is None:
+            raise InputError(f"{self.name}: what determines its objects is not known.")
+        return self.describe(self._checked(indices))
+
+    def _checked(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> Indices:
         given = np.asarray(indices)
         if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
             raise InputError(f"{self.name}: indices are a row of integers, not {given.dtype} of shape {given.shape}.")
@@ -57,6 +77,4 @@ class Scenes:
         outside = given[(given < 0) | (given >= limit)]
         if len(outside):
             raise InputError(f"{self.name}: there is no scene {outside[0]}; indices go from 0 to {limit - 1}.")
-        parts = np.split(given.astype(np.int64), range(AT_ONCE, len(given), AT_ONCE))
-        images, masks = zip(*map(self.draw, parts), strict=True)
-        return SceneSample(torch.cat(images), torch.cat(masks))
+        return given.astype(np.int64)

@@ -93,3 +93,48 @@ def test_errors_say_what_was_given_and_what_is_allowed() -> None:
         open_dataset("multi_texture", seed=-1)
     with pytest.raises(InputError, match=r"no data_root.*sprites"):
         open_dataset("multi_dsprites", data_root="sprites")
+
+
+def isolated(masks: torch.Tensor) -> np.ndarray:
+    """Objects `b n` that are seen whole: no other's mask comes within two pixels, nor does the border."""
+    objects = (masks[:, 1:] > 0.04).float()
+    near = torch.nn.functional.max_pool2d(objects, 5, stride=1, padding=2)
+    alone = torch.einsum("bnhw,bmhw->bnm", objects, near).count_nonzero(2) == 1
+    inside = objects[:, :, 2:-2, 2:-2].sum((2, 3)) == objects.sum((2, 3))
+    return (alone & inside).numpy()
+
+
+@every_dataset
+def test_objects_are_where_their_factors_say(name: str) -> None:
+    scenes = open_dataset(name)
+    factors, masks = scenes.factors(range(200)), scenes(range(200)).masks
+    objects = masks[:, 1:].double().numpy()
+    whole = isolated(masks)
+    assert whole.sum() > 100
+    places = np.arange(64) + 0.5
+    for factor, axis in ("row", 3), ("column", 2):
+        mass = objects.sum(axis)[whole]
+        np.testing.assert_allclose(factors[factor][whole], mass @ places / mass.sum(1), rtol=0, atol=1)
+        assert np.ptp(factors[factor][whole]) > 30
+
+
+@every_dataset
+def test_factors_are_those_of_the_objects_that_are_there(name: str) -> None:
+    scenes = open_dataset(name)
+    factors, masks = scenes.factors(range(200)), scenes(range(200)).masks
+    assert {"row", "column", "hue_sin", "hue_cos"} <= factors.keys()
+    absent = np.isnan(factors["row"])
+    assert absent.shape == (200, scenes.segments - 1) and absent.any()
+    assert (masks[:, 1:].amax((2, 3)).numpy()[absent] == 0).all()
+    for values in factors.values():
+        assert values.dtype == np.float64 and np.array_equal(np.isnan(values), absent)
+    np.testing.assert_allclose(np.hypot(factors["hue_sin"], factors["hue_cos"])[~absent], 1)
+    alone = scenes.factors([17])
+    assert all(np.array_equal(alone[key][0], factors[key][17], equal_nan=True) for key in factors)
+    with pytest.raises(InputError, match="-1"):
+        scenes.factors([-1])
+
+
+def test_unknown_factors_are_an_error() -> None:
+    with pytest.raises(InputError, match="folder: what determines"):
+        Scenes("folder", None, 64, 64, 5, lambda indices: None).factors([0])

@@ -1,9 +1,11 @@
+import colorsys
+
 import numpy as np
 import pytest
 import torch
 
 from intarsia.data import open_dataset
-from intarsia.data.multi_dsprites import OUTLINES, _sprites
+from intarsia.data.multi_dsprites import KINDS, OUTLINES, SYMMETRY, _sprites
 
 N = 1000
 
@@ -74,3 +76,28 @@ def test_a_sprite_fits_its_window_at_every_angle_and_place(kind: int) -> None:
         columns + (corner - place)[:, 1, None, None],
     )
     assert away[sprites].max() < 12.1  # px from the centre: the circle that the window is made for
+
+
+def test_factors_agree_with_the_pixels(sample: tuple[torch.Tensor, torch.Tensor]) -> None:
+    images, masks = sample
+    factors = open_dataset("multi_dsprites").factors(range(N))
+    area = masks[:, 1:].sum((2, 3)).numpy()
+    seen = area > 0
+    colours = (torch.einsum("bkhw,bchw->bkc", masks, images)[:, 1:].numpy() / np.maximum(area, 1)[..., None])[seen]
+    hue, saturation, brightness = np.array([colorsys.rgb_to_hsv(*map(float, colour)) for colour in colours]).T
+    coloured = saturation > 0.01
+    for name, found in ("hue_sin", np.sin(2 * np.pi * hue)), ("hue_cos", np.cos(2 * np.pi * hue)):
+        np.testing.assert_allclose(factors[name][seen][coloured], found[coloured], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(factors["saturation"][seen], saturation, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(factors["brightness"][seen], brightness, rtol=0, atol=1e-5)
+    assert np.array_equal(sum(factors[kind] for kind in KINDS)[seen], np.ones(seen.sum()))
+    nearest = factors["scale"][:, 0]  # never hidden
+    for kind, full in zip(KINDS, (289.0, 263.9, 292.54), strict=True):
+        own = factors[kind][:, 0] == 1
+        np.testing.assert_allclose(area[own, 0], full * nearest[own] ** 2, rtol=0.12)
+
+
+@pytest.mark.parametrize(("kind", "turn"), [(0, np.pi / 2), (1, np.pi)])
+def test_a_turn_by_the_symmetry_changes_nothing(kind: int, turn: float) -> None:
+    assert turn == pytest.approx(2 * np.pi / SYMMETRY[kind])
+    assert np.array_equal(outline(kind, 0.8, 0.3), outline(kind, 0.8, 0.3 + turn))

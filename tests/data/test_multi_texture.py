@@ -141,3 +141,13 @@ def test_bad_pictures_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "bg.png").write_text("no picture")
     with pytest.raises(InputError, match=r"bg\.png can't be read"):
         open_dataset("multi_texture", data_root=tmp_path)
+
+
+def test_factors_are_the_parameters(parameters: Parameters) -> None:
+    factors = open_dataset("multi_texture").factors(range(N))
+    present = np.arange(4) < parameters.number[:, None]
+    np.testing.assert_allclose(
+        np.arctan2(factors["hue_sin"], factors["hue_cos"])[present], 2 * np.pi * parameters.hue[:, 1:][present]
+    )
+    assert np.array_equal(factors["square"][present], parameters.shape_index[present])
+    assert np.isnan(factors["square"][~present]).all()

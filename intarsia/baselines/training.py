@@ -1,0 +1,76 @@
+"""How baselines are trained: by steps, which repeats itself, or by minutes, to give them what the method had."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from intarsia.errors import InputError
+
+__all__ = ["Trained", "check_budget", "fit"]
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class Trained(NamedTuple, Generic[Network]):
+    """The trained model, how long it took in seconds, and the loss of each step."""
+
+    model: Network
+    seconds: float
+    losses: list[float]
+
+
+def check_budget(minutes: float, steps: float, batch: int) -> None:
+    """Raise `InputError` for numbers that no training could use, or where it would never end."""
+    if not (minutes > 0 and steps >= 1 and min(minutes, steps) < math.inf and batch >= 1):
+        raise InputError(
+            f"minutes must be above 0, steps and batch at least 1, minutes or steps finite; got {minutes}, {steps} and {batch}."
+        )
+
+
+def fit(
+    name: str,
+    model: Network,
+    loss_of: Callable[[Any, int], Tensor],
+    learning_rate_at: Callable[[float], float],
+    fabric: Fabric,
+    minutes: float,
+    steps: float,
+) -> Trained[Network]:
+    """Descend a loss with Adam until the minutes or the steps are over, whichever comes first.
+
+    Args:
+        name: Of the model, for people.
+        model: Trained in place.
+        loss_of: The loss of the model (as Fabric wraps it) at a step, counted from 0.
+        learning_rate_at: The learning rate after a share in [0, 1] of the training.
+        fabric: Device and precision.
+        minutes: Of training, drawing the scenes included.
+        steps: Of training; minutes or steps must be finite (`check_budget`).
+
+    Raises:
+        InputError: if the loss is no longer finite.
+    """
+    module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
+    losses, started = list[float](), time.monotonic()
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(name, total=1.0)
+        while (progress := max((time.monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate_at(progress)
+            loss = loss_of(module, len(losses))
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise InputError(f"The loss of {name} is {losses[-1]} at step {len(losses)}: training broke down.")
+            bar.update(task, completed=progress, description=f"{name}, {len(losses)} steps, loss {losses[-1]:.4f}")
+    return Trained(model, time.monotonic() - started, losses)

@@ -1,0 +1,201 @@
+"""A beta-VAE of the whole image: what the method's objects-with-codes are compared with.
+
+The original has it as `globalVAE`, in code that no longer runs: one encoder and one decoder of the same form as those of its
+objects, and a code as long as all of theirs together. Higgins et al., beta-VAE: Learning Basic Visual Concepts with a
+Constrained Variational Framework, ICLR 2017. Departs from the original, as far as its code tells: the decoder enlarges
+images by bilinear interpolation about pixel centres, and the learning rate is higher and falls, for a short training.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor, nn
+
+from intarsia.baselines.training import Trained, check_budget, fit
+from intarsia.data import Scenes
+from intarsia.engine import start_fabric
+from intarsia.errors import InputError
+from intarsia.files import replacing
+from intarsia.options import Options
+from intarsia.shapes import Images
+
+__all__ = [
+    "DIMENSION", "Posterior", "WholeImageVae", "changes", "decode", "divergence", "encode", "learning_rate_at", "load",
+    "save", "train",
+]  # fmt: skip
+
+DIMENSION = 4 * (10 + 5) + 5  # of four objects' shape and texture codes and the background's
+CHANNELS, HIDDEN = 32, 256
+BETA = 6.0  # the original's for textures and background
+LEARNING_RATE, WARM_UP = 1e-3, 0.02
+
+
+class Posterior(NamedTuple):
+    """The normal distributions of codes given images: means and logarithms of variances, `b d` each."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+
+class WholeImageVae(nn.Module):
+    """Encoder and decoder; weights start Glorot uniform, biases at 0.
+
+    Args:
+        height: Rows of the images, a multiple of 16 pixels.
+        width: Columns, the same.
+        dimension: Length d of the code.
+        seed: Of the initial weights.
+    """
+
+    def __init__(self, height: int = 64, width: int = 64, dimension: int = DIMENSION, seed: int = 0) -> None:
+        super().__init__()
+        if min(height, width) < 16 or height % 16 or width % 16 or dimension < 1:
+            raise InputError(
+                f"height and width must be multiples of 16 pixels, dimension at least 1; got {height}, {width} and {dimension}."
+            )
+        self.height, self.width, self.dimension = height, width, dimension
+        features = CHANNELS * (height // 16) * (width // 16)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.encoder = nn.Sequential(
+                *(layer for c in (3, *[CHANNELS] * 3) for layer in (nn.Conv2d(c, CHANNELS, 4, 2, 1), nn.ReLU())),
+                nn.Flatten(),
+                *(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
+                nn.Linear(HIDDEN, 2 * dimension),
+            )
+            self.decoder = nn.Sequential(
+                *(nn.Linear(dimension, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, features), nn.ReLU()),
+                nn.Unflatten(1, (CHANNELS, height // 16, width // 16)),
+                *(layer for _ in range(3) for layer in (*_enlarging(CHANNELS), nn.LeakyReLU(0.2))),
+                *_enlarging(3),
+            )
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight)
+                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these layers have one
+
+    def forward(self, images: Images, noise: Tensor) -> tuple[Images, Posterior]:
+        """Reconstruct images `b 3 h w` from codes drawn with `noise` `b d`, standard normal; and the codes' posterior."""
+        posterior = self.posterior(images)
+        return self.render(posterior.mean + (posterior.log_variance / 2).exp() * noise), posterior
+
+    def posterior(self, images: Images) -> Posterior:
+        """The posterior of the codes of images `b 3 h w` in [0, 1]."""
+        return Posterior(*self.encoder(images).float().chunk(2, 1))
+
+    def render(self, codes: Tensor) -> Images:
+        """Codes `b d` to images in (0, 1)."""
+        return self.decoder(codes).float().sigmoid()
+
+
+def _enlarging(channels: int) -> tuple[nn.Module, ...]:
+    """Twice the size, then a 4x4 convolution that keeps it: the odd row and column of padding go below and to the right."""
+    enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
+    return enlarge, nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(CHANNELS, channels, 4)
+
+
+def divergence(posterior: Posterior) -> Tensor:
+    """The KL divergence of each dimension's posterior from a standard normal distribution: `b d`, in nats."""
+    mean, log_variance = posterior
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+
+
+def train(
+    scenes: Scenes,
+    dimension: int = DIMENSION,
+    beta: float = BETA,
+    *,
+    minutes: float = math.inf,
+    steps: float = math.inf,
+    batch: int = 16,
+    seed: int = 0,
+    fabric: Fabric | None = None,
+) -> Trained[WholeImageVae]:
+    """Train to minimise the summed absolute error plus beta times the KL divergence, until minutes or steps are over.
+
+    Args:
+        scenes: An endless split; the first `batch` scenes make the first step, and so on.
+        dimension: Length of the code.
+        beta: Weight of the divergence, in summed absolute intensities per nat.
+        minutes: Of training, drawing the scenes included.
+        steps: Of training; minutes or steps must be finite, and what is over first ends it.
+        batch: Images per step; the original's 16 unless given.
+        seed: Of the initial weights and the codes' noise.
+        fabric: Device and precision, from `start_fabric`; None for what it takes by itself.
+
+    Raises:
+        InputError: for numbers that no training could use, or if the loss is no longer finite.
+    """
+    check_budget(minutes, steps, batch)
+    if not 0 <= beta < math.inf:
+        raise InputError(f"beta must be a number of at least 0; got {beta}.")
+    network = WholeImageVae(scenes.height, scenes.width, dimension, seed)
+    fabric = fabric or start_fabric(Options())
+    draws = Generator().manual_seed(seed)
+
+    def loss_of(model: WholeImageVae, step: int) -> Tensor:
+        images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
+        noise = torch.randn(batch, dimension, generator=draws).to(fabric.device)
+        rendered, posterior = model(images, noise)
+        return (F.l1_loss(rendered, images, reduction="sum") + beta * divergence(posterior).sum()) / batch
+
+    return fit("Whole-image VAE", network, loss_of, learning_rate_at, fabric, minutes, steps)
+
+
+def learning_rate_at(progress: float) -> float:
+    """The learning rate after a share in [0, 1] of the training: a linear warm-up, times a cosine down to 0."""
+    return LEARNING_RATE * min(1.0, progress / WARM_UP) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@torch.no_grad()
+def encode(model: WholeImageVae, images: Images, chunk: int = 100) -> Posterior:
+    """The posterior of the codes of images `b 3 h w` in [0, 1]; `chunk` images at a time."""
+    parts = [model.posterior(part) for part in images.split(chunk)]
+    return Posterior(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def decode(model: WholeImageVae, codes: Tensor, chunk: int = 100) -> Images:
+    """Images `b 3 h w` in (0, 1) of codes `b d`; `chunk` at a time."""
+    return torch.cat([model.render(part) for part in codes.split(chunk)])
+
+
+def changes(
+    model: WholeImageVae, images: Images, dimensions: Sequence[int], amount: float = 1.0
+) -> tuple[Images, Iterator[tuple[None, Images]]]:
+    """Images rendered from their mean codes, and again with `amount` added to each of these dimensions in turn.
+
+    The changes are named None: no object in particular is meant to change, as `intarsia.locality` has it.
+    """
+    codes = encode(model, images).mean
+    steps = amount * torch.eye(model.dimension, device=codes.device)
+    return decode(model, codes), ((None, decode(model, codes + steps[i])) for i in dimensions)
+
+
+def save(model: WholeImageVae, path: Path) -> None:
+    """Write sizes and weights to one safetensors file, whole or not at all."""
+    sizes = {name: str(getattr(model, name)) for name in ("height", "width", "dimension")}
+    with replacing(path) as temporary:
+        try:
+            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary, sizes)
+        except SafetensorError as error:  # what safetensors makes of a full disk
+            raise OSError(str(error)) from error
+
+
+def load(path: Path) -> WholeImageVae:
+    """Read a file that `save` wrote; `InputError` where it is no such file."""
+    try:
+        with safe_open(path, "pt") as file:
+            sizes = file.metadata() or {}
+        model = WholeImageVae(*(int(sizes[name]) for name in ("height", "width", "dimension")))
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} holds no whole-image VAE: {error}") from error
+    return model

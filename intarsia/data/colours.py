@@ -1,0 +1,20 @@
+"""The colour circle."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["sixths"]
+
+
+def sixths(colours: NDArray[Any]) -> NDArray[Any]:
+    """Where colours (`... 3`, red green blue) lie on the colour circle: the hue of HSV, in sixths of a turn, from -1 to 5.
+
+    Red is 0, green 2, blue 4; a grey, which has no hue, is 0.
+    """
+    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+    top, spread = colours.max(axis=-1), np.ptp(colours, axis=-1)
+    return np.where(
+        top == red, green - blue, np.where(top == green, blue - red + 2 * spread, red - green + 4 * spread)
+    ) / np.where(spread > 0, spread, 1)
