@@ -56,10 +56,14 @@ def doubled(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """Weights of convolutions and dense layers by Glorot's uniform rule, biases 0, as everywhere in the original."""
+    """Weights of convolutions and dense layers by He's uniform rule, biases 0.
+
+    Departs from the original, whose rule is Glorot's: half of the variance is lost in each ReLU, and deep VAEs hardly learn
+    in the first hundreds of steps (docs/notes/004-vaes.md).
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
