@@ -17,7 +17,7 @@ LAYERS: tuple[set[str], ...] = (
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "pictures", "diagnosis", "engine"},
     {"model"},
     {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "predict", "report", "studio"},
+    {"evaluate", "predict", "manipulate", "report", "studio"},
     {"cli"},
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -25,7 +25,7 @@ LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 
 PLAIN = {"networks", "metrics", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "evaluate", "predict", "studio"}  # run without the training engine
+INFERENCE = {"model", "manipulation", "evaluate", "predict", "manipulate", "studio"}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")
