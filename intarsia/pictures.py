@@ -1,11 +1,20 @@
-"""Pictures of segments for people to look at: uint8 arrays `h w 3`."""
+"""Pictures: image files as a model takes them; and for people to look at, uint8 arrays `h w 3`, stills and animations."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from intarsia.errors import InputError
+from intarsia.files import replacing
 from intarsia.shapes import Guesses, Images, Masks, one_hot
+
+SHOWN_SIZE = 256  # px: small images are enlarged by whole factors to about this
+FRAMES_PER_SECOND = 30  # of the original's animations
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, and a few more for sets with many segments.
 PALETTE = torch.tensor(
@@ -43,3 +52,109 @@ def game_sheet(images: Images, masks: Masks, guesses: Guesses) -> np.ndarray:
     filled = images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]
     hard = one_hot(masks.argmax(1), masks.shape[1])
     return sheet([images, coloured(hard), *masks.unbind(1), *filled.unbind(1)])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image file at the size a model takes.
+
+    pixels: `3 h w`, float32 in [0, 1].
+    notices: What was done to it, each a sentence for the person who gave it.
+    """
+
+    path: Path
+    pixels: Tensor
+    notices: list[str]
+
+
+def read_picture(path: Path, height: int, width: int) -> Picture:
+    """A PNG or JPEG file of any size and colour mode, turned as its camera says, transparent parts on white; resized.
+
+    Raises:
+        InputError: if it can't be read.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "JPEG")) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+    except FileNotFoundError:
+        raise InputError(f"There is no image {path}.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} can't be read as an image, a PNG or JPEG file: {reason}.") from error
+    notices = []
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+        notices.append(f"{path}: its transparent parts are shown on white.")
+    elif image.mode.startswith("I"):  # 16 bits of grey: convert() would clip them, not scale them
+        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().clip(0, 255).astype(np.uint8))
+    image = image.convert("RGB")
+    size = (width, height)
+    if image.size != size:
+        notices.append(_resized(path, image.size, size))
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return Picture(path, torch.from_numpy(np.array(image, np.float32) / 255).permute(2, 0, 1).contiguous(), notices)
+
+
+def _resized(path: Path, before: tuple[int, int], after: tuple[int, int]) -> str:
+    notice = f"{path}: resized from {before[0]}x{before[1]} to {after[0]}x{after[1]} pixels, the size the model takes"
+    if before[0] * after[1] != before[1] * after[0]:
+        notice += ", which changes its proportions"
+    return notice + "."
+
+
+def check_targets(images: list[Path], targets: list[Path], overwrite: bool) -> None:
+    """Raise `InputError` if writing these files would replace one of the images, or what may not be replaced."""
+    given = {path.resolve() for path in images}
+    for target in targets:
+        if target.resolve() in given:
+            raise InputError(f"{target} is one of the images given; name another folder with --out.")
+        if target.exists() and not (overwrite and target.is_file()):
+            raise InputError(f"{target} exists; give --overwrite to replace such files, or another folder with --out.")
+
+
+def zoom_for(image: Tensor) -> int:
+    """The whole factor by which an image `3 h w` is enlarged for people."""
+    return max(1, SHOWN_SIZE // max(image.shape[1:]))
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> None:
+    """Write uint8 pixels `h w 3` as PNG."""
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="png")
+
+
+def write_gif(path: Path, frames: Images) -> None:
+    """Write frames `f 3 h w` in [0, 1], enlarged, as an animation that starts over at its end.
+
+    All frames share one palette of 256 colours, and colours are not mixed from dots: what stands still does not flicker. GIF
+    counts time in hundredths of a second, so the animation is a little faster than `FRAMES_PER_SECOND`.
+    """
+    pictures = [sheet([frame[None]], zoom_for(frame), gap=0) for frame in frames]
+    palette = Image.fromarray(np.concatenate(pictures)).quantize(256)
+    first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
+    duration = 100 // FRAMES_PER_SECOND * 10
+    with replacing(path) as temporary:
+        first.save(temporary, format="gif", save_all=True, append_images=others, duration=duration, loop=0)
+
+
+def write_mp4(path: Path, frames: Images) -> None:
+    """Write frames `f 3 h w` in [0, 1], enlarged, as H.264 video.
+
+    Raises:
+        InputError: if the package for that is missing.
+    """
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise InputError("MP4 needs a package that is not installed: pip install 'intarsia[video]'.") from None
+    pictures = [sheet([frame[None]], zoom_for(frame), gap=0) for frame in frames]
+    size = pictures[0].shape[1::-1]
+    with replacing(path) as temporary:
+        settings = {"fps": FRAMES_PER_SECOND, "ffmpeg_log_level": "error", "output_params": ["-f", "mp4"]}
+        writer = imageio_ffmpeg.write_frames(str(temporary), size, **settings)
+        writer.send(None)
+        for picture in pictures:
+            writer.send(picture.tobytes())
+        writer.close()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a model knows of one image. Nothing changes it; an edit makes another one (`dataclasses.replace`).
+    """What a model knows of one image. Nothing changes it; an edit makes another one (`intarsia.manipulation`).
 
     Objects have an order: the first one is in front of the others, the background is behind all. That of `Model.encode` is
     the segmenter's. A scene may hold fewer objects than the model has room for.
@@ -16,7 +16,7 @@ class Scene:
     image: Tensor
     """`3 h w` in [0, 1]: what the scene was taken from."""
     masks: Tensor
-    """`n+1 h w`: where the objects are in it, each opened, and the background last."""
+    """`n+1 h w`: where the objects are in it, each opened, and the background last; all 0 for one that came from elsewhere."""
     shape: Tensor
     """`n d`: a code for each object; posterior means."""
     texture: Tensor

@@ -15,13 +15,13 @@ from PIL import Image
 
 from intarsia import __version__, cli
 from intarsia.model import WEIGHTS, Model
-from intarsia.options import Options
+from intarsia.options import Change, Options
 from intarsia.recipes import RECIPES, Inpainter, Segmenter, load_recipe
 
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["train", "evaluate", "predict", "report"]
+VERBS = ["train", "evaluate", "predict", "manipulate", "report"]
 
 Capture = pytest.CaptureFixture[str]
 
@@ -147,12 +147,18 @@ def test_other_verbs() -> None:
     assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == cli.Predict(
         Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
     )
+    argv = "manipulate a b.png --object 2 --move 5 -3.5 --scale 2 --recolour #ff8000 --to-front --raw --out c"
+    change = Change(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change, out=Path("c"))
+    argv = "manipulate a b.png --object 1 --dimension 0 --range -2 2 --part texture"
+    change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
     assert cli.parse(["report", "a", "b", "--out", "c"]) == cli.Report((Path("a"), Path("b")), Path("c"))
     assert cli.parse(["report", "a"]) == cli.Report((Path("a"),), Path("docs/results.json"))
 
 
 BAD = {
-    "evalute": "There is no command 'evalute'; choose one of train, evaluate, predict, report. Did you mean evaluate?",
+    "evalute": "no command 'evalute'; choose one of train, evaluate, predict, manipulate, report. Did you mean evaluate?",
     "train": "Name a dataset right after `train`: multi_texture, multi_dsprites",
     "train --seed 1": "Name a dataset right after `train`",
     "train dsprites": "no dataset 'dsprites'; choose one of multi_texture, multi_dsprites. Did you mean multi_dsprites?",
@@ -179,6 +185,21 @@ BAD = {
     "predict": "`intarsia predict` needs RUN",
     "predict a": "No image is given",
     "report": "No run is given",
+    "manipulate": "`intarsia manipulate` needs",
+    "manipulate a": "`intarsia manipulate` needs IMAGE",
+    "manipulate a b": "Nothing to do: give --list, --traverse, --dimension or an edit such as --move DX DY",
+    "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
+    "manipulate a b --move 1": "--move",
+    "manipulate a b --mov 1 2": "takes no '--mov'. Did you mean --move?",
+    "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
+    "manipulate a b --dimension 1 --part background --object 1": "--part background needs no --object",
+    "manipulate a b --dimension 1 --part colour": "colour",
+    "manipulate a b --list --object 1 --move 1 2": "--list, --move can't be had at once",
+    "manipulate a b --object 1 --remove --scale 2": "--scale, --remove contradict each other",
+    "manipulate a b --object 1 --to-front --to-back": "--to-front, --to-back contradict each other",
+    "manipulate a b --copy-from c": "--copy-from IMAGE and --copy-object NUMBER belong together",
+    "manipulate a b --object 1 --copy-from c --copy-object 1": "leave --object out",
+    "manipulate a b --traverse --steps 0": "--steps is 0; it must be at least 1",
 }
 
 
@@ -291,6 +312,24 @@ def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capt
     assert "resized from 100x80 to 64x64" in shown
     assert "photo-overlay.png" in shown
     assert len(list((run / "predictions").iterdir())) == 7
+
+    manipulate = ["manipulate", str(run), str(photo)]
+    assert cli.main([*manipulate, "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "resized from 100x80 to 64x64" in shown
+    assert "object 4: " in shown and "background: " in shown
+    assert cli.main([*manipulate, "--part", "background", "--dimension", "4", "--steps", "3"]) == 0
+    assert "photo-background-d4.gif" in capsys.readouterr().out
+    assert cli.main([*manipulate, "--object", "1", "--remove"]) == 0
+    assert "photo-edited.png" in capsys.readouterr().out
+    assert {path.name for path in (run / "manipulations").iterdir()} == {
+        *("photo-background-d4.gif", "photo-background-d4.png", "photo-edited.png", "photo-before-after.png")
+    }
+    assert "exists; give --overwrite" in complaint([*manipulate, "--object", "2", "--remove"], capsys)
+    assert "--object is 5; the objects are 1 to 4" in complaint([*manipulate, "--object", "5", "--remove"], capsys)
+    (run / "vaes" / WEIGHTS).rename(run / "vaes" / "away")
+    assert "once stage 'vaes' is trained; the newest model of" in complaint([*manipulate, "--list"], capsys)
+    (run / "vaes" / "away").rename(run / "vaes" / WEIGHTS)
 
     results = tmp_path / "results.json"
     assert cli.main(["report", str(run), "--out", str(results)]) == 0

@@ -8,7 +8,7 @@ from PIL import Image
 
 from intarsia.errors import InputError
 from intarsia.model import Model
-from intarsia.predict import predict, read_picture
+from intarsia.predict import predict
 from intarsia.recipes import RECIPES, Inpainter, Segmenter
 
 TINY = dataclasses.replace(
@@ -27,10 +27,6 @@ def image(path: Path, size: tuple[int, int] = (64, 64)) -> Path:
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
-
-
-def centre(picture: torch.Tensor) -> list[float]:
-    return [round(float(value), 3) for value in picture[:, 32, 32]]
 
 
 def test_files_hold_what_they_say(run: Path, tmp_path: Path) -> None:
@@ -54,70 +50,6 @@ def test_files_hold_what_they_say(run: Path, tmp_path: Path) -> None:
             np.testing.assert_allclose(np.asarray(cut)[..., 3], masks[k] * 255, atol=0.51)
     with Image.open(tmp_path / "out" / "deeper" / "photo-overlay.png") as shown:
         assert (shown.mode, shown.size) == ("RGB", (256, 256))
-
-
-KINDS = {
-    "red.png": (Image.new("RGB", (64, 64), (255, 0, 0)), [1, 0, 0]),
-    "grey.png": (Image.new("L", (64, 64), 51), [0.2, 0.2, 0.2]),
-    "deep_grey.png": (Image.fromarray(np.full((64, 64), 51 * 257, np.uint16)), [0.2, 0.2, 0.2]),
-    "black_white.png": (Image.new("1", (64, 64), 1), [1, 1, 1]),
-    "palette.png": (Image.new("RGB", (64, 64), (0, 0, 255)).convert("P", palette=Image.Palette.ADAPTIVE), [0, 0, 1]),
-    "clear.png": (Image.new("RGBA", (64, 64), (255, 0, 0, 0)), [1, 1, 1]),
-    "half.png": (Image.new("RGBA", (64, 64), (0, 0, 0, 51)), [0.8, 0.8, 0.8]),
-    "grey_half.png": (Image.new("LA", (64, 64), (0, 51)), [0.8, 0.8, 0.8]),
-    "grey.jpg": (Image.new("L", (64, 64), 51), [0.2, 0.2, 0.2]),
-    "print.jpeg": (Image.new("CMYK", (64, 64), (0, 0, 0, 204)), [0.2, 0.2, 0.2]),
-}
-
-
-@pytest.mark.parametrize("name", KINDS)
-def test_kinds_of_files(name: str, tmp_path: Path) -> None:
-    content, colour = KINDS[name]
-    content.save(tmp_path / name)
-    picture = read_picture(tmp_path / name, TINY)
-    assert (picture.pixels.shape, picture.pixels.dtype) == ((3, 64, 64), torch.float32)
-    assert centre(picture.pixels) == pytest.approx(colour, abs=0.005)
-    transparent = any(part in name for part in ("clear", "half"))
-    assert picture.notices == ([f"{tmp_path / name}: its transparent parts are shown on white."] if transparent else [])
-
-
-def test_transparent_palette_is_shown_on_white(tmp_path: Path) -> None:
-    Image.new("P", (64, 64), 0).save(tmp_path / "a.png", transparency=0)
-    assert centre(read_picture(tmp_path / "a.png", TINY).pixels) == [1, 1, 1]
-
-
-def test_picture_is_turned_as_its_camera_says(tmp_path: Path) -> None:
-    pixels = np.zeros((64, 64, 3), np.uint8)
-    pixels[:32] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
-    picture = read_picture(tmp_path / "a.jpg", TINY).pixels
-    assert picture[:, :30].max() < 0.1
-    assert picture[:, 34:].min() > 0.9
-
-
-@pytest.mark.parametrize(
-    ("size", "notice"),
-    [
-        ((128, 128), "resized from 128x128 to 64x64 pixels, the size the model takes."),
-        ((100, 50), "resized from 100x50 to 64x64 pixels, the size the model takes, which changes its proportions."),
-        ((1, 1), "resized from 1x1 to 64x64 pixels, the size the model takes."),
-    ],
-)
-def test_other_sizes_are_resized_with_a_notice(size: tuple[int, int], notice: str, tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    Image.new("RGB", size, (255, 0, 0)).save(path)
-    picture = read_picture(path, TINY)
-    assert picture.notices == [f"{path}: {notice}"]
-    assert picture.pixels.shape == (3, 64, 64)
-    assert centre(picture.pixels) == [1, 0, 0]
-
-
-def test_shrinking_averages(tmp_path: Path) -> None:
-    chequers = np.indices((256, 256)).sum(0) % 2 * 255
-    Image.fromarray(chequers.astype(np.uint8)).save(tmp_path / "a.png")
-    assert centre(read_picture(tmp_path / "a.png", TINY).pixels) == pytest.approx([0.5] * 3, abs=0.02)
 
 
 def bad_file(kind: str, path: Path) -> Path:

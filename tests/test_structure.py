@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model"},
     {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "locality", "predict", "report", "studio"},
+    {"evaluate", "locality", "predict", "manipulate", "report", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -26,7 +26,15 @@ LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 
 PLAIN = {"networks", "metrics", "disentanglement", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "evaluate", "locality", "predict", "studio"}  # run without the training engine
+INFERENCE = {
+    "model",
+    "manipulation",
+    "evaluate",
+    "locality",
+    "predict",
+    "manipulate",
+    "studio",
+}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from intarsia.manipulation import informative_dimensions, traverse
+from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
+from intarsia.recipes import Fusion, Recipe
 from intarsia.stages.vaes import errors_of
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
@@ -310,3 +313,22 @@ def test_losses_of_moved_masks_are_the_originals(reference):
     errors = errors_of(autoencoder(*recorded_inputs(recorded)), *recorded_inputs(recorded))
     for name, theirs in (("texture_error", "tex_error"), ("background_error", "bg_error"), ("object_error", "fusion_error")):
         assert float(errors[name]) == pytest.approx(float(recorded[f"loss/{theirs}"]), rel=VALUES)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("part", ["texture", "background"])
+def test_traversals_are_the_originals(reference, monkeypatch, part):
+    recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
+    model = Model(Recipe("multi_texture", fusion=Fusion(channels=32)))
+    fill(model.autoencoder)
+    monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
+    scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
+    for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):
+        object = None if part == "background" else int(branch)
+        told = scene.background_kl if object is None else scene.texture_kl[object]
+        assert_close(told, torch.from_numpy(kl[0]))
+        assert informative_dimensions(told, len(top)) == top.tolist()
+        for dimension, expected in zip(top, torch.from_numpy(results).permute(0, 1, 4, 2, 3), strict=True):
+            found = traverse(model, scene, part, int(dimension), offsets, object, raw=True)
+            assert_close(found, expected)
+            assert_close(found - found[1], expected - expected[1], 1e-3)

@@ -1,0 +1,240 @@
+"""The command line: understanding a command, and running it. PyTorch is loaded only by a command that runs."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from intarsia import __version__
+from intarsia.cli.commands import (
+    DEFAULT_VARIANT,
+    Command,
+    Evaluate,
+    Manipulate,
+    Predict,
+    Report,
+    Settings,
+    Train,
+    TrainForm,
+)
+from intarsia.cli.filling import fill, similar
+from intarsia.errors import InputError
+from intarsia.options import check_change, check_options
+from intarsia.recipes import RECIPES, STAGES, Recipe, check_recipe
+
+__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Train", "main", "parse"]
+
+DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command line; the exit code is 0, 2 for input that can't be used, 130 after Ctrl-C."""
+    command: Command | None = None
+    try:
+        command = parse(sys.argv[1:] if argv is None else argv)
+        _run(command)
+    except SystemExit as stop:
+        return int(stop.code or DONE)
+    except InputError as error:
+        return _complain(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}.")
+    except KeyboardInterrupt:
+        print("stopped; the same command resumes" if isinstance(command, Train) else "stopped", file=sys.stderr)
+        return STOPPED
+    return DONE
+
+
+def parse(argv: list[str]) -> Command:
+    """Understand a command line without running it; exits after help, and with code 2 and one line where it can't."""
+    try:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(_overview())
+            raise SystemExit(DONE)
+        if argv[0] == "--version":
+            print(f"intarsia {__version__}")
+            raise SystemExit(DONE)
+        if argv[0] not in _VERBS:
+            raise InputError(f"There is no command {argv[0]!r}; choose one of {', '.join(_VERBS)}.{similar(argv[0], _VERBS)}")
+        return _VERBS[argv[0]](argv[1:])
+    except InputError as error:
+        raise SystemExit(_complain(str(error))) from None
+
+
+def _complain(text: str) -> int:
+    print("intarsia: " + " ".join(text.split()), file=sys.stderr)
+    return BAD_INPUT
+
+
+def _overview() -> str:
+    lines = [
+        "usage: intarsia COMMAND ...",
+        "",
+        "Finds the objects in unlabelled images. Commands, each with its own --help:",
+        "",
+    ]
+    usages = {
+        "train DATASET": Train,
+        "evaluate RUN": Evaluate,
+        "predict RUN IMAGE...": Predict,
+        "manipulate RUN IMAGE": Manipulate,
+        "report RUN...": Report,
+    }
+    lines += [f"  {usage:<21} {(verb.__doc__ or '').splitlines()[0].replace('`', '')}" for usage, verb in usages.items()]
+    lines += ["", "Datasets and their recipes:", ""]
+    lines += [f"  {dataset:<21} {', '.join(variants)}" for dataset, variants in RECIPES.items()]
+    lines += ["", "options: -h, --help; --version"]
+    return "\n".join(lines)
+
+
+def _parse_train(argv: list[str]) -> Train:
+    wants_help = any(word in ("-h", "--help") for word in argv)
+    named = bool(argv) and not argv[0].startswith("-")
+    if not named and not wants_help:
+        raise InputError(f"Name a dataset right after `train`: {', '.join(RECIPES)}.")
+    dataset = argv[0] if named else next(iter(RECIPES))
+    if dataset not in RECIPES:
+        raise InputError(f"There is no dataset {dataset!r}; choose one of {', '.join(RECIPES)}.{similar(dataset, RECIPES)}")
+    options = argv[1:] if named else argv
+    variant = _variant(options, dataset)
+    shipped = RECIPES[dataset][variant]
+    default = TrainForm(settings=Settings(**_shallow(shipped)), recipe=variant)
+    description = (
+        f"{Train.__doc__} The numbers shown are those of {dataset}, recipe {variant}. "
+        f"Datasets: {', '.join(RECIPES)}. Recipes of {dataset}: {', '.join(RECIPES[dataset])}."
+    )
+    form = fill(TrainForm, options, f"train {dataset if named else 'DATASET'}", description, default)
+    recipe = Recipe(**_shallow(form.settings))
+    check_recipe(recipe)
+    check_options(form.options)
+    if form.stage not in (None, *STAGES):
+        raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{similar(form.stage, STAGES)}")
+    return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
+
+
+def _variant(options: list[str], dataset: str) -> str:
+    """The recipe asked for: it decides the defaults of all other options, so it is sought before they are read."""
+    variant = DEFAULT_VARIANT if DEFAULT_VARIANT in RECIPES[dataset] else next(iter(RECIPES[dataset]))
+    for word, following in zip(options, [*options, None][1:], strict=True):
+        if word.startswith("--recipe="):
+            variant = word.partition("=")[2]
+        elif word == "--recipe" and following is not None:
+            variant = following
+    if variant not in RECIPES[dataset]:
+        raise InputError(f"There is no recipe {variant!r} for {dataset}; choose one of {', '.join(RECIPES[dataset])}.")
+    return variant
+
+
+def _parse_evaluate(argv: list[str]) -> Evaluate:
+    return fill(Evaluate, argv, "evaluate")
+
+
+def _parse_predict(argv: list[str]) -> Predict:
+    command = fill(Predict, argv, "predict")
+    if not command.images:
+        raise InputError("No image is given: intarsia predict RUN IMAGE..., PNG or JPEG files.")
+    return command
+
+
+def _parse_manipulate(argv: list[str]) -> Manipulate:
+    command = fill(Manipulate, argv, "manipulate")
+    check_change(command.change)
+    return command
+
+
+def _parse_report(argv: list[str]) -> Report:
+    command = fill(Report, argv, "report")
+    if not command.runs:
+        raise InputError("No run is given: intarsia report RUN..., folders of evaluated runs.")
+    return command
+
+
+_VERBS: dict[str, Callable[[list[str]], Command]] = {
+    "train": _parse_train,
+    "evaluate": _parse_evaluate,
+    "predict": _parse_predict,
+    "manipulate": _parse_manipulate,
+    "report": _parse_report,
+}
+
+
+def _shallow(settings: Any) -> dict[str, Any]:
+    return {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
+
+
+def _run(command: Command) -> None:
+    match command:
+        case Train():
+            _train(command)
+        case Evaluate():
+            _evaluate(command)
+        case Predict():
+            _predict(command)
+        case Manipulate():
+            _manipulate(command)
+        case Report():
+            from intarsia.report import report
+
+            entries = report(list(command.runs), command.out)
+            written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
+            print(f"Wrote {command.out}: {written}.")
+
+
+def _train(command: Train) -> None:
+    from intarsia.report import record_machine
+    from intarsia.stages import train
+
+    train(command.recipe, command.run, command.options, command.stage)
+    if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":
+        import torch
+
+        threads = command.options.threads or torch.get_num_threads()
+        record_machine(command.run, threads * command.options.devices)
+        print(f"Trained: {command.run}. Next: intarsia evaluate {command.run}")
+
+
+def _evaluate(command: Evaluate) -> None:
+    from rich.console import Console
+
+    from intarsia.evaluate import PICTURE, SCORES, evaluate_run, table
+    from intarsia.model import latest
+
+    _set_threads(command.threads)
+    source = latest(command.run)
+    early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
+    print(f"Weights: {source}{early}", flush=True)
+    scores = evaluate_run(command.run, command.scenes)
+    Console(highlight=False).print(table(scores))
+    print(f"Wrote {command.run / SCORES}.\nLook at {command.run / PICTURE}: image, true segments, found segments.")
+
+
+def _predict(command: Predict) -> None:
+    from intarsia.predict import predict
+
+    _set_threads(command.threads)
+    out = command.out or command.run / "predictions"
+    notices, files = predict(command.run, list(command.images), out, command.overwrite)
+    for notice in notices:
+        print(notice)
+    print(f"Wrote {len(files)} files to {out}; look at {', '.join(f.name for f in files if f.name.endswith('-overlay.png'))}.")
+
+
+def _manipulate(command: Manipulate) -> None:
+    from intarsia.manipulate import manipulate
+
+    _set_threads(command.threads)
+    out = command.out or command.run / "manipulations"
+    lines, files = manipulate(command.run, command.image, command.change, out, command.overwrite)
+    print("\n".join(lines + ([f"Wrote to {out}: {', '.join(path.name for path in files)}."] if files else [])))
+
+
+def _set_threads(threads: int) -> None:
+    if threads < 0:
+        raise InputError(f"--threads is {threads}; it must be at least 0.")
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,103 @@
+"""The commands and their options, as dataclasses: the docstrings are the help."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from intarsia.options import Change, Options
+from intarsia.recipes import Recipe
+
+DEFAULT_VARIANT = "compact"
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a recipe's stages, or go on where they stopped."""
+
+    recipe: Recipe
+    run: Path
+    options: Options
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run on the test scenes: a table here, `scores.json` and `segments.png` in the run folder."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, one of its stages, or a model folder."""
+    scenes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """How many test scenes, a multiple of 10, for a quick look."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Take your own images apart: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, one of its stages, or a model folder."""
+    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
+    """PNG or JPEG files. They are resized to the size the model takes."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/predictions)")] = None
+    """Folder for the files."""
+    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Replace files of the same names."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Gather the figures of evaluated runs into one JSON file: one entry per dataset, lists by seed."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
+    """Run folders; finished and evaluated."""
+    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("docs/results.json")
+    """The file. Entries of datasets that are not among the runs stay as they are."""
+
+
+@dataclass(frozen=True)
+class Manipulate:
+    """Change the objects of an image one by one, or animate what the numbers of their codes do."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder with stage 'vaes', that stage, or a model folder."""
+    image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
+    """A PNG or JPEG file. It is resized to the size the model takes."""
+    change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/manipulations)")] = None
+    """Folder for the files."""
+    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Replace files of the same names."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+Command = Train | Evaluate | Predict | Manipulate | Report
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """A recipe as options: all of it but the dataset, which is given by its place."""
+
+    dataset: tyro.conf.Suppress[tyro.conf.Fixed[str]]
+
+
+@dataclass(frozen=True)
+class TrainForm:
+    """`Train` as options: a dataset's recipe with its numbers, each of them to be changed."""
+
+    settings: Annotated[Settings, tyro.conf.FlagConversionOff, tyro.conf.arg(name="")]
+    recipe: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT_VARIANT
+    """Which of the dataset's recipes to start from; the settings below change it."""
+    run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: runs/DATASET-RECIPE-SEED)")] = (
+        None
+    )
+    """The run folder: new, empty, or a run of the same settings, which is resumed."""
+    stage: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all that is missing)")] = None
+    """Train this stage alone; those before it have to be finished."""
+    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)

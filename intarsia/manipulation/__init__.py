@@ -1,0 +1,11 @@
+"""Changing the objects of a scene one by one: each edit returns a new scene, and none changes the one it is given."""
+
+from intarsia.manipulation.compositing import composite
+from intarsia.manipulation.edits import Part, copy, remove, reorder, set_code, shift_code, swap_texture, to_back, to_front
+from intarsia.manipulation.solving import move, placements, recolour, scale
+from intarsia.manipulation.traversals import informative_dimensions, traverse
+
+__all__ = [
+    "Part", "composite", "copy", "informative_dimensions", "move", "placements", "recolour", "remove", "reorder", "scale",
+    "set_code", "shift_code", "swap_texture", "to_back", "to_front", "traverse",
+]  # fmt: skip

@@ -1,0 +1,54 @@
+"""Compositing: an edited scene over its own image, so that pixels which the edit must not touch stay exactly as they were."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from intarsia.masks import layered
+from intarsia.model import Model
+from intarsia.scene import Scene
+
+VISIBLE = 0.1  # shapes and masks count as far as they are above this
+REACH = 2  # px that `over` goes beyond them, so that the soft rim of an object goes along with it
+
+
+@torch.no_grad()
+def composite(model: Model, before: Scene, after: Scene) -> Tensor:
+    """The image `3 h w` of an edited scene: fused where the edits changed something, else `before.image`, bit by bit.
+
+    Args:
+        model: Of both scenes.
+        before: The scene as `Model.encode` gave it.
+        after: What edits made of it.
+    """
+    return over(before.image, model.render(after), changed_region(model, before, after))
+
+
+@torch.no_grad()
+def changed_region(model: Model, before: Scene, after: Scene) -> Tensor:
+    """Where one scene looks different from another, `h w` in [0, 1]: 0 everywhere if they hold the same.
+
+    An object is the same where both its codes are. Those that are in one scene alone change all that is seen of their decoded
+    shapes, and of their masks in the image; those in both, the places where one hides more of them than the other.
+    """
+    was, now = layered(model.decode(before).shapes), layered(model.decode(after).shapes)
+    codes_before, codes_after = (torch.cat([scene.shape, scene.texture], 1) for scene in (before, after))
+    same = (codes_before[:, None] == codes_after).all(-1)
+    gone, new = ~same.any(1), ~same.any(0)
+    differing = (was[:, None] - now).abs().masked_fill(~same[:, :, None, None], torch.inf)
+    places = [torch.zeros_like(before.masks[:1]), was[gone], before.masks[:-1][gone], now[new]]
+    if new.numel():
+        places.append(differing.amin(1)[~gone])
+    if not torch.equal(before.background, after.background):
+        places += [1 - was.sum(0, keepdim=True), 1 - now.sum(0, keepdim=True), before.masks[-1:]]
+    return torch.cat(places).amax(0)
+
+
+def over(image: Tensor, changed: Tensor, region: Tensor) -> Tensor:
+    """Images `... 3 h w` laid over an image `3 h w` in a region `... h w` in [0, 1], and a soft rim of `REACH` pixels round it.
+
+    Pixels farther than that from where the region is above `VISIBLE` are those of `image`, bit by bit.
+    """
+    inside = (region > VISIBLE).to(image.dtype).unsqueeze(-3)
+    opacity = F.avg_pool2d(F.max_pool2d(inside, 3, 1, 1), 3, 1, 1, count_include_pad=False)
+    return torch.where(opacity > 0, torch.lerp(image.expand_as(changed), changed, opacity), image)

@@ -1,0 +1,142 @@
+"""Edits that need no search: numbers of a code, which objects there are, whose texture they have, and their order.
+
+Objects are numbered from 0, from front to back, as in the scene's tensors. The divergences (`shape_kl` and so on) stay those
+of the image that a code was taken from.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from intarsia.errors import InputError
+from intarsia.model import Model
+from intarsia.scene import Scene
+
+Part = Literal["shape", "texture", "background"]
+PRESENT = 0.5  # an object whose decoded shape is nowhere above this is empty
+
+
+def set_code(scene: Scene, part: Part, dimension: int, value: float, object: int | None = None) -> Scene:
+    """The scene with one number of a code set; of an object's shape or texture, or of the background, which needs no object.
+
+    Raises:
+        InputError: if there is no such part, object or dimension.
+    """
+    codes = getattr(scene, check_code(scene, part, dimension, object)).clone()
+    codes[dimension if part == "background" else (object, dimension)] = value
+    return replace(scene, **{part: codes})
+
+
+def shift_code(scene: Scene, part: Part, dimension: int, offset: float, object: int | None = None) -> Scene:
+    """The scene with an offset added to one number of a code; otherwise like `set_code`."""
+    codes = getattr(scene, check_code(scene, part, dimension, object))
+    now = codes[dimension] if part == "background" else codes[object, dimension]
+    return set_code(scene, part, dimension, float(now) + offset, object)
+
+
+def remove(scene: Scene, object: int) -> Scene:
+    """The scene without an object; those behind it and the background fill its place."""
+    check_object(scene, object)
+    return _pick(scene, [number for number in range(len(scene.shape)) if number != object])
+
+
+def swap_texture(scene: Scene, first: int, second: int) -> Scene:
+    """The scene with the textures of two objects exchanged."""
+    order = list(range(len(scene.shape)))
+    for number in (first, second):
+        check_object(scene, number)
+    order[first], order[second] = second, first
+    return replace(scene, texture=scene.texture[order], texture_kl=scene.texture_kl[order])
+
+
+def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
+    """The scene with one more object, in front of its own: that of another scene of the same model (or of itself).
+
+    Where the model has no more room, it takes the place of an empty object: a channel that the image had no object for. The
+    new object's mask is empty, since `scene.image` does not show it.
+
+    Raises:
+        InputError: if there is no such object, or no room for it.
+    """
+    check_object(source, object)
+    room = model.recipe.segments - 1
+    if len(scene.shape) >= room:
+        present = model.decode(scene).shapes.amax((1, 2)) > PRESENT
+        if present.all():
+            raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
+        scene = remove(scene, int((~present).nonzero()[-1]))
+    return replace(
+        scene,
+        masks=torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks]),
+        **{
+            name: torch.cat([getattr(source, name)[object][None], getattr(scene, name)])
+            for name in ("shape", "texture", "shape_kl", "texture_kl")
+        },
+    )
+
+
+def reorder(scene: Scene, order: Sequence[int]) -> Scene:
+    """The scene with its objects in another order, given by their present numbers, the foremost first.
+
+    Raises:
+        InputError: if the order does not name each object once.
+    """
+    if sorted(order) != list(range(len(scene.shape))):
+        raise InputError(f"The order is {list(order)}; it must name each of {_counted(len(scene.shape))} once.")
+    return _pick(scene, list(order))
+
+
+def to_front(scene: Scene, object: int) -> Scene:
+    """The scene with an object in front of all others; it is number 0 then."""
+    check_object(scene, object)
+    return reorder(scene, sorted(range(len(scene.shape)), key=lambda number: number != object))
+
+
+def to_back(scene: Scene, object: int) -> Scene:
+    """The scene with an object behind all others, with the last number then; only the background is farther."""
+    check_object(scene, object)
+    return reorder(scene, sorted(range(len(scene.shape)), key=lambda number: number == object))
+
+
+def check_object(scene: Scene, object: int | None) -> None:
+    """Raise `InputError` for an object that the scene does not hold."""
+    if object is None or not 0 <= object < len(scene.shape):
+        raise InputError(f"There is no object {object}; the scene holds {_counted(len(scene.shape))}.")
+
+
+def check_code(scene: Scene, part: Part, dimension: int, object: int | None) -> Part:
+    """The part, or `InputError` where the scene has no such part, object or dimension."""
+    if part not in get_args(Part):
+        raise InputError(f"There is no part {part!r}; choose one of {', '.join(get_args(Part))}.")
+    if part == "background":
+        if object is not None:
+            raise InputError("The background's code belongs to no object; name none.")
+    else:
+        check_object(scene, object)
+    length = getattr(scene, part).shape[-1]
+    if not 0 <= dimension < length:
+        raise InputError(f"There is no dimension {dimension} of {part}; choose one of 0 to {length - 1}.")
+    return part
+
+
+def _pick(scene: Scene, objects: list[int]) -> Scene:
+    """The scene with these objects alone, in this order."""
+
+    def picked(rows: Tensor) -> Tensor:
+        return rows[objects]
+
+    return replace(
+        scene,
+        masks=torch.cat([picked(scene.masks[:-1]), scene.masks[-1:]]),
+        shape=picked(scene.shape),
+        texture=picked(scene.texture),
+        shape_kl=picked(scene.shape_kl),
+        texture_kl=picked(scene.texture_kl),
+    )
+
+
+def _counted(objects: int) -> str:
+    return f"objects 0 to {objects - 1}" if objects else "no objects"
