@@ -216,9 +216,9 @@ class Recipe:
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
-    inpainting=Inpainting(steps=5000, spread=0.65),
+    inpainting=Inpainting(steps=3500, spread=0.5),
     separation=Separation(
-        steps=5500, epsilon_end=100.0, epsilon_hold_steps=200, epsilon_ramp_steps=200, hard_from_step=200, spread_from_step=2500
+        steps=5500, epsilon_end=100.0, epsilon_hold_steps=300, epsilon_ramp_steps=300, hard_from_step=300, spread_from_step=2500
     ),
 )
 
@@ -227,8 +227,15 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
             _MULTI_TEXTURE,
-            inpainting=Inpainting(steps=1700, spread=0.5),
-            separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=1100, spread_from_step=1100),
+            inpainting=Inpainting(steps=1800, spread=0.5),
+            separation=Separation(
+                steps=1150,
+                epsilon_end=100.0,
+                epsilon_hold_steps=200,
+                epsilon_ramp_steps=200,
+                hard_from_step=200,
+                spread_from_step=1150,
+            ),
             vaes=Vaes(steps=0),
         ),
     },

@@ -79,11 +79,12 @@ class CompactInpainter(nn.Module):
         x = self.stem(F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last))
         spread_over = []
         if self.patches is not None and self.spread_stem is not None:
-            half = (seen.shape[-2] // 2, seen.shape[-1] // 2)
-            colours = spread_colours(seen, self.patches(tower)) if spread else seen.new_zeros(*seen.shape[:2], 4, *half)
-            colours = colours.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            x = x + self.spread_stem(colours)
-            spread_over = [colours.to(x.dtype)]
+            if spread:
+                colours = spread_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                x = x + self.spread_stem(colours)
+                spread_over = [colours.to(x.dtype)]
+            else:
+                x = x + self.spread_stem.bias[:, None, None]  # what it makes of zeros
         levels = [activate(_add_per_image(x, skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
@@ -94,7 +95,8 @@ class CompactInpainter(nn.Module):
             level = levels.pop()
             x = F.interpolate(x, size=level.shape[-2:], mode="bilinear")
             x = activate(_add_per_image(layer(torch.cat([x, level], 1)), term, count))
-        x = activate(self.head(torch.cat([x, level, *spread_over], 1)))
+        x = torch.cat([x, level, *spread_over], 1)
+        x = activate(F.conv2d(x, self.head.weight[:, : x.shape[1]], self.head.bias, padding=1))
         return F.pixel_shuffle(self.output(x), 2).unflatten(0, (-1, count)) + 0.5
 
     def _see_edges(self, edges: Edges) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
