@@ -84,7 +84,7 @@ class CompactInpainter(nn.Module):
                 x = x + self.spread_stem(colours)
                 spread_over = [colours.to(x.dtype)]
             else:
-                x = x + self.spread_stem.bias[:, None, None]  # what it makes of zeros
+                x = x + self.spread_stem(x.new_zeros(1, 4, 1, 1))  # what it makes of zeros anywhere
         levels = [activate(_add_per_image(x, skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
