@@ -2,8 +2,8 @@
 
 The original has it as `globalVAE`, in code that no longer runs: one encoder and one decoder of the same form as those of its
 objects, and a code as long as all of theirs together. Higgins et al., beta-VAE: Learning Basic Visual Concepts with a
-Constrained Variational Framework, ICLR 2017. Departs from the original, as far as its code tells: the decoder enlarges
-images by bilinear interpolation about pixel centres, and the learning rate is higher and falls, for a short training.
+Constrained Variational Framework, ICLR 2017. Departs from the original, as far as its code tells: the learning rate is
+higher and falls, for a short training.
 """
 
 import math
@@ -16,23 +16,24 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from intarsia.baselines.training import Trained, check_budget, fit
 from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.files import replacing
+from intarsia.networks.vae import VAE
+from intarsia.objectives import divergence
 from intarsia.options import Options
 from intarsia.shapes import Images
 
 __all__ = [
-    "DIMENSION", "Posterior", "WholeImageVae", "changes", "decode", "divergence", "encode", "learning_rate_at", "load",
+    "DIMENSION", "Posterior", "WholeImageVae", "changes", "decode", "encode", "learning_rate_at", "load",
     "save", "train",
 ]  # fmt: skip
 
 DIMENSION = 4 * (10 + 5) + 5  # of four objects' shape and texture codes and the background's
-CHANNELS, HIDDEN = 32, 256
 BETA = 6.0  # the original's for textures and background
 LEARNING_RATE, WARM_UP = 1e-3, 0.02
 
@@ -44,8 +45,8 @@ class Posterior(NamedTuple):
     log_variance: Tensor
 
 
-class WholeImageVae(nn.Module):
-    """Encoder and decoder; weights start Glorot uniform, biases at 0.
+class WholeImageVae(VAE):
+    """One of the VAEs of objects and background (`networks.vae`), for the whole image.
 
     Args:
         height: Rows of the images, a multiple of 16 pixels.
@@ -55,56 +56,27 @@ class WholeImageVae(nn.Module):
     """
 
     def __init__(self, height: int = 64, width: int = 64, dimension: int = DIMENSION, seed: int = 0) -> None:
-        super().__init__()
         if min(height, width) < 16 or height % 16 or width % 16 or dimension < 1:
             raise InputError(
                 f"height and width must be multiples of 16 pixels, dimension at least 1; got {height}, {width} and {dimension}."
             )
-        self.height, self.width, self.dimension = height, width, dimension
-        features = CHANNELS * (height // 16) * (width // 16)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.encoder = nn.Sequential(
-                *(layer for c in (3, *[CHANNELS] * 3) for layer in (nn.Conv2d(c, CHANNELS, 4, 2, 1), nn.ReLU())),
-                nn.Flatten(),
-                *(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU()),
-                nn.Linear(HIDDEN, 2 * dimension),
-            )
-            self.decoder = nn.Sequential(
-                *(nn.Linear(dimension, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, features), nn.ReLU()),
-                nn.Unflatten(1, (CHANNELS, height // 16, width // 16)),
-                *(layer for _ in range(3) for layer in (*_enlarging(CHANNELS), nn.LeakyReLU(0.2))),
-                *_enlarging(3),
-            )
-            for layer in self.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    nn.init.xavier_uniform_(layer.weight)
-                    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]  # these layers have one
+            super().__init__(height, width, 3, dimension)
+        self.height, self.width, self.dimension = height, width, dimension
 
-    def forward(self, images: Images, noise: Tensor) -> tuple[Images, Posterior]:
+    def forward(self, images: Images, noise: Tensor) -> tuple[Images, Posterior]:  # type: ignore[override]
         """Reconstruct images `b 3 h w` from codes drawn with `noise` `b d`, standard normal; and the codes' posterior."""
-        posterior = self.posterior(images)
-        return self.render(posterior.mean + (posterior.log_variance / 2).exp() * noise), posterior
+        mean, log_variance, logits = super().forward(images, noise)
+        return logits.sigmoid(), Posterior(mean, log_variance)
 
     def posterior(self, images: Images) -> Posterior:
         """The posterior of the codes of images `b 3 h w` in [0, 1]."""
-        return Posterior(*self.encoder(images).float().chunk(2, 1))
+        return Posterior(*self.encoder(images))
 
     def render(self, codes: Tensor) -> Images:
         """Codes `b d` to images in (0, 1)."""
-        return self.decoder(codes).float().sigmoid()
-
-
-def _enlarging(channels: int) -> tuple[nn.Module, ...]:
-    """Twice the size, then a 4x4 convolution that keeps it: the odd row and column of padding go below and to the right."""
-    enlarge = nn.Upsample(scale_factor=2, mode="bilinear")
-    return enlarge, nn.ZeroPad2d((1, 2, 1, 2)), nn.Conv2d(CHANNELS, channels, 4)
-
-
-def divergence(posterior: Posterior) -> Tensor:
-    """The KL divergence of each dimension's posterior from a standard normal distribution: `b d`, in nats."""
-    mean, log_variance = posterior
-    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
+        return self.decoder(codes).sigmoid()
 
 
 def train(
@@ -144,7 +116,7 @@ def train(
         images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
         noise = torch.randn(batch, dimension, generator=draws).to(fabric.device)
         rendered, posterior = model(images, noise)
-        return (F.l1_loss(rendered, images, reduction="sum") + beta * divergence(posterior).sum()) / batch
+        return (F.l1_loss(rendered, images, reduction="sum") + beta * divergence(*posterior).sum()) / batch
 
     return fit("Whole-image VAE", network, loss_of, learning_rate_at, fabric, minutes, steps)
 
