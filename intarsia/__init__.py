@@ -15,14 +15,15 @@ __all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "load"]
 if TYPE_CHECKING:
     from intarsia.errors import InputError
     from intarsia.model import Model, load
-    from intarsia.recipes import RECIPES, Recipe
+    from intarsia.recipes import RECIPES
     from intarsia.scene import Scene
+    from intarsia.settings import Recipe
 
 _HOMES = {
     "InputError": "intarsia.errors",
     "Model": "intarsia.model",
     "RECIPES": "intarsia.recipes",
-    "Recipe": "intarsia.recipes",
+    "Recipe": "intarsia.settings",
     "Scene": "intarsia.scene",
     "load": "intarsia.model",
 }

@@ -22,7 +22,7 @@ from intarsia.files import replacing
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
 from intarsia.model import Model, latest, weights_sha256
 from intarsia.pictures import coloured, sheet
-from intarsia.recipes import Recipe
+from intarsia.settings import Recipe
 from intarsia.shapes import Masks, PerImage, one_hot
 
 __all__ = ["SCORES", "Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]

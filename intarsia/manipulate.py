@@ -15,8 +15,8 @@ from intarsia.manipulation.edits import check_code
 from intarsia.model import Model, latest
 from intarsia.options import Change, check_change
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
-from intarsia.recipes import STAGES
 from intarsia.scene import Scene
+from intarsia.settings import STAGES
 
 __all__ = ["listing", "manipulate"]
 

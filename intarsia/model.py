@@ -15,8 +15,8 @@ from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.segmenter import CompactSegmenter
 from intarsia.objectives import divergence
-from intarsia.recipes import STAGES, Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
+from intarsia.settings import STAGES, Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"

@@ -10,7 +10,8 @@ from typing import Any
 from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.model import RECIPE, latest, weights_sha256
-from intarsia.recipes import RECIPES, STAGES, Recipe, load_recipe
+from intarsia.recipes import RECIPES
+from intarsia.settings import STAGES, Recipe, load_recipe
 
 __all__ = ["command_line", "record_machine", "report", "results_of"]
 

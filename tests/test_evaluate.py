@@ -15,7 +15,8 @@ from intarsia.errors import InputError
 from intarsia.evaluate import evaluate, evaluate_run, figures, score, segments_sheet, table
 from intarsia.metrics import hard
 from intarsia.model import Model, weights_sha256
-from intarsia.recipes import RECIPES, Inpainter, Recipe, Segmenter
+from intarsia.recipes import RECIPES
+from intarsia.settings import Inpainter, Recipe, Segmenter
 
 TINY = dataclasses.replace(
     RECIPES["multi_dsprites"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4), seed=3

@@ -13,7 +13,7 @@ from intarsia.errors import InputError
 from intarsia.manipulate import manipulate
 from intarsia.model import Model
 from intarsia.options import Change
-from intarsia.recipes import Fusion, Inpainter, Recipe, Segmenter, Vae
+from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
 
 TINY = Recipe(
     "multi_dsprites",

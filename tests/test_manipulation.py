@@ -29,8 +29,8 @@ from intarsia.manipulation import (
 )
 from intarsia.manipulation.compositing import REACH, changed_region, over
 from intarsia.model import Model
-from intarsia.recipes import Fusion, Inpainter, Recipe, Segmenter, Vae
 from intarsia.scene import Scene
+from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
 
 TINY = Recipe(
     "multi_dsprites",

@@ -9,8 +9,8 @@ from intarsia.errors import InputError
 from intarsia.masks import edge_map
 from intarsia.model import RECIPE, WEIGHTS, Model, latest, load, weights_sha256
 from intarsia.objectives import divergence
-from intarsia.recipes import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.scene import Scene
+from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 
 TINY = Recipe(
     "multi_dsprites",

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from intarsia.model import Model
 from intarsia.networks.inpainter import CompactInpainter, spread_colours
 from intarsia.networks.segmenter import FAINTEST, CompactSegmenter
-from intarsia.recipes import Inpainter, Recipe, Segmenter
+from intarsia.settings import Inpainter, Recipe, Segmenter
 
 SIZES = [(64, 64), (32, 96)]
 SEGMENTS = 4

@@ -9,7 +9,8 @@ from PIL import Image
 from intarsia.errors import InputError
 from intarsia.model import Model
 from intarsia.predict import predict
-from intarsia.recipes import RECIPES, Inpainter, Segmenter
+from intarsia.recipes import RECIPES
+from intarsia.settings import Inpainter, Segmenter
 
 TINY = dataclasses.replace(
     RECIPES["multi_texture"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4)

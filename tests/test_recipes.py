@@ -8,7 +8,8 @@ import pytest
 from intarsia.data import DATASETS
 from intarsia.errors import InputError
 from intarsia.model import Model
-from intarsia.recipes import RECIPES, STAGES, Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.recipes import RECIPES
+from intarsia.settings import STAGES, Recipe, check_recipe, load_recipe, save_recipe
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
 RECIPE = RECIPES["multi_texture"]["compact"]

@@ -7,8 +7,9 @@ import pytest
 
 from intarsia.errors import InputError
 from intarsia.model import WEIGHTS, weights_sha256
-from intarsia.recipes import RECIPES, STAGES, Recipe, save_recipe
+from intarsia.recipes import RECIPES
 from intarsia.report import command_line, record_machine, report
+from intarsia.settings import STAGES, Recipe, save_recipe
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}

@@ -21,7 +21,8 @@ from intarsia.metrics import psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.objectives import hidden_error
 from intarsia.options import Options
-from intarsia.recipes import (
+from intarsia.regions import boxes
+from intarsia.settings import (
     Fusion,
     Inpainter,
     Inpainting,
@@ -35,7 +36,6 @@ from intarsia.recipes import (
     load_recipe,
     save_recipe,
 )
-from intarsia.regions import boxes
 from intarsia.stages import STAGES, train
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
@@ -71,7 +71,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from intarsia.options import Options
-from intarsia.recipes import load_recipe
+from intarsia.settings import load_recipe
 from intarsia.stages import train
 
 recipe, folder, devices, show_every = sys.argv[1:]

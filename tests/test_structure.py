@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "recipes", "options"},
+    {"shapes", "errors", "files", "settings", "recipes", "options"},
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
      "diagnosis", "engine"},
     {"model"},
@@ -23,7 +23,7 @@ LAYERS: tuple[set[str], ...] = (
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 # The ground that recipes, their neighbour, stand on as well.
-SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
+SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "settings", "__version__"}
 
 PLAIN = {"networks", "metrics", "disentanglement", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
 INFERENCE = {
@@ -114,8 +114,8 @@ def plain_parts_know_no_recipe(all_sources: list[Source]) -> Iterator[str]:
     """Networks, losses, metrics and mask functions take plain numbers."""
     for source in all_sources:
         for line, unit in imported_units(source):
-            if source.unit in PLAIN and unit == "recipes":
-                yield f"{source.name}:{line} imports recipes"
+            if source.unit in PLAIN and unit in {"settings", "recipes"}:
+                yield f"{source.name}:{line} imports {unit}"
 
 
 def inference_without_engine(all_sources: list[Source]) -> Iterator[str]:
@@ -232,7 +232,7 @@ OFFENCES = [
     (layers, Source("intarsia.networks", "from ..objectives import separation", is_package=True)),
     (layers, Source("intarsia.unplaced", "")),
     (layers, Source("intarsia", "from intarsia.model import Model", is_package=True)),
-    (plain_parts_know_no_recipe, Source("intarsia.networks.vae", "from intarsia.recipes import Recipe")),
+    (plain_parts_know_no_recipe, Source("intarsia.networks.vae", "from intarsia.settings import Recipe")),
     (inference_without_engine, Source("intarsia.studio.server", "from intarsia.engine import Run")),
     (dataset_names_stay_home, Source("intarsia.engine", "def f(name):\n    return name == 'multi_dsprites'")),
     (dataset_names_stay_home, Source("intarsia.cli", "path = f'{root}/objects_room.npy'")),

@@ -14,7 +14,7 @@ from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencode
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
-from intarsia.recipes import Fusion, Recipe
+from intarsia.settings import Fusion, Recipe
 from intarsia.stages.vaes import errors_of
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice

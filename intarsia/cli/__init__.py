@@ -22,7 +22,8 @@ from intarsia.cli.commands import (
 from intarsia.cli.filling import fill, similar
 from intarsia.errors import InputError
 from intarsia.options import check_change, check_options
-from intarsia.recipes import RECIPES, STAGES, Recipe, check_recipe
+from intarsia.recipes import RECIPES
+from intarsia.settings import STAGES, Recipe, check_recipe
 
 __all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Train", "main", "parse"]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from intarsia.options import Change, Options
-from intarsia.recipes import Recipe
+from intarsia.settings import Recipe
 
 DEFAULT_VARIANT = "compact"
 

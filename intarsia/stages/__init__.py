@@ -10,7 +10,7 @@ from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import RECIPE, Model
 from intarsia.options import Options, check_options
-from intarsia.recipes import Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.settings import Recipe, check_recipe, load_recipe, save_recipe
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
 from intarsia.stages.vaes import vaes

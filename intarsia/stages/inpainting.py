@@ -11,8 +11,8 @@ from intarsia.engine import Run
 from intarsia.model import Model
 from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
-from intarsia.recipes import Recipe
 from intarsia.regions import boxes, everything, fields, shared_box, slivers
+from intarsia.settings import Recipe
 from intarsia.shapes import Masks
 
 

@@ -17,8 +17,8 @@ from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
 from intarsia.objectives import inpainting_loss, separation_loss
 from intarsia.pictures import game_sheet
-from intarsia.recipes import Separation
 from intarsia.regrouping import regroup
+from intarsia.settings import Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
 from intarsia.stages.inpainting import random_regions, set_learning_rate
 

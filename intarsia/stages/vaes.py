@@ -11,7 +11,7 @@ from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction
 from intarsia.objectives import capacity_loss, divergence, hidden_error, object_error, scene_error, shape_error
 from intarsia.pictures import coloured, sheet
-from intarsia.recipes import Recipe, Vaes
+from intarsia.settings import Recipe, Vaes
 from intarsia.shapes import Images, Masks
 from intarsia.stages.inpainting import set_learning_rate
 

@@ -1,0 +1,278 @@
+"""What a recipe consists of: the settings of the networks and stages, their meaning and units, and how they are kept.
+
+A recipe is frozen, travels inside every run and model folder as `recipe.json`, and is what the command line's settings
+change (`--separation.epsilon 50`). It says what is computed, never where or how fast.
+"""
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from intarsia.errors import InputError
+
+Settings = TypeVar("Settings")
+
+AT_LEAST_ONE = {
+    "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
+    "inpainter_turns", "segmenter_turns",
+}  # fmt: skip
+STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings of each name, and 0 steps skip a stage
+
+
+@dataclass(frozen=True)
+class Inpainter:
+    """The network that guesses what is hidden."""
+
+    channels: int = 16
+    """Channels at half size; deeper levels have up to 8 times as many."""
+    patches: int = 96
+    """Soft patches over which visible colours spread; 0 for none."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The network that splits an image into segments."""
+
+    channels: int = 32
+    """Channels at half size; deeper levels have 2 and 4 times as many."""
+    dimension: int = 16
+    """Length of a pixel's embedding."""
+
+
+@dataclass(frozen=True)
+class Vae:
+    """The networks that turn objects and background into codes and back."""
+
+    texture_dimension: int = 5
+    """Length of an object's texture code."""
+    shape_dimension: int = 10
+    """Length of an object's shape code."""
+    background_dimension: int = 5
+    """Length of the background's code."""
+    channels: int = 32
+    """Of every convolution."""
+    hidden: int = 256
+    """Width of the dense layers."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The networks that put textures, shapes and background together."""
+
+    channels: int = 16
+    """Of every convolution; 32 in the original."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """How often each kind of random region is hidden: relative weights."""
+
+    shared_box: float = 0.0
+    """The original's: one box for the whole batch, and its complement."""
+    boxes: float = 0.3
+    """A box per image, and its complement."""
+    fields: float = 0.3
+    """Soft random partitions into 2 or 3 segments."""
+    slivers: float = 0.3
+    """All of a box or of the image but for thin lines, and the lines."""
+    everything: float = 0.1
+    """All of the image, and nothing: teaches the unconditional guess."""
+
+
+@dataclass(frozen=True)
+class Inpainting:
+    """Stage 1: the inpainter learns to guess random regions, before there is a segmenter to play against."""
+
+    steps: int = 2000
+    """Optimizer steps; 0 skips the stage."""
+    batch: int = 16
+    """Images per step, over all devices."""
+    learning_rate: float = 1e-3
+    """Highest learning rate; reached after the warm-up, then falling along a cosine to 0."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises."""
+    beta2: float = 0.99
+    """Adam's second decay; below its default, since the schedule is short."""
+    regions: Regions = field(default_factory=Regions)
+    spread: float = 1.0
+    """Share of the steps in which visible colours spread over patches: with less than 1, the inpainter learns to guess
+    with and without."""
+
+
+@dataclass(frozen=True)
+class Regrouping:
+    """Proposals to spread connected pieces over the channels, taken only where the separation loss does not object."""
+
+    weight: float = 0.6
+    """Weight of the cross-entropy towards an accepted proposal; 0 switches regrouping off."""
+    from_step: int = 150
+    """First step with proposals: background and objects should be apart by then."""
+    tolerance: float = 0.01
+    """How much worse than the present masks' a proposal's separation loss may be."""
+    smallest: int = 12
+    """Pieces of fewer pixels stay with the background."""
+
+
+@dataclass(frozen=True)
+class Separation:
+    """Stage 2: segmenter against inpainter."""
+
+    steps: int = 4500
+    """Optimizer steps of both players together; 0 skips the stage."""
+    batch: int = 8
+    """Images per step, over all devices."""
+    inpainter_turns: int = 1
+    """The inpainter's turns in each period."""
+    segmenter_turns: int = 2
+    """The segmenter's turns that follow."""
+    inpainter_learning_rate: float = 1e-4
+    """Of Adam, constant."""
+    segmenter_learning_rate: float = 1e-3
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine to 0."""
+    warmup_steps: int = 100
+    """Steps over which the segmenter's learning rate rises."""
+    epsilon_start: float = 30.0
+    """Epsilon at first. It is added to the unconditional error: how much error a segment must hide to count; in summed
+    absolute intensities."""
+    epsilon: float = 300.0
+    """Epsilon at its highest."""
+    epsilon_end: float = 300.0
+    """Epsilon at the last step; it falls there linearly."""
+    epsilon_hold_steps: int = 500
+    """Steps at the first value."""
+    epsilon_ramp_steps: int = 500
+    """Steps from the first value to the highest."""
+    hard_from_step: int | None = None
+    """From this step on the inpainter sees hard masks in the segmenter's turns; never unless given."""
+    spread_from_step: int = 0
+    """From this step on visible colours spread over patches: before it, the inpainter is weaker."""
+    branches: int = 3
+    """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
+    random_regions: float = 0.5
+    """Share of the inpainter's turns on random regions, so that it does not forget."""
+    averaging: float = 0.99
+    """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
+    regrouping: Regrouping = field(default_factory=Regrouping)
+
+
+@dataclass(frozen=True)
+class Vaes:
+    """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
+
+    steps: int = 6000
+    """Optimizer steps; 0 skips the stage."""
+    batch: int = 16
+    """Images per step, over all devices."""
+    learning_rate: float = 1e-3
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine."""
+    final_learning_rate: float = 0.0
+    """At the end of the cosine; the same as the highest for a constant one."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises."""
+    texture_beta: float = 4.0
+    """Weight of the texture codes' divergence; the errors beside it are summed absolute intensities."""
+    background_beta: float = 6.0
+    """Weight of the background code's divergence."""
+    shape_gamma: float = 50.0
+    """Weight of the distance between the shape codes' divergence and the capacity."""
+    capacity: float = 20.0
+    """Nats that an object's shape code carries at the end."""
+    capacity_ramp_steps: int = 4000
+    """Steps over which the capacity rises from 0, linearly."""
+    background_per_batch: bool = False
+    """Choose the background's channel for the whole batch, as the original does, instead of for each image."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every number of one dataset and its stages."""
+
+    dataset: str
+    """Name of the dataset."""
+    data_root: str | None = None
+    """Folder of the dataset's own files; the pictures of the package where there is none."""
+    seed: int = 0
+    """Of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
+    height: int = 64
+    """Rows of an image, in pixels."""
+    width: int = 64
+    """Columns of an image, in pixels."""
+    segments: int = 5
+    """Number of segments k, background included."""
+    edge_threshold: float = 0.5
+    """Share of the strongest gradient from which on a pixel is an edge."""
+    inpainter: Inpainter = field(default_factory=Inpainter)
+    segmenter: Segmenter = field(default_factory=Segmenter)
+    vae: Vae = field(default_factory=Vae)
+    fusion: Fusion = field(default_factory=Fusion)
+    inpainting: Inpainting = field(default_factory=Inpainting)
+    separation: Separation = field(default_factory=Separation)
+    vaes: Vaes = field(default_factory=Vaes)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe as JSON."""
+    path.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe that `save_recipe` wrote; `InputError` where the file is no such thing."""
+    try:
+        return _settings(Recipe, json.loads(path.read_text()), "")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a recipe: {error}") from error
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise `InputError` for numbers that no training could use."""
+    for name, size in (("height", recipe.height), ("width", recipe.width)):
+        if size <= 0 or size % 32:
+            raise InputError(f"{name} is {size}; it must be a positive multiple of 32 pixels.")
+    if recipe.segments < 2:
+        raise InputError(f"segments is {recipe.segments}; at least 2 are needed, a background and an object.")
+    if not 1 <= recipe.separation.branches <= recipe.segments:
+        raise InputError(
+            f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."
+        )
+    if recipe.segmenter.channels < 8:
+        raise InputError(f"segmenter.channels is {recipe.segmenter.channels}; at least 8 are needed.")
+    for name, value in _numbers(recipe, ""):
+        least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
+        if not least <= value < math.inf:
+            raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
+    if not any(dataclasses.astuple(recipe.inpainting.regions)):
+        raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
+
+
+def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
+    """A settings dataclass from nested dictionaries, with every field there and of its type."""
+    fields = get_type_hints(kind)
+    if not isinstance(values, dict) or values.keys() != fields.keys():
+        given = sorted(values) if isinstance(values, dict) else values
+        raise ValueError(f"{name or 'the recipe'} holds {given}, but should hold {sorted(fields)}")
+    built = {}
+    for key, wanted in fields.items():
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            built[key] = _settings(wanted, values[key], f"{name}{key}.")
+        elif isinstance(values[key], (int, float) if wanted is float else wanted) and (
+            isinstance(values[key], bool) == (wanted is bool)
+        ):
+            built[key] = values[key]
+        else:
+            raise ValueError(f"{name}{key} is {values[key]!r}, but should be {wanted}")
+    return kind(**built)
+
+
+def _numbers(settings: Any, name: str) -> list[tuple[str, float]]:
+    """All numbers of nested settings with their dotted names."""
+    found = []
+    for key in (item.name for item in dataclasses.fields(settings)):
+        value = getattr(settings, key)
+        if dataclasses.is_dataclass(value):
+            found += _numbers(value, f"{name}{key}.")
+        elif isinstance(value, int | float):
+            found.append((f"{name}{key}", float(value)))
+    return found
