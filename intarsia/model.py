@@ -61,6 +61,7 @@ class Model(nn.Module):
                 codes.channels,
                 codes.hidden,
                 recipe.fusion.channels,
+                codes.filled,
             )
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
@@ -78,7 +79,7 @@ class Model(nn.Module):
     def encode(self, image: Tensor) -> Scene:
         """Take one image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn."""
         masks = self.ordered_masks(image[None])
-        objects, shapes, ground = parts(image[None], masks)
+        objects, shapes, ground = parts(image[None], masks, self.recipe.vae.filled)
         texture = self.autoencoder.texture.encoder(objects[0])
         shape = self.autoencoder.shape.encoder(shapes[0])
         background = [part[0] for part in self.autoencoder.background.encoder(ground)]

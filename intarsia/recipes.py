@@ -9,9 +9,15 @@ from intarsia.settings import Inpainting, Recipe, Separation, Vaes
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
-    inpainting=Inpainting(steps=3500, spread=0.5),
+    inpainting=Inpainting(steps=5000, spread=0.5),
     separation=Separation(
-        steps=5500, epsilon_end=100.0, epsilon_hold_steps=300, epsilon_ramp_steps=300, hard_from_step=300, spread_from_step=2500
+        steps=8000,
+        epsilon_end=50.0,
+        epsilon_hold_steps=300,
+        epsilon_ramp_steps=300,
+        hard_from_step=300,
+        spread_from_step=5500,
+        spread_practice=0.5,
     ),
 )
 

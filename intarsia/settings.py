@@ -56,6 +56,8 @@ class Vae:
     """Of every convolution."""
     hidden: int = 256
     """Width of the dense layers."""
+    filled: bool = True
+    """Show textures and background on their own mean colour instead of on black, the original's way."""
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ class Separation:
     """From this step on the inpainter sees hard masks in the segmenter's turns; never unless given."""
     spread_from_step: int = 0
     """From this step on visible colours spread over patches: before it, the inpainter is weaker."""
+    spread_practice: float = 0.0
+    """Share of the inpainter's turns before that step in which they spread all the same, so that it knows how by then."""
     branches: int = 3
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
@@ -162,9 +166,9 @@ class Separation:
 class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
 
-    steps: int = 6000
+    steps: int = 8000
     """Optimizer steps; 0 skips the stage."""
-    batch: int = 16
+    batch: int = 8
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
     """Of Adam: highest; reached after the warm-up, then falling along a cosine."""
@@ -176,11 +180,13 @@ class Vaes:
     """Weight of the texture codes' divergence; the errors beside it are summed absolute intensities."""
     background_beta: float = 6.0
     """Weight of the background code's divergence."""
+    beta_ramp_steps: int = 1000
+    """Steps over which both betas rise from 0, linearly."""
     shape_gamma: float = 50.0
     """Weight of the distance between the shape codes' divergence and the capacity."""
-    capacity: float = 20.0
+    capacity: float = 25.0
     """Nats that an object's shape code carries at the end."""
-    capacity_ramp_steps: int = 4000
+    capacity_ramp_steps: int = 5000
     """Steps over which the capacity rises from 0, linearly."""
     background_per_batch: bool = False
     """Choose the background's channel for the whole batch, as the original does, instead of for each image."""

@@ -39,7 +39,7 @@ from intarsia.settings import (
 from intarsia.stages import STAGES, train
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
-from intarsia.stages.vaes import capacity_at, vaes
+from intarsia.stages.vaes import capacity_at, ramp_at, vaes
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
@@ -63,7 +63,7 @@ TINY = Recipe(
         spread_from_step=9,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
-    vaes=Vaes(steps=100, batch=4, warmup_steps=10, capacity_ramp_steps=50),
+    vaes=Vaes(steps=100, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50),
 )
 
 # Each process of several runs it from the start; the last line tells what each of them ends with.
@@ -363,6 +363,16 @@ def test_the_inpainter_gets_stronger_at_its_step(tmp_path):
     assert seen == [False] * 3 + [True] * 3
 
 
+def test_the_inpainter_practises_for_later(tmp_path):
+    settings = dataclasses.replace(
+        TINY.separation, steps=6, spread_from_step=5, spread_practice=1.0, regrouping=Regrouping(weight=0.0)
+    )
+    model, seen = Model(dataclasses.replace(TINY, separation=settings)), []
+    model.inpainter.register_forward_pre_hook(lambda _, given: seen.extend(given[3:]))
+    separation(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert seen == [True, False, False, True, False, True]  # its own turn, then two of the segmenter's; all from step 5 on
+
+
 @pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
 def test_the_inpainter_practises_with_and_without_spread_colours(tmp_path, share, expected):
     recipe = dataclasses.replace(TINY, inpainting=dataclasses.replace(TINY.inpainting, steps=12, spread=share))
@@ -463,6 +473,11 @@ def test_capacity_rises_and_stays():
     settings = Vaes(capacity=20.0, capacity_ramp_steps=100)
     assert [capacity_at(step, settings) for step in (0, 50, 100, 9999)] == [0, 10, 20, 20]
     assert capacity_at(1, dataclasses.replace(settings, capacity_ramp_steps=0)) == 20
+
+
+def test_ramps_rise_from_zero_and_stay():
+    assert [ramp_at(step, 100) for step in (0, 50, 100, 9999)] == [0, 0.5, 1, 1]
+    assert ramp_at(0, 0) == 1
 
 
 def test_learning_rate_falls_to_the_final_one():

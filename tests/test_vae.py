@@ -10,11 +10,11 @@ from torch import Generator, Tensor, nn
 
 from intarsia.manipulation import informative_dimensions, traverse
 from intarsia.model import Model
-from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
+from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder, parts
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
-from intarsia.settings import Fusion, Recipe
+from intarsia.settings import Fusion, Recipe, Vae
 from intarsia.stages.vaes import errors_of
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
@@ -116,6 +116,20 @@ def test_the_autoencoder_computes_what_the_original_does(reference, name, count)
     assert_close(found.background, images_first(recorded["out/out_bg"]))
     assert_close(found.object_logits.sigmoid(), images_first(recorded["out/out_fusion"]))
     assert_close(found.images, images_first(recorded["fusion_output"]))
+
+
+def test_what_the_vaes_see_lies_on_black_or_on_its_mean_colour():
+    images = torch.tensor([0.2, 0.6, 1.0]).expand(1, 3, 1, 3)
+    masks = torch.tensor([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]]).view(1, 2, 1, 3)
+    for filled, object_row, ground_row in (
+        (False, (0.2, 0.3, 0.0), (0.0, 0.3, 1.0)),
+        (True, (0.2, 7 / 15, 1 / 3), (13 / 15, 11 / 15, 1.0)),
+    ):
+        objects, shapes, ground = parts(images, masks, filled)  # mean colours 0.5 / 1.5 and 1.3 / 1.5
+        assert torch.allclose(objects[0, 0, :, 0], torch.tensor(object_row).expand(3, 3))
+        assert torch.allclose(ground[0, :, 0], torch.tensor(ground_row).expand(3, 3))
+        assert torch.equal(shapes[0, 0], masks[0, :1])
+    assert not parts(images, torch.tensor([0.0, 1.0]).view(1, 2, 1, 1).expand(1, 2, 1, 3), True)[0].any()  # an empty object
 
 
 @torch.no_grad()
@@ -297,8 +311,8 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
         "VAE||fusion": ("object_fusion",),
         "Fusion": ("scene_fusion",),
     }
-    for scope, parts in norms.items():
-        gradients = [value.grad.flatten() for part in parts for value in autoencoder.get_submodule(part).parameters()]
+    for scope, networks in norms.items():
+        gradients = [value.grad.flatten() for network in networks for value in autoencoder.get_submodule(network).parameters()]
         assert float(torch.cat(gradients).norm()) == pytest.approx(float(recorded[f"grad_global_norm/{scope}"]), rel=GRADIENTS)
 
 
@@ -319,7 +333,7 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 @pytest.mark.parametrize("part", ["texture", "background"])
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
-    model = Model(Recipe("multi_texture", fusion=Fusion(channels=32)))
+    model = Model(Recipe("multi_texture", vae=Vae(filled=False), fusion=Fusion(channels=32)))
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])

@@ -52,6 +52,7 @@ class SceneAutoencoder(nn.Module):
         texture, shape, background: Lengths of the codes.
         channels, hidden: Sizes of the VAEs.
         fusion_channels: Size of the fusion networks.
+        filled: Whether texture and background VAE see the mean colour of what is theirs outside of it, instead of black.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class SceneAutoencoder(nn.Module):
         channels: int = 32,
         hidden: int = 256,
         fusion_channels: int = 32,
+        filled: bool = False,
     ) -> None:
         super().__init__()
+        self.filled = filled
         self.texture = VAE(height, width, 3, texture, channels, hidden)
         self.shape = VAE(height, width, 1, shape, channels, hidden)
         self.background = VAE(height, width, 3, background, channels, hidden)
@@ -81,7 +84,7 @@ class SceneAutoencoder(nn.Module):
             masks: `b n+1 h w` in [0, 1], the background last, as `masks.background_last` gives them.
             noise: Drawn from a standard normal, in the shapes of the codes; without it the codes are the posterior's means.
         """
-        objects, shapes, ground = parts(images, masks)
+        objects, shapes, ground = parts(images, masks, self.filled)
         texture_noise, shape_noise, background_noise = noise or (None, None, None)
         texture_mean, texture_log_variance, textures = _each(self.texture, objects, texture_noise)
         shape_mean, shape_log_variance, shape_logits = _each(self.shape, shapes, shape_noise)
@@ -103,10 +106,23 @@ class SceneAutoencoder(nn.Module):
         )
 
 
-def parts(images: Images, masks: Masks) -> tuple[Objects, Tensor, Images]:
-    """What the texture, the shape and the background VAE see: `b n 3 h w`, `b n 1 h w` and `b 3 h w`."""
+def parts(images: Images, masks: Masks, filled: bool) -> tuple[Objects, Tensor, Images]:
+    """What the texture, the shape and the background VAE see: `b n 3 h w`, `b n 1 h w` and `b 3 h w`.
+
+    In the original objects and background are on black. `filled` puts them on their own mean colour: what a texture looks
+    like then hardly depends on where the object lies, and is learned much faster (docs/notes/004-vaes.md).
+    """
     shapes = masks[:, :-1, None]
-    return images[:, None] * shapes, shapes, images * (1 - shapes.sum(1))
+    return _cut_out(images[:, None], shapes, filled), shapes, _cut_out(images, 1 - shapes.sum(1), filled)
+
+
+def _cut_out(images: Tensor, masks: Tensor, filled: bool) -> Tensor:
+    """Images `... 3 h w` where masks `... 1 h w` are 1, and where they are 0 black or the mean colour of the rest."""
+    seen = images * masks
+    if not filled:
+        return seen
+    mean = seen.sum((-2, -1), keepdim=True) / masks.sum((-2, -1), keepdim=True).clamp(min=1)
+    return seen + mean * (1 - masks)
 
 
 def _each(vae: VAE, objects: Tensor, noise: Tensor | None) -> list[Tensor]:

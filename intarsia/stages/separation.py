@@ -54,7 +54,8 @@ def separation(model: Model, run: Run) -> None:
                 hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
             else:
                 hidden = some_segments(segmenter, images, settings.branches, draws)
-            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
+            practised = spread or bool(torch.rand((), generator=draws) < settings.spread_practice)
+            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, practised))
             inpainter_optimizer.zero_grad()
             fabric.backward(loss)
             inpainter_optimizer.step()

@@ -34,14 +34,14 @@ def vaes(model: Model, run: Run) -> None:
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
         errors = errors_of(autoencoder(images, masks, noise), images, masks)
-        nats = errors["shape_nats"]
+        nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
         loss = (
             errors["texture_error"]
-            + settings.texture_beta * errors["texture_nats"]
+            + ramp * settings.texture_beta * errors["texture_nats"]
             + errors["shape_error"]
             + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
             + errors["background_error"]
-            + settings.background_beta * errors["background_nats"]
+            + ramp * settings.background_beta * errors["background_nats"]
             + errors["object_error"]
             + errors["scene_error"]
         )
@@ -54,7 +54,12 @@ def vaes(model: Model, run: Run) -> None:
 
 def capacity_at(step: int, settings: Vaes) -> float:
     """The nats that a shape code should carry: from 0 linearly to the capacity, and then no more."""
-    return settings.capacity * min(1.0, step / max(1, settings.capacity_ramp_steps))
+    return settings.capacity * ramp_at(step, settings.capacity_ramp_steps)
+
+
+def ramp_at(step: int, steps: int) -> float:
+    """From 0 linearly to 1, over so many steps."""
+    return min(1.0, step / steps) if steps else 1.0
 
 
 def draw_noise(recipe: Recipe, draws: Generator) -> Codes:
