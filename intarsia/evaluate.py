@@ -22,12 +22,13 @@ from intarsia.files import replacing
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
 from intarsia.model import Model, latest, weights_sha256
 from intarsia.pictures import coloured, sheet
+from intarsia.records import SCORES
 from intarsia.settings import Recipe
 from intarsia.shapes import Masks, PerImage, one_hot
 
-__all__ = ["SCORES", "Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]
+__all__ = ["Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]
 
-SCORES, PICTURE = "scores.json", "segments.png"
+PICTURE = "segments.png"
 TEST_SEED = 0  # the test scenes are the same for every model
 SUBSETS = 10  # of the original's protocol: consecutive, of 200 scenes each
 AT_ONCE = 100  # scenes in memory

@@ -17,8 +17,8 @@ LAYERS: tuple[set[str], ...] = (
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
      "diagnosis", "engine"},
     {"model"},
-    {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "locality", "predict", "manipulate", "report", "studio"},
+    {"stages", "manipulation", "records", "interop", "baselines"},
+    {"evaluate", "locality", "predict", "manipulate", "results", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}

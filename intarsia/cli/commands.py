@@ -51,7 +51,7 @@ class Predict:
 
 
 @dataclass(frozen=True)
-class Report:
+class Results:
     """Gather the figures of evaluated runs into one JSON file: one entry per dataset, lists by seed."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
@@ -77,7 +77,7 @@ class Manipulate:
     """Threads; 0 leaves it to PyTorch."""
 
 
-Command = Train | Evaluate | Predict | Manipulate | Report
+Command = Train | Evaluate | Predict | Manipulate | Results
 
 
 @dataclass(frozen=True)
