@@ -13,13 +13,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
+from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, matching, mean_best_overlap
 from intarsia.model import Model, latest, weights_sha256
 from intarsia.pictures import coloured, sheet
 from intarsia.records import SCORES
@@ -144,15 +143,10 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     images, masks = scenes(range(SHOWN))
     predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
-    truth, found = (one_hot(hard(part), k) for part in (masks, predicted))
-    return sheet([images, coloured(truth), coloured(_matched(truth, found))], zoom=2, gap=4)
-
-
-def _matched(truth: Masks, found: Masks) -> Masks:
-    """The found segments of each image in the order of the true ones they share most pixels with."""
-    shared = torch.einsum("bkhw,bmhw->bkm", truth, found).numpy()
-    orders = [linear_sum_assignment(overlap, maximize=True)[1] for overlap in shared]
-    return torch.stack([segments[order] for segments, order in zip(found, orders, strict=True)])
+    truth, found = hard(masks), hard(predicted)
+    order = matching(truth, found, k)
+    places = order[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return sheet([images, coloured(one_hot(truth, k)), coloured(one_hot(found, k).gather(1, places))], zoom=2, gap=4)
 
 
 def table(scores: Scores) -> Table:

@@ -16,9 +16,9 @@ LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "settings", "recipes", "options"},
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
      "diagnosis", "engine"},
-    {"model"},
+    {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "locality", "predict", "manipulate", "results", "studio"},
+    {"evaluate", "predict", "manipulate", "results", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
