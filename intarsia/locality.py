@@ -4,7 +4,7 @@ One ruler for all models: how a model gets from a number to an image is its own 
 after a change, and how their codes moved, is found by the same function for all of them (`Find`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +16,6 @@ from intarsia.shapes import Images, Labels, Masks, PerSegment, one_hot
 
 __all__ = ["FEWEST_PIXELS", "Change", "Changes", "Find", "Found", "Movement", "measure", "move"]
 
-AT_ONCE = 25  # scenes in memory; of more, the networks' activations leave the processor's cache
 FEWEST_PIXELS = 20  # objects of which less is seen don't count: a change of them says nothing
 
 
@@ -56,19 +55,9 @@ Changes = Callable[[Images], tuple[Tensor, Sequence[Change]]]
 found, is found in the first version."""
 
 
-def measure(
-    scenes: Scenes, count: int, changes: Changes, find: Find, progress: Callable[[int], None] = lambda done: None
-) -> Movement:
-    """What each change does to each of the first `count` scenes (`move`); in which order, only `changes` knows.
-
-    `progress` is called with the number of scenes each time that some more are done.
-    """
-    parts = []
-    for first in range(0, count, AT_ONCE):
-        indices = range(first, min(first + AT_ONCE, count))
-        parts.append(move(*scenes(indices), changes, find))
-        progress(len(indices))
-    local, others = zip(*parts, strict=True)
+def measure(scenes: Scenes, parts: Iterable[range], changes: Changes, find: Find) -> Movement:
+    """What each change does to each of the scenes with these indices (`move`), so many at a time as a part has."""
+    local, others = zip(*(move(*scenes(indices), changes, find) for indices in parts), strict=True)
     return Movement(torch.cat(local, 1), torch.cat(others))
 
 
@@ -89,16 +78,16 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         images: `b 3 h w`.
         true: `b k h w`, the background first.
         changes: Of the model that is measured.
-        find: The ruler: with `k` segments too, and the same for all models that are compared.
+        find: The ruler: the same for all models that are compared. True objects for which it has no segment don't count.
 
     Returns:
         float64. Where nothing changes at all there is no locality; where there is no other object, no `others`.
     """
     before, changed = changes(images)
     found = find(before[0])
-    truth = hard(true)
-    named, segments = (matching(truth, hard(masks), true.shape[1])[:, 1:] for masks in (find(images).masks, found.masks))
-    seen = one_hot(truth, true.shape[1]).sum((2, 3))[:, 1:] >= FEWEST_PIXELS
+    truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
+    named, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
+    seen = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
     for number, (segment, render) in enumerate(changed):
@@ -116,7 +105,7 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         )
         owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
         local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
-        steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows])
+        steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))
         apart = seen[rows].scatter(1, owner, False)
         others[rows, number] = steps.where(apart, 0).sum(1) / apart.sum(1)
     return Movement(local, others)

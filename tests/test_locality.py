@@ -105,12 +105,24 @@ def test_measure_takes_the_scenes_in_parts() -> None:
         darker = images * torch.tensor([0.5, 1, 1])[:, None, None], images / 2
         return images[None], [Change(segment, partial(pick, after)) for segment, after in zip((2, 0), darker, strict=True)]
 
-    done = list[int]()
-    found = measure(Scenes("squares", 110, 12, 12, 3, draw), 60, changes, find, done.append)
+    found = measure(Scenes("squares", 110, 12, 12, 3, draw), [range(25), range(25, 50), range(50, 60)], changes, find)
     assert found.locality.shape == (1, 60, 2) and found.others.shape == (60, 2)
     assert found.locality[0].mean(0).tolist() == pytest.approx([1, 0.5])
     assert found.others.mean(0).tolist() == pytest.approx([0, 0.5])
-    assert done == [25, 25, 10]
+
+
+def test_another_number_of_segments_is_no_harm() -> None:
+    """With an empty segment more all stays; with black alone, and so no segment for an object, nothing counts."""
+    darker = changed_to((2, with_values((RED, 0.5))))
+
+    def more(images: Tensor) -> Found:
+        return Found(*(torch.cat([part, torch.zeros_like(part[:, :1])], 1) for part in find(images)))
+
+    def fewer(images: Tensor) -> Found:
+        return Found(*(part[:, 1:2] for part in find(images)))
+
+    assert move(*scene(), darker, more).locality.tolist() == move(*scene(), darker, find).locality.tolist() == [[[1]]]
+    assert move(*scene(), darker, fewer).locality.isnan().all()
 
 
 def test_every_version_has_its_locality_and_the_first_is_found_in() -> None:
