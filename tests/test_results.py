@@ -66,6 +66,19 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
     }
 
 
+def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.5, "locality": 0.8})
+    other = make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
+    baseline = {"weights_sha256": weights_sha256(one / STAGES[-1]), "figures": {"locality": 0.3}}
+    (one / "whole_image_vae.json").write_text(json.dumps(baseline))
+    entry = results([other, one], tmp_path / "results.json")["multi_dsprites"]
+    assert entry["psnr"] == [20.5, None] and entry["locality"] == [0.8, None]
+    assert entry["locality_whole_image_vae"] == [0.3, None] and entry["ari"] == [0.4, 0.4]
+    (one / "whole_image_vae.json").write_text(json.dumps(baseline | {"weights_sha256": "other"}))
+    with pytest.raises(InputError, match=r"whole_image_vae\.json is of other weights"):
+        results([one], tmp_path / "results.json")
+
+
 def test_other_datasets_stay(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     out.write_text(json.dumps({"multi_texture": {"seeds": [7]}, "multi_dsprites": {"seeds": [8, 9]}}))
