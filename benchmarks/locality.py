@@ -1,7 +1,7 @@
 """Does a change of one number stay with one object? A run's model beside a whole-image beta-VAE, under the same ruler.
 
-`python benchmarks/locality.py runs/d0`: trains the whole-image VAE (`intarsia.baselines.whole_image_vae`) with a code as long as
-all codes of the run's model together, on scenes of the same seed, for as many steps as all stages of the run had. Then every
+`python benchmarks/locality.py runs/d0`: trains the whole-image VAE (`intarsia.baselines.whole_image_vae`) with a code as long
+as all codes of the run's model together, on scenes of the same seed, for as many steps as all stages of the run had. Then every
 informative number of either is changed by one unit, and the run's own model finds where the objects are before and after: in
 this process, on the same 200 test scenes. Writes `whole_image_vae.json` and, beside it, the weights into the run folder;
 `intarsia results` takes them from there. The last line is one JSON object.
@@ -87,7 +87,8 @@ def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
     record = {
         "dataset": recipe.dataset, "seed": recipe.seed, "test_seed": TEST_SEED, "test_images": LOCALITY_SCENES,
         "weights_sha256": weights_sha256(source), "code_length": code_length(recipe), "steps": steps,
-        "batch": recipe.vaes.batch, "train_minutes": round(trained.seconds / 60, 2), "last_loss": round(mean(trained.losses[-100:]), 3), "figures": its,
+        "batch": recipe.vaes.batch,
+        "train_minutes": round(trained.seconds / 60, 2), "last_loss": round(mean(trained.losses[-100:]), 3), "figures": its,
         "model_figures": own,
     }  # fmt: skip
     whole_image_vae.save(baseline, (run / WHOLE_IMAGE_VAE).with_suffix(".safetensors"))

@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "predict", "manipulate", "results", "studio"},
+    {"evaluate", "predict", "manipulate", "report", "results", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -33,6 +33,7 @@ INFERENCE = {
     "locality",
     "predict",
     "manipulate",
+    "report",
     "studio",
 }  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}

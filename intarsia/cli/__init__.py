@@ -14,6 +14,7 @@ from intarsia.cli.commands import (
     Evaluate,
     Manipulate,
     Predict,
+    Report,
     Results,
     Settings,
     Train,
@@ -25,7 +26,7 @@ from intarsia.options import check_change, check_options
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe, check_recipe
 
-__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Results", "Train", "main", "parse"]
+__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Results", "Train", "main", "parse"]
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
@@ -82,6 +83,7 @@ def _overview() -> str:
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
         "manipulate RUN IMAGE": Manipulate,
+        "report RUN": Report,
         "results RUN...": Results,
     }
     lines += [f"  {usage:<21} {(verb.__doc__ or '').splitlines()[0].replace('`', '')}" for usage, verb in usages.items()]
@@ -146,6 +148,10 @@ def _parse_manipulate(argv: list[str]) -> Manipulate:
     return command
 
 
+def _parse_report(argv: list[str]) -> Report:
+    return fill(Report, argv, "report")
+
+
 def _parse_results(argv: list[str]) -> Results:
     command = fill(Results, argv, "results")
     if not command.runs:
@@ -158,6 +164,7 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "evaluate": _parse_evaluate,
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
+    "report": _parse_report,
     "results": _parse_results,
 }
 
@@ -176,6 +183,11 @@ def _run(command: Command) -> None:
             _predict(command)
         case Manipulate():
             _manipulate(command)
+        case Report():
+            from intarsia.report import report
+
+            _set_threads(command.threads)
+            print(f"Wrote {report(command.run)}: open it in a browser.")
         case Results():
             from intarsia.results import results
 
