@@ -4,20 +4,18 @@ One ruler for all models: how a model gets from a number to an image is its own 
 after a change, and how their codes moved, is found by the same function for all of them (`Find`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.data import Scenes
-from intarsia.metrics import hard, locality
+from intarsia.metrics import hard, locality, matching
 from intarsia.shapes import Images, Labels, Masks, PerSegment, one_hot
 
-__all__ = ["Changes", "Find", "Found", "Movement", "measure", "move", "segment_of"]
+__all__ = ["FEWEST_PIXELS", "Change", "Changes", "Find", "Found", "Movement", "measure", "move"]
 
-AT_ONCE = 100  # scenes in memory
 FEWEST_PIXELS = 20  # objects of which less is seen don't count: a change of them says nothing
 
 
@@ -28,11 +26,23 @@ class Found(NamedTuple):
     codes: Tensor
 
 
-class Movement(NamedTuple):
-    """What `e` changes do to each of `b` scenes: `b e`, nan where a change doesn't count in a scene.
+class Change(NamedTuple):
+    """A change of one dimension of a code of every image by one unit.
 
-    locality: the share of the total absolute change of the image that falls where it belongs, in [0, 1].
-    others: how far the other objects' codes moved, Euclidean, on average; to be compared with the change's own size.
+    segment: Whose code it is, numbered as `Find` numbers them; None where no object has a code of its own.
+    render: From the numbers of r images, int64, to the changed images `v r 3 h w`: in each of v versions.
+    """
+
+    segment: int | None
+    render: Callable[[Tensor], Tensor]
+
+
+class Movement(NamedTuple):
+    """What `e` changes do to each of `b` scenes; nan where a change doesn't count in a scene.
+
+    locality: `v b e`: in each version of the images, the share of the total absolute change that falls where it belongs,
+        in [0, 1].
+    others: `b e`: how far the other objects' codes moved, Euclidean, on average; to be compared with the change's own size.
     """
 
     locality: Tensor
@@ -40,19 +50,15 @@ class Movement(NamedTuple):
 
 
 Find = Callable[[Images], Found]
-Changes = Callable[[Images], tuple[Images, Iterable[tuple[int | None, Images]]]]
-"""Renders images `b 3 h w` unchanged, and after each of the same e changes, of one dimension of a code of every image by
-one unit. With each comes whose code it was: a segment, numbered as `Find` numbers them, or None where no object has a code
-of its own. An iterator keeps one change in memory at a time."""
+Changes = Callable[[Images], tuple[Tensor, Sequence[Change]]]
+"""Renders images `b 3 h w` unchanged, `v b 3 h w` in v versions, and says how to render each of the same e changes. What is
+found, is found in the first version."""
 
 
-def measure(scenes: Scenes, count: int, changes: Changes, find: Find) -> Movement:
-    """What each change does to each of the first `count` scenes (`move`); in which order, only `changes` knows."""
-    parts = []
-    for first in range(0, count, AT_ONCE):
-        images, masks = scenes(range(first, min(first + AT_ONCE, count)))
-        parts.append(move(images, masks, changes, find))
-    return Movement(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+def measure(scenes: Scenes, parts: Iterable[range], changes: Changes, find: Find) -> Movement:
+    """What each change does to each of the scenes with these indices (`move`), so many at a time as a part has."""
+    local, others = zip(*(move(*scenes(indices), changes, find) for indices in parts), strict=True)
+    return Movement(torch.cat(local, 1), torch.cat(others))
 
 
 @torch.no_grad()
@@ -72,38 +78,37 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         images: `b 3 h w`.
         true: `b k h w`, the background first.
         changes: Of the model that is measured.
-        find: The ruler: with `k` segments too, and the same for all models that are compared.
+        find: The ruler: the same for all models that are compared. True objects for which it has no segment don't count.
 
     Returns:
-        `b e`, float64. Where nothing changes at all there is no locality; where there is no other object, no `others`.
+        float64. Where nothing changes at all there is no locality; where there is no other object, no `others`.
     """
     before, changed = changes(images)
-    found = find(before)
-    truth = hard(true)
-    named, segments = (segment_of(truth, hard(masks), true.shape[1]) for masks in (find(images).masks, found.masks))
-    seen = one_hot(truth, true.shape[1]).sum((2, 3))[:, 1:] >= FEWEST_PIXELS
-    columns = []
-    for segment, after in changed:
-        again = find(after)
-        inside = _shares(before, after, truth, hard(again.masks), segments)
+    found = find(before[0])
+    truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
+    named, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
+    seen = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
+    local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
+    others = local[0].clone()
+    for number, (segment, render) in enumerate(changed):
         owned = seen if segment is None else seen & (named == segment)
-        owner = inside.nan_to_num(0).where(owned, -1).argmax(1, keepdim=True)
-        steps = (again.codes - found.codes).double().norm(dim=2).gather(1, segments)
-        others = seen.scatter(1, owner, False)
-        away = steps.where(others, 0).sum(1) / others.sum(1)
-        counts = owned.any(1)
-        columns.append((inside.gather(1, owner)[:, 0].where(counts, torch.nan), away.where(counts, torch.nan)))
-    return Movement(*(torch.stack(column, 1) for column in zip(*columns, strict=True)))
-
-
-def segment_of(truth: Labels, predicted: Labels, segments: int) -> Tensor:
-    """The predicted segment that belongs to each true object: `b segments-1`, int64, in 0..segments-1.
-
-    One-to-one, so that the pixels they share are most; the background takes part and has one of its own.
-    """
-    shared = torch.einsum("bkhw,bmhw->bkm", one_hot(truth, segments), one_hot(predicted, segments)).cpu().numpy()
-    matched = [torch.from_numpy(linear_sum_assignment(table, maximize=True)[1]) for table in shared]
-    return torch.stack(matched)[:, 1:].to(truth.device)
+        rows = owned.any(1).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        after = render(rows)
+        again = find(after[0])
+        inside = torch.stack(
+            [
+                _shares(was, now, truth[rows], hard(again.masks), segments[rows])
+                for was, now in zip(before[:, rows], after, strict=True)
+            ]
+        )
+        owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
+        local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
+        steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))
+        apart = seen[rows].scatter(1, owner, False)
+        others[rows, number] = steps.where(apart, 0).sum(1) / apart.sum(1)
+    return Movement(local, others)
 
 
 def _shares(before: Images, after: Images, truth: Labels, found: Labels, segments: Tensor) -> PerSegment:

@@ -12,11 +12,10 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, informative_dimensions, placements, traverse
 from intarsia.manipulation.edits import check_code
-from intarsia.model import Model, latest
+from intarsia.model import Model, has_codes, latest
 from intarsia.options import Change, check_change
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.scene import Scene
-from intarsia.settings import STAGES
 
 __all__ = ["listing", "manipulate"]
 
@@ -96,11 +95,9 @@ def _told(part: str, kl: Tensor, count: int) -> str:
 def _open(run: Path) -> Model:
     """The newest model of a run, if its codes are trained."""
     source = latest(run)
-    stage = source.resolve().name
-    if stage in STAGES[: STAGES.index("vaes")]:
-        raise InputError(
-            f"Objects can be changed once stage 'vaes' is trained; the newest model of {run} is that of {stage!r}."
-        )
+    if not has_codes(source):
+        name = source.resolve().name
+        raise InputError(f"Objects can be changed once stage 'vaes' is trained; the newest model of {run} is that of {name!r}.")
     model = Model.load(source)
     return model.to("cuda") if torch.cuda.is_available() else model
 

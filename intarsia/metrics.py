@@ -8,19 +8,21 @@ on the input's device.
 """
 
 import torch
+import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Images, Labels, Masks, PerImage, Regions
+from intarsia.shapes import Images, Labels, Masks, PerImage, Regions, one_hot
 
 __all__ = [
-    "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "locality", "mean_best_overlap",
+    "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "locality", "matching", "mean_best_overlap",
     "psnr", "shape_iou", "ssim",
 ]  # fmt: skip
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
+SSIM_SIGMA = 1.5  # px
 
 
 def hard(masks: Masks) -> Labels:
@@ -117,6 +119,16 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
     return torch.where(same, 1.0, (together - by_chance) / (at_most - by_chance))
 
 
+def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
+    """The predicted segment that belongs to each true one: `b segments`, int64, in 0..segments-1.
+
+    One-to-one, so that the pixels they share are most; labels are below `segments`.
+    """
+    shared = torch.einsum("bkhw,bmhw->bkm", one_hot(truth, segments), one_hot(predicted, segments)).cpu().numpy()
+    found = [torch.from_numpy(linear_sum_assignment(table, maximize=True)[1]) for table in shared]
+    return torch.stack(found).to(truth.device)
+
+
 def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
     """IoU of decoded shapes with the masks they come from, both thresholded at 0.5: the mean over an image's masks, in [0, 1].
 
@@ -133,17 +145,24 @@ def psnr(images: Images, rendered: Images) -> PerImage:
 
 
 def ssim(images: Images, rendered: Images) -> PerImage:
-    """Structural similarity of rendered images: `b`, at most 1; both `b 3 h w` in [0, 1].
+    """Structural similarity of rendered images: `b`, at most 1; both `b 3 h w` in [0, 1], h and w at least 6 px.
 
-    Of each colour on its own, in Gaussian windows of 1.5 px, averaged.
+    Of each colour on its own, in Gaussian windows of 1.5 px (cut off at 11 by 11 px) round every pixel, with mirrored borders,
+    averaged.
 
     References:
         Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure  # takes a second to import
-
-    found = structural_similarity_index_measure(rendered.double(), images.double(), data_range=1.0, reduction="none")
-    return torch.as_tensor(found)
+    x, y = (F.pad(part.double(), (5, 5, 5, 5), mode="reflect").flatten(0, 1) for part in (images, rendered))
+    window = torch.exp(-torch.arange(-5, 6, dtype=x.dtype, device=x.device).square() / (2 * SSIM_SIGMA**2))
+    window /= window.sum()
+    moments = torch.cat([x, y, x * x, y * y, x * y])[:, None]
+    local = F.conv2d(F.conv2d(moments, window[None, None, :, None]), window[None, None, None])
+    mean_x, mean_y, xx, yy, xy = local.unflatten(0, (5, len(images), 3))[:, :, :, 0]
+    light, contrast = 0.01**2, 0.03**2
+    similar = (2 * mean_x * mean_y + light) * (2 * (xy - mean_x * mean_y) + contrast)
+    most = (mean_x.square() + mean_y.square() + light) * (xx - mean_x.square() + yy - mean_y.square() + contrast)
+    return (similar / most).mean((1, 2, 3))
 
 
 def locality(before: Images, after: Images, region: Regions) -> PerImage:

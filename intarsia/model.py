@@ -1,6 +1,7 @@
 """The model: all networks of one recipe, saved and loaded whole."""
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -77,52 +78,70 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
-        """Take one image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn."""
-        masks = self.ordered_masks(image[None])
-        objects, shapes, ground = parts(image[None], masks, self.recipe.vae.filled)
-        texture = self.autoencoder.texture.encoder(objects[0])
-        shape = self.autoencoder.shape.encoder(shapes[0])
-        background = [part[0] for part in self.autoencoder.background.encoder(ground)]
+        """Take an image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn.
+
+        Of `b 3 h w` the scene has an axis more in each of its tensors: to be rendered, not to be edited.
+        """
+        if image.dim() == 3:
+            scene = self.encode(image[None])
+            return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
+        masks = self.ordered_masks(image)
+        objects, shapes, ground = parts(image, masks, self.recipe.vae.filled)
+        texture = self.autoencoder.texture.encoder(objects.flatten(0, 1))
+        shape = self.autoencoder.shape.encoder(shapes.flatten(0, 1))
+        background = self.autoencoder.background.encoder(ground)
+        each = (len(image), -1)
         return Scene(
             image=image,
-            masks=masks[0],
-            shape=shape[0],
-            texture=texture[0],
+            masks=masks,
+            shape=shape[0].unflatten(0, each),
+            texture=texture[0].unflatten(0, each),
             background=background[0],
-            shape_kl=divergence(*shape),
-            texture_kl=divergence(*texture),
+            shape_kl=divergence(*shape).unflatten(0, each),
+            texture_kl=divergence(*texture).unflatten(0, each),
             background_kl=divergence(*background),
         )
 
     @torch.no_grad()
     def decode(self, scene: Scene) -> Parts:
-        """The shapes, textures and background that a scene's codes stand for."""
+        """The shapes, textures and background that a scene's codes stand for; or those of several, with an axis more."""
         return Parts(
-            shapes=self.autoencoder.shape.decoder(scene.shape)[:, 0].sigmoid(),
-            textures=self.autoencoder.texture.decoder(scene.texture).sigmoid(),
-            background=self.autoencoder.background.decoder(scene.background[None])[0].sigmoid(),
+            shapes=self.picture("shape", scene.shape).squeeze(-3),
+            textures=self.picture("texture", scene.texture),
+            background=self.picture("background", scene.background),
         )
+
+    @torch.no_grad()
+    def picture(self, part: str, codes: Tensor) -> Tensor:
+        """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1]."""
+        decoder = self.autoencoder.get_submodule(f"{part}.decoder")
+        decoded = decoder(codes.reshape(-1, codes.shape[-1])).sigmoid()
+        return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()
     def fuse(self, decoded: Parts) -> Tensor:
         """Put decoded parts together: an image `3 h w` in [0, 1], every pixel of it made by the fusion networks.
 
         As in training, but where shapes overlap, those in front hide the others (`masks.layered`; the original adds them).
+        Parts of `b` images, with an axis more, become `b 3 h w`.
 
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        room, (count, height, width) = self.recipe.segments - 1, decoded.shapes.shape
+        room, (*images, count, height, width) = self.recipe.segments - 1, decoded.shapes.shape
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible = layered(decoded.shapes)
-        objects = self.autoencoder.object_fusion(decoded.textures, visible[:, None]).sigmoid()
-        behind = decoded.background * (1 - visible.sum(0))
-        empty = behind.new_zeros(room - count, 3, height, width)
-        return self.autoencoder.scene_fusion(torch.cat([objects, empty, behind[None]])[None])[0]
+        visible, textures = layered(decoded.shapes), decoded.textures
+        objects = self.autoencoder.object_fusion(
+            textures.reshape(-1, 3, height, width), visible.reshape(-1, 1, height, width)
+        ).sigmoid()
+        behind = decoded.background * (1 - visible.sum(-3, keepdim=True))
+        empty = behind.new_zeros(*images, room - count, 3, height, width)
+        layers = torch.cat([objects.view_as(textures), empty, behind.unsqueeze(-4)], -4)
+        return self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind)
 
     def render(self, scene: Scene) -> Tensor:
-        """The image `3 h w` in [0, 1] of a scene: decoded and fused."""
+        """The image `3 h w` in [0, 1] of a scene: decoded and fused; or the images of several."""
         return self.fuse(self.decode(scene))
 
     def edges(self, images: Images) -> Edges:
@@ -185,6 +204,16 @@ def latest(folder: Path) -> Path:
     raise InputError(
         f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)})."
     )
+
+
+def has_codes(source: Path) -> bool:
+    """Whether the scene autoencoder of a model folder has been trained: if it is that of stage `vaes` or of a later one.
+
+    Of a folder that is not called like a stage, its recipe tells.
+    """
+    later = STAGES[STAGES.index("vaes") :]
+    stage = source.resolve().name
+    return stage in later if stage in STAGES else any(getattr(load_recipe(source / RECIPE), name).steps for name in later)
 
 
 def load(folder: str | Path) -> Model:

@@ -3,7 +3,9 @@
 """
 
 import dataclasses
+from typing import Any
 
+from intarsia.errors import InputError
 from intarsia.settings import Inpainting, Recipe, Separation, Vaes
 
 _MULTI_TEXTURE = Recipe(
@@ -40,3 +42,29 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
 }
+
+
+def command_line(recipe: Recipe) -> str:
+    """A recipe in the command line's words: the closest shipped variant and what is changed in it, the seed aside.
+
+    Example:
+        >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
+        'compact --segments 4'
+    """
+    flat = _flat(dataclasses.asdict(recipe))
+    spellings: list[list[str]] = []
+    for variant, shipped in RECIPES.get(recipe.dataset, {}).items():
+        known = _flat(dataclasses.asdict(shipped))
+        changed = [f"--{name.replace('_', '-')} {value}" for name, value in flat.items() if value != known[name]]
+        spellings.append([variant, *(change for change in changed if not change.startswith("--seed "))])
+    if not spellings:
+        raise InputError(f"There is no dataset {recipe.dataset!r}; the recipes are for {', '.join(RECIPES)}.")
+    return " ".join(sorted(spellings, key=len)[0])
+
+
+def _flat(settings: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
+    return found

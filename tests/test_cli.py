@@ -22,7 +22,7 @@ from intarsia.settings import Inpainter, Segmenter, load_recipe
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["train", "evaluate", "predict", "manipulate", "report"]
+VERBS = ["train", "evaluate", "predict", "manipulate", "results"]
 
 Capture = pytest.CaptureFixture[str]
 
@@ -154,12 +154,12 @@ def test_other_verbs() -> None:
     argv = "manipulate a b.png --object 1 --dimension 0 --range -2 2 --part texture"
     change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
     assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
-    assert cli.parse(["report", "a", "b", "--out", "c"]) == cli.Report((Path("a"), Path("b")), Path("c"))
-    assert cli.parse(["report", "a"]) == cli.Report((Path("a"),), Path("docs/results.json"))
+    assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
+    assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))
 
 
 BAD = {
-    "evalute": "no command 'evalute'; choose one of train, evaluate, predict, manipulate, report. Did you mean evaluate?",
+    "evalute": "no command 'evalute'; choose one of train, evaluate, predict, manipulate, results. Did you mean evaluate?",
     "train": "Name a dataset right after `train`: multi_texture, multi_dsprites",
     "train --seed 1": "Name a dataset right after `train`",
     "train dsprites": "no dataset 'dsprites'; choose one of multi_texture, multi_dsprites. Did you mean multi_dsprites?",
@@ -185,7 +185,7 @@ BAD = {
     "evaluate a --scene 10": "takes no '--scene'. Did you mean --scenes?",
     "predict": "`intarsia predict` needs RUN",
     "predict a": "No image is given",
-    "report": "No run is given",
+    "results": "No run is given",
     "manipulate": "`intarsia manipulate` needs",
     "manipulate a": "`intarsia manipulate` needs IMAGE",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension or an edit such as --move DX DY",
@@ -218,7 +218,7 @@ def test_bad_command_line(line: str, capsys: Capture, tmp_path: Path, monkeypatc
 
 
 def test_folder_that_is_no_run(tmp_path: Path, capsys: Capture, photo: Path) -> None:
-    for argv in (["evaluate", str(tmp_path)], ["predict", str(tmp_path / "no"), str(photo)], ["report", str(tmp_path)]):
+    for argv in (["evaluate", str(tmp_path)], ["predict", str(tmp_path / "no"), str(photo)], ["results", str(tmp_path)]):
         assert argv[1] in (said := complaint(argv, capsys))
         assert "run" in said
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
@@ -289,7 +289,7 @@ def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
 # The whole way.
 
 
-def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capture) -> None:
+def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
     settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
@@ -333,7 +333,7 @@ def test_train_evaluate_predict_report(tmp_path: Path, photo: Path, capsys: Capt
     (run / "vaes" / "away").rename(run / "vaes" / WEIGHTS)
 
     results = tmp_path / "results.json"
-    assert cli.main(["report", str(run), "--out", str(results)]) == 0
+    assert cli.main(["results", str(run), "--out", str(results)]) == 0
     entry = json.loads(results.read_text())[DATASET]
     assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
     assert entry["recipe"].startswith("compact --inpainter.channels 2")

@@ -12,14 +12,18 @@ from rich.console import Console
 
 from intarsia.data import open_dataset
 from intarsia.errors import InputError
-from intarsia.evaluate import evaluate, evaluate_run, figures, score, segments_sheet, table
+from intarsia.evaluate import evaluate, evaluate_run, examples, figures, score, segments_sheet, table
 from intarsia.metrics import hard
 from intarsia.model import Model, weights_sha256
 from intarsia.recipes import RECIPES
-from intarsia.settings import Inpainter, Recipe, Segmenter
+from intarsia.settings import Inpainter, Recipe, Segmenter, Vaes
 
 TINY = dataclasses.replace(
-    RECIPES["multi_dsprites"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4), seed=3
+    RECIPES["multi_dsprites"]["compact"],
+    inpainter=Inpainter(2),
+    segmenter=Segmenter(channels=8, dimension=4),
+    vaes=Vaes(steps=0),
+    seed=3,
 )
 
 
@@ -83,6 +87,9 @@ def test_scores_are_written(folder: Path) -> None:
     assert content["weights_sha256"] == weights_sha256(folder)
     assert [content[key] for key in ("dataset", "seed", "test_seed", "test_images")] == ["multi_dsprites", 3, 0, 10]
     assert set(content["figures"]) == {"iou", "miou", "miou_objects", "mbo", "mbo_objects", "ari", "fg_ari"}
+    assert content["codes"] is None
+    shown = content["examples"]
+    assert {name: len(indices) for name, indices in shown.items()} == {"best": 4, "median": 4, "worst": 4}
     with Image.open(folder / "segments.png") as picture:
         assert picture.size == (3 * (2 * 64 + 4), 8 * (2 * 64 + 4))
     assert evaluate_run(folder, scenes=10) == scores
@@ -100,6 +107,44 @@ def test_table_shows_every_figure(folder: Path) -> None:
         console.print(table(scores))
     for shown in ("multi_dsprites", "seed 3", "10 test scenes", "0.110 ± 0.012", *(f"0.{i}00" for i in range(2, 8))):
         assert shown in capture.get()
+
+
+def test_examples_by_hand() -> None:
+    scores = torch.tensor([0.5, 0.9, float("nan"), 0.1, 0.8, 0.7, 0.2, 0.3, 0.6, 0.4])
+    assert examples(scores) == {"best": [1, 4, 5, 8], "median": [8, 0, 9, 7], "worst": [7, 6, 3, 2]}
+
+
+def test_table_shows_the_codes(folder: Path) -> None:
+    figures = {
+        "mse": 0.0125,
+        "psnr": 19.031,
+        "ssim": 0.71,
+        "locality": 0.912,
+        "locality_composited": 0.987,
+        "others_moved": None,
+    }
+    figures |= {"factor_r2": 0.61, "factor_r2_single": 0.42, "dci_disentanglement": 0.31, "dci_completeness": 0.33, "mig": 0.21}
+    numbers = [{"locality": 0.9}, {"locality": None}, {"locality": 0.8}]
+    codes = {"objects": 25, "locality_images": 10, "numbers": numbers, "factors": {"row": {}, "scale": {}}}
+    scores = evaluate_run(folder, scenes=10)
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table(dataclasses.replace(scores, figures=scores.figures | figures, codes=codes)))
+    shown = capture.get()
+    for text in (
+        "codes of 25 objects",
+        "19.03",
+        "0.0125",
+        "2 informative numbers",
+        "2 true factors",
+        "0.912",
+        "0.987",
+        "0.21",
+        "–",
+    ):
+        assert text in shown
+    for value in (0.71, 0.61, 0.42, 0.31, 0.33, 0.21):
+        assert f"{value:.3f}" in shown
 
 
 def test_parts_do_not_change_the_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

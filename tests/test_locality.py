@@ -1,11 +1,12 @@
 import math
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from intarsia.data import Scenes, SceneSample
-from intarsia.locality import Changes, Found, measure, move, segment_of
+from intarsia.locality import Change, Changes, Found, measure, move
 from intarsia.shapes import one_hot
 
 RED, GREEN = (0, slice(0, 5), slice(0, 5)), (1, slice(7, 12), slice(7, 12))  # 25 px each, in their own colour alone
@@ -31,7 +32,12 @@ def find(images: Tensor) -> Found:
 
 
 def changed_to(*changed: tuple[int | None, Tensor]) -> Changes:
-    return lambda images: (images, iter(changed))
+    """Changes of a single version."""
+    return lambda images: (images[None], [Change(segment, partial(pick, after)) for segment, after in changed])
+
+
+def pick(after: Tensor, rows: Tensor) -> Tensor:
+    return after[None, rows]
 
 
 def with_values(*values: tuple[tuple, float]) -> Tensor:
@@ -48,25 +54,20 @@ def down(image: Tensor, pixels: int) -> Tensor:
     return moved
 
 
-def test_each_object_has_a_segment_of_its_own() -> None:
-    images, true = scene()
-    assert segment_of(true.argmax(1), find(images).masks.argmax(1), 3).tolist() == [[2, 0]]
-
-
 def test_changes_of_an_object_by_hand() -> None:
     speck = (2, 6, 6)  # a blue pixel of the background: it stays background
     darker, spilling = with_values((RED, 0.5)), with_values((RED, 0.5), (speck, 0.5))
     away = down(scene().images, 2)
     found = move(*scene(), changed_to((2, darker), (2, spilling), (2, away), (0, darker)), find)
     # 25 pixels by 0.5, of a sum of 12.5, and then 13; the moved square fills its new region; green is not meant to turn red.
-    assert found.locality.tolist() == [pytest.approx([1, 12.5 / 13, 1, 0])]
+    assert found.locality.tolist() == [[pytest.approx([1, 12.5 / 13, 1, 0])]]
     assert found.others.tolist() == [pytest.approx([0, 0, 0, 0.5])]
 
 
 def test_a_change_of_no_object_is_credited_to_the_best_one() -> None:
     both = with_values((RED, 0.5), (GREEN, 0.8))  # by 12.5 and by 5
     found = move(*scene(), changed_to((None, both), (2, both), (0, both)), find)
-    assert found.locality.tolist() == [pytest.approx([12.5 / 17.5, 12.5 / 17.5, 5 / 17.5])]
+    assert found.locality.tolist() == [[pytest.approx([12.5 / 17.5, 12.5 / 17.5, 5 / 17.5])]]
     assert found.others.tolist() == [pytest.approx([0.2, 0.2, 0.5])]
 
 
@@ -74,7 +75,7 @@ def test_a_change_of_the_background_is_local_to_no_object() -> None:
     image = scene().images.clone()
     image[:, 2] = 0.5 * find(image).masks[:, 1]
     found = move(*scene(), changed_to((None, image), (1, image)), find)
-    assert found.locality[0, 0] == 0 and found.locality[0, 1].isnan()  # segment 1 is no object: it does not count
+    assert found.locality[0, 0, 0] == 0 and found.locality[0, 0, 1].isnan()  # segment 1 is no object: it does not count
     assert found.others[0, 0] == 0 and found.others[0, 1].isnan()
 
 
@@ -90,7 +91,7 @@ def test_objects_that_are_hardly_seen_do_not_count() -> None:
     true[:, 1, :2] = 0  # 15 of 25 pixels are left of the red square's mask
     darker = with_values((RED, 0.5))
     found = move(images, true, changed_to((2, darker), (0, darker)), find)
-    assert found.locality[0].tolist() == pytest.approx([math.nan, 0], nan_ok=True)
+    assert found.locality[0, 0].tolist() == pytest.approx([math.nan, 0], nan_ok=True)
     assert found.others.isnan().all()  # there is no other that counts
 
 
@@ -100,10 +101,51 @@ def test_measure_takes_the_scenes_in_parts() -> None:
         count = len(indices)  # type: ignore[arg-type]
         return SceneSample(image.expand(count, 3, 12, 12), true.expand(count, 3, 12, 12))
 
-    def changes(images: Tensor) -> tuple[Tensor, list[tuple[int | None, Tensor]]]:
-        return images, [(2, images * torch.tensor([0.5, 1, 1])[:, None, None]), (0, images / 2)]
+    def changes(images: Tensor) -> tuple[Tensor, list[Change]]:
+        darker = images * torch.tensor([0.5, 1, 1])[:, None, None], images / 2
+        return images[None], [Change(segment, partial(pick, after)) for segment, after in zip((2, 0), darker, strict=True)]
 
-    found = measure(Scenes("squares", 150, 12, 12, 3, draw), 120, changes, find)
-    assert found.locality.shape == found.others.shape == (120, 2)
-    assert found.locality.mean(0).tolist() == pytest.approx([1, 0.5])
+    found = measure(Scenes("squares", 110, 12, 12, 3, draw), [range(25), range(25, 50), range(50, 60)], changes, find)
+    assert found.locality.shape == (1, 60, 2) and found.others.shape == (60, 2)
+    assert found.locality[0].mean(0).tolist() == pytest.approx([1, 0.5])
     assert found.others.mean(0).tolist() == pytest.approx([0, 0.5])
+
+
+def test_another_number_of_segments_is_no_harm() -> None:
+    """With an empty segment more all stays; with black alone, and so no segment for an object, nothing counts."""
+    darker = changed_to((2, with_values((RED, 0.5))))
+
+    def more(images: Tensor) -> Found:
+        return Found(*(torch.cat([part, torch.zeros_like(part[:, :1])], 1) for part in find(images)))
+
+    def fewer(images: Tensor) -> Found:
+        return Found(*(part[:, 1:2] for part in find(images)))
+
+    assert move(*scene(), darker, more).locality.tolist() == move(*scene(), darker, find).locality.tolist() == [[[1]]]
+    assert move(*scene(), darker, fewer).locality.isnan().all()
+
+
+def test_every_version_has_its_locality_and_the_first_is_found_in() -> None:
+    """Both versions darken red; the first one green as well, so that green is the other that moves."""
+    both, red = with_values((RED, 0.5), (GREEN, 0.8)), with_values((RED, 0.5))
+
+    def changes(images: Tensor) -> tuple[Tensor, list[Change]]:
+        return images.expand(2, *images.shape), [Change(2, lambda rows: torch.stack([both, red])[:, rows])]
+
+    found = move(*scene(), changes, find)
+    assert found.locality[:, 0, 0].tolist() == pytest.approx([12.5 / 17.5, 1])
+    assert found.others.tolist() == [pytest.approx([0.2])]
+
+
+def test_only_scenes_in_which_a_change_counts_are_rendered() -> None:
+    images, true = (part.expand(3, *part.shape[1:]).clone() for part in scene())
+    images[1, 0], true[1, 1], true[1, 0] = 0, 0, 1 - true[1, 2]  # the second scene has no red square
+    asked = list[list[int]]()
+
+    def render(rows: Tensor) -> Tensor:
+        asked.append(rows.tolist())
+        return images[None, rows] / 2
+
+    found = move(images, true, lambda images: (images[None], [Change(2, render)]), find)
+    assert asked == [[0, 2]]
+    assert found.locality[0, :, 0].isnan().tolist() == [False, True, False]

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import adjusted_rand_score
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from intarsia.errors import InputError
 from intarsia.metrics import (
@@ -15,6 +16,7 @@ from intarsia.metrics import (
     hard,
     hungarian_iou,
     locality,
+    matching,
     mean_best_overlap,
     psnr,
     shape_iou,
@@ -318,6 +320,13 @@ def test_ssim_of_flat_images_by_hand():
     torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-6)
 
 
+def test_ssim_as_torchmetrics_has_it():
+    images = torch.rand(3, 3, 24, 40, generator=torch.Generator().manual_seed(2))
+    rendered = torch.nn.functional.avg_pool2d(images, 3, 1, 1)
+    oracle = structural_similarity_index_measure(rendered.double(), images.double(), data_range=1.0, reduction="none")
+    torch.testing.assert_close(ssim(images, rendered), oracle, rtol=0, atol=1e-12)
+
+
 def test_ssim_falls_with_noise_and_keeps_images_apart():
     images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
@@ -325,6 +334,14 @@ def test_ssim_falls_with_noise_and_keeps_images_apart():
     assert levels[0].tolist() == pytest.approx([1, 1])
     assert (levels[0] > levels[1]).all() and (levels[1] > levels[2]).all()
     assert ssim(images[1:], images[1:] + 0.1 * noise[1:]).item() == pytest.approx(levels[2][1].item())
+
+
+def test_matching_by_hand():
+    """Segment 2 shares most with the second row, so that the first one is left with 0, of which it has a single pixel."""
+    truth = labels([0, 0, 0], [1, 1, 1], [2, 2, 2])
+    predicted = labels([2, 2, 0], [2, 2, 2], [1, 1, 1])
+    assert matching(truth, predicted, 3).tolist() == [[0, 2, 1]]
+    assert matching(predicted, truth, 3).tolist() == [[0, 2, 1]]
 
 
 def test_locality_by_hand():

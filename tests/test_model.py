@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from intarsia.errors import InputError
 from intarsia.masks import edge_map
-from intarsia.model import RECIPE, WEIGHTS, Model, latest, load, weights_sha256
+from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, weights_sha256
 from intarsia.objectives import divergence
 from intarsia.scene import Scene
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
@@ -166,7 +167,7 @@ def test_a_later_network_does_not_change_the_first_weights_of_an_earlier_one():
 def test_a_scene_is_the_image_taken_apart():
     model, image = Model(TINY), image_of()
     scene = model.encode(image)
-    assert scene.image is image
+    assert torch.equal(scene.image, image)
     assert scene.masks.shape == (3, 64, 64) and scene.masks.sum((1, 2)).argmax() == 2  # the background is last
     assert scene.shape.shape == scene.shape_kl.shape == (2, 10)
     assert scene.texture.shape == scene.texture_kl.shape == (2, 5)
@@ -201,6 +202,28 @@ def test_rendering_an_unchanged_scene_is_what_training_saw():
     assert torch.allclose(decoded.textures, found.textures[0], atol=1e-6)
     assert torch.allclose(decoded.background, found.background[0], atol=1e-6)
     assert torch.equal(model.fuse(decoded), rendered)
+
+
+def test_many_images_are_encoded_and_rendered_as_each_alone():
+    model, images = Model(TINY), torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(8))
+    scenes = model.encode(images)
+    assert torch.equal(scenes.image, images) and scenes.shape.shape == scenes.shape_kl.shape == (3, 2, TINY.vae.shape_dimension)
+    rendered = model.render(scenes)
+    for number, image in enumerate(images):
+        scene = model.encode(image)
+        for item in dataclasses.fields(scene):
+            assert torch.allclose(getattr(scenes, item.name)[number], getattr(scene, item.name), atol=1e-5), item.name
+        assert torch.allclose(rendered[number], model.render(scene), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "trained"),
+    [("separation", 5, False), ("vaes", 5, True), ("vaes", 0, True), ("model", 5, True), ("model", 0, False)],
+)
+def test_codes_are_trained_from_stage_vaes_on(name: str, steps: int, trained: bool, tmp_path: Path):
+    folder = tmp_path / name
+    Model(dataclasses.replace(TINY, vaes=Vaes(steps=steps))).save(folder)
+    assert has_codes(folder) == trained
 
 
 def test_what_is_in_front_hides_what_is_behind():

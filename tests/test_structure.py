@@ -16,9 +16,9 @@ LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "settings", "recipes", "options"},
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
      "diagnosis", "engine"},
-    {"model"},
-    {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "locality", "predict", "manipulate", "report", "studio"},
+    {"model", "locality"},
+    {"stages", "manipulation", "records", "interop", "baselines"},
+    {"evaluate", "predict", "manipulate", "report", "results", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -33,6 +33,7 @@ INFERENCE = {
     "locality",
     "predict",
     "manipulate",
+    "report",
     "studio",
 }  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}

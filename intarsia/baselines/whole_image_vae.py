@@ -7,7 +7,8 @@ higher and falls, for a short training.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.files import replacing
+from intarsia.locality import Change
 from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.options import Options
@@ -141,14 +143,18 @@ def decode(model: WholeImageVae, codes: Tensor, chunk: int = 100) -> Images:
 
 def changes(
     model: WholeImageVae, images: Images, dimensions: Sequence[int], amount: float = 1.0
-) -> tuple[Images, Iterator[tuple[None, Images]]]:
+) -> tuple[Tensor, list[Change]]:
     """Images rendered from their mean codes, and again with `amount` added to each of these dimensions in turn.
 
-    The changes are named None: no object in particular is meant to change, as `intarsia.locality` has it.
+    As `intarsia.locality` has it: in one version, and of no segment, since no object in particular is meant to change.
     """
     codes = encode(model, images).mean
-    steps = amount * torch.eye(model.dimension, device=codes.device)
-    return decode(model, codes), ((None, decode(model, codes + steps[i])) for i in dimensions)
+
+    def render(offset: Tensor, rows: Tensor) -> Tensor:
+        return decode(model, codes[rows] + offset)[None]
+
+    offsets = amount * torch.eye(model.dimension, device=codes.device)
+    return decode(model, codes)[None], [Change(None, partial(render, offsets[dimension])) for dimension in dimensions]
 
 
 def save(model: WholeImageVae, path: Path) -> None:

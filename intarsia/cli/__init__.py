@@ -15,6 +15,7 @@ from intarsia.cli.commands import (
     Manipulate,
     Predict,
     Report,
+    Results,
     Settings,
     Train,
     TrainForm,
@@ -25,7 +26,7 @@ from intarsia.options import check_change, check_options
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe, check_recipe
 
-__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Train", "main", "parse"]
+__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Results", "Train", "main", "parse"]
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
@@ -82,7 +83,8 @@ def _overview() -> str:
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
         "manipulate RUN IMAGE": Manipulate,
-        "report RUN...": Report,
+        "report RUN": Report,
+        "results RUN...": Results,
     }
     lines += [f"  {usage:<21} {(verb.__doc__ or '').splitlines()[0].replace('`', '')}" for usage, verb in usages.items()]
     lines += ["", "Datasets and their recipes:", ""]
@@ -147,9 +149,13 @@ def _parse_manipulate(argv: list[str]) -> Manipulate:
 
 
 def _parse_report(argv: list[str]) -> Report:
-    command = fill(Report, argv, "report")
+    return fill(Report, argv, "report")
+
+
+def _parse_results(argv: list[str]) -> Results:
+    command = fill(Results, argv, "results")
     if not command.runs:
-        raise InputError("No run is given: intarsia report RUN..., folders of evaluated runs.")
+        raise InputError("No run is given: intarsia results RUN..., folders of evaluated runs.")
     return command
 
 
@@ -159,6 +165,7 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
     "report": _parse_report,
+    "results": _parse_results,
 }
 
 
@@ -179,13 +186,18 @@ def _run(command: Command) -> None:
         case Report():
             from intarsia.report import report
 
-            entries = report(list(command.runs), command.out)
+            _set_threads(command.threads)
+            print(f"Wrote {report(command.run)}: open it in a browser.")
+        case Results():
+            from intarsia.results import results
+
+            entries = results(list(command.runs), command.out)
             written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
             print(f"Wrote {command.out}: {written}.")
 
 
 def _train(command: Train) -> None:
-    from intarsia.report import record_machine
+    from intarsia.records import record_machine
     from intarsia.stages import train
 
     train(command.recipe, command.run, command.options, command.stage)
@@ -200,8 +212,9 @@ def _train(command: Train) -> None:
 def _evaluate(command: Evaluate) -> None:
     from rich.console import Console
 
-    from intarsia.evaluate import PICTURE, SCORES, evaluate_run, table
+    from intarsia.evaluate import PICTURE, evaluate_run, table
     from intarsia.model import latest
+    from intarsia.records import SCORES
 
     _set_threads(command.threads)
     source = latest(command.run)

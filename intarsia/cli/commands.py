@@ -52,6 +52,16 @@ class Predict:
 
 @dataclass(frozen=True)
 class Report:
+    """Make a page of an evaluated run, `report.html` in its folder: scores, segments, codes, curves, settings."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder; evaluated."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+@dataclass(frozen=True)
+class Results:
     """Gather the figures of evaluated runs into one JSON file: one entry per dataset, lists by seed."""
 
     runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
@@ -77,7 +87,7 @@ class Manipulate:
     """Threads; 0 leaves it to PyTorch."""
 
 
-Command = Train | Evaluate | Predict | Manipulate | Report
+Command = Train | Evaluate | Predict | Manipulate | Report | Results
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,7 @@ def traverse(
     codes = (code if object is None else code[object]).repeat(len(offsets), 1)
     codes[:, dimension] += offsets.to(codes)
     autoencoder, masks, frames = model.autoencoder, scene.masks[:-1], (len(offsets), -1, -1, -1)
-    decoder = autoencoder.get_submodule(part).get_submodule("decoder")
-    found, decoded = decoder(codes).sigmoid(), model.decode(scene)
+    found, decoded = model.picture(part, codes), model.decode(scene)
     layers = (scene.image * masks[:, None]).repeat(len(offsets), 1, 1, 1, 1)
     if object is None:
         region = (1 - masks.sum(0)).expand(len(offsets), -1, -1)

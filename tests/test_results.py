@@ -7,8 +7,9 @@ import pytest
 
 from intarsia.errors import InputError
 from intarsia.model import WEIGHTS, weights_sha256
-from intarsia.recipes import RECIPES
-from intarsia.report import command_line, record_machine, report
+from intarsia.recipes import RECIPES, command_line
+from intarsia.records import record_machine
+from intarsia.results import results
 from intarsia.settings import STAGES, Recipe, save_recipe
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
@@ -42,7 +43,7 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
     late = make_run(tmp_path / "a", dataclasses.replace(RECIPE, seed=1), figures=FIGURES | {"miou": 0.1})
     early = make_run(tmp_path / "b")
     out = tmp_path / "docs" / "results.json"
-    report([late, early], out)
+    results([late, early], out)
     assert json.loads(out.read_text()) == {
         "multi_dsprites": {
             "seeds": [0, 1],
@@ -65,10 +66,23 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
     }
 
 
+def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Path) -> None:
+    one = make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.5, "locality": 0.8})
+    other = make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
+    baseline = {"weights_sha256": weights_sha256(one / STAGES[-1]), "figures": {"locality": 0.3}}
+    (one / "whole_image_vae.json").write_text(json.dumps(baseline))
+    entry = results([other, one], tmp_path / "results.json")["multi_dsprites"]
+    assert entry["psnr"] == [20.5, None] and entry["locality"] == [0.8, None]
+    assert entry["locality_whole_image_vae"] == [0.3, None] and entry["ari"] == [0.4, 0.4]
+    (one / "whole_image_vae.json").write_text(json.dumps(baseline | {"weights_sha256": "other"}))
+    with pytest.raises(InputError, match=r"whole_image_vae\.json is of other weights"):
+        results([one], tmp_path / "results.json")
+
+
 def test_other_datasets_stay(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     out.write_text(json.dumps({"multi_texture": {"seeds": [7]}, "multi_dsprites": {"seeds": [8, 9]}}))
-    report([make_run(tmp_path / "a")], out)
+    results([make_run(tmp_path / "a")], out)
     entries = json.loads(out.read_text())
     assert entries["multi_texture"] == {"seeds": [7]}
     assert entries["multi_dsprites"]["seeds"] == [0]
@@ -135,26 +149,26 @@ def test_bad_run_is_refused_and_nothing_written(how: str, complaint: str, tmp_pa
     out = tmp_path / "results.json"
     out.write_text('{"multi_dsprites": 1}')
     with pytest.raises(InputError, match=complaint):
-        report([good, bad], out)
+        results([good, bad], out)
     assert out.read_text() == '{"multi_dsprites": 1}'
 
 
 def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     one = make_run(tmp_path / "one")
     with pytest.raises(InputError, match="have the same seed"):
-        report([one, make_run(tmp_path / "two")], tmp_path / "out.json")
+        results([one, make_run(tmp_path / "two")], tmp_path / "out.json")
     other = dataclasses.replace(RECIPE, seed=1, edge_threshold=0.3)
     with pytest.raises(InputError, match=r"differ in recipe.*--edge-threshold 0\.3"):
-        report([one, make_run(tmp_path / "three", other)], tmp_path / "out.json")
+        results([one, make_run(tmp_path / "three", other)], tmp_path / "out.json")
     with pytest.raises(InputError, match="differ in test_images"):
-        report([one, make_run(tmp_path / "four", dataclasses.replace(RECIPE, seed=1), test_images=10)], tmp_path / "out.json")
+        results([one, make_run(tmp_path / "four", dataclasses.replace(RECIPE, seed=1), test_images=10)], tmp_path / "out.json")
     with pytest.raises(InputError, match="No run is given"):
-        report([], tmp_path / "out.json")
+        results([], tmp_path / "out.json")
 
 
 def test_results_that_are_none_are_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "results.json"
     out.write_text("[1]")
     with pytest.raises(InputError, match="should hold a JSON object"):
-        report([make_run(tmp_path / "a")], out)
+        results([make_run(tmp_path / "a")], out)
     assert out.read_text() == "[1]"

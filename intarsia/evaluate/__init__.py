@@ -1,8 +1,9 @@
-"""How good a model's segments are on the test scenes: the original's protocol, and the figures other work reports."""
+"""How good a model is on the test scenes: its segments by the original's protocol and the figures other work reports, and
+its codes, once they are trained (`evaluate.codes`).
+"""
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +11,29 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
+from rich.console import Group
 from rich.table import Table
-from scipy.optimize import linear_sum_assignment
-from torch import Tensor
 
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.errors import InputError
+from intarsia.evaluate.codes import evaluate_codes, rounded
+from intarsia.evaluate.parts import in_parts
 from intarsia.files import replacing
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
-from intarsia.model import Model, latest, weights_sha256
+from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, matching, mean_best_overlap
+from intarsia.model import Model, has_codes, latest, weights_sha256
 from intarsia.pictures import coloured, sheet
+from intarsia.records import SCORES
 from intarsia.settings import Recipe
 from intarsia.shapes import Masks, PerImage, one_hot
 
-__all__ = ["SCORES", "Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]
+__all__ = ["Scores", "evaluate", "evaluate_run", "examples", "figures", "score", "segments_sheet", "table"]
 
-SCORES, PICTURE = "scores.json", "segments.png"
+PICTURE = "segments.png"
 TEST_SEED = 0  # the test scenes are the same for every model
 SUBSETS = 10  # of the original's protocol: consecutive, of 200 scenes each
 AT_ONCE = 100  # scenes in memory
 SHOWN = 8  # scenes in the picture
+EXAMPLES = 4  # scenes of each kind
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Scores:
     """Which weights were scored, on how many test scenes, and how they did: what `scores.json` holds.
 
     figures: `iou` as {"mean", "std"}, the original's; the others are means over the scenes. `_objects` and `fg_` leave the
-        background out.
+        background out. Then those of the codes (`evaluate_codes`), where they are trained.
+    examples: Which scenes are segmented best, in the middle and worst by mIoU: four indices each.
+    codes: What the figures of the codes are the means of, by number and by factor; None where they are not trained.
     """
 
     dataset: str
@@ -48,6 +52,8 @@ class Scores:
     test_images: int
     weights_sha256: str
     figures: dict[str, Any]
+    examples: dict[str, list[int]]
+    codes: dict[str, Any] | None
     recipe: Recipe
 
 
@@ -65,13 +71,17 @@ def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
     count = _checked(scenes)
     if torch.cuda.is_available():
         model = model.to("cuda")
+    per_image = evaluate(model, test, count)
+    of_codes, codes = evaluate_codes(model, test, count) if has_codes(source) else ({}, None)
     scores = Scores(
         dataset=recipe.dataset,
         seed=recipe.seed,
         test_seed=TEST_SEED,
         test_images=count,
         weights_sha256=weights_sha256(source),
-        figures=figures(evaluate(model, test, count)),
+        figures=figures(per_image) | of_codes,
+        examples=examples(per_image["miou"]),
+        codes=codes,
         recipe=recipe,
     )
     with replacing(folder / PICTURE) as path:
@@ -100,8 +110,7 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
         )
     device = next(model.parameters()).device
     parts = []
-    chunks = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
-    for indices in track(chunks, "Test scenes", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()):
+    for indices in in_parts(count, AT_ONCE, "Segments"):
         images, masks = (part.to(device) for part in scenes(indices))
         parts.append(score(masks, model.segment(images)))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
@@ -130,12 +139,15 @@ def figures(per_image: dict[str, PerImage]) -> dict[str, Any]:
     An image in which a figure has nothing to score (nan) does not count.
     """
     subsets = per_image["iou"].view(SUBSETS, -1).nanmean(1)
-    found: dict[str, Any] = {"iou": {"mean": _rounded(subsets.mean()), "std": _rounded(subsets.std())}}
-    return found | {name: _rounded(values.nanmean()) for name, values in per_image.items() if name != "iou"}
+    found: dict[str, Any] = {"iou": {"mean": rounded(subsets.mean()), "std": rounded(subsets.std())}}
+    return found | {name: rounded(values.nanmean()) for name, values in per_image.items() if name != "iou"}
 
 
-def _rounded(value: Tensor) -> float:
-    return round(float(value), 6)
+def examples(scores: PerImage) -> dict[str, list[int]]:
+    """The scenes with the highest scores, the middle ones, and those with the lowest, each from high to low; nan is 0."""
+    order = scores.nan_to_num(0).argsort(descending=True, stable=True).tolist()
+    middle = (len(order) - EXAMPLES) // 2
+    return {"best": order[:EXAMPLES], "median": order[middle : middle + EXAMPLES], "worst": order[-EXAMPLES:]}
 
 
 def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
@@ -143,23 +155,21 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     images, masks = scenes(range(SHOWN))
     predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
-    truth, found = (one_hot(hard(part), k) for part in (masks, predicted))
-    return sheet([images, coloured(truth), coloured(_matched(truth, found))], zoom=2, gap=4)
+    truth, found = hard(masks), hard(predicted)
+    order = matching(truth, found, k)
+    places = order[:, :, None, None].expand(-1, -1, *images.shape[2:])
+    return sheet([images, coloured(one_hot(truth, k)), coloured(one_hot(found, k).gather(1, places))], zoom=2, gap=4)
 
 
-def _matched(truth: Masks, found: Masks) -> Masks:
-    """The found segments of each image in the order of the true ones they share most pixels with."""
-    shared = torch.einsum("bkhw,bmhw->bkm", truth, found).numpy()
-    orders = [linear_sum_assignment(overlap, maximize=True)[1] for overlap in shared]
-    return torch.stack([segments[order] for segments, order in zip(found, orders, strict=True)])
+def table(scores: Scores) -> Group:
+    """The figures as tables for the terminal: of the segments, and of the codes where they are trained."""
+    title = f"{scores.dataset}, seed {scores.seed}"
+    return Group(_segments_table(title, scores), *([_codes_table(title, scores, scores.codes)] if scores.codes else []))
 
 
-def table(scores: Scores) -> Table:
-    """The figures as a table for the terminal."""
+def _segments_table(title: str, scores: Scores) -> Table:
     values = scores.figures
-    rows = Table(
-        title=f"{scores.dataset}, seed {scores.seed}: {scores.test_images} test scenes, 1 is perfect", title_justify="left"
-    )
+    rows = Table(title=f"{title}: segments of {scores.test_images} test scenes, 1 is perfect", title_justify="left")
     rows.add_column("")
     rows.add_column("with background", justify="right")
     rows.add_column("objects only", justify="right")
@@ -167,4 +177,33 @@ def table(scores: Scores) -> Table:
     rows.add_row("mIoU, matched one-to-one", f"{values['miou']:.3f}", f"{values['miou_objects']:.3f}")
     rows.add_row("mBO, best overlap", f"{values['mbo']:.3f}", f"{values['mbo_objects']:.3f}")
     rows.add_row("ARI, pairs of pixels", f"{values['ari']:.3f}", f"{values['fg_ari']:.3f} (FG-ARI)")
+    return rows
+
+
+def _codes_table(title: str, scores: Scores, codes: dict[str, Any]) -> Table:
+    images, informative = codes["locality_images"], sum(row["locality"] is not None for row in codes["numbers"])
+
+    def shown(name: str, digits: int = 3) -> str:
+        value = scores.figures.get(name)
+        return "–" if value is None else f"{value:.{digits}f}"
+
+    rows = Table(title=f"{title}: codes of {codes['objects']} objects", title_justify="left")
+    rows.add_column("")
+    rows.add_column("", justify="right")
+    rows.add_column("perfect", justify="right")
+    rows.add_row("PSNR of the rendered images, dB", shown("psnr", 2), "∞")
+    rows.add_row("SSIM", shown("ssim"), "1")
+    rows.add_row("mean squared error", shown("mse", 4), "0")
+    rows.add_section()
+    rows.add_row(f"{informative} informative numbers, each + 1 in {images} scenes:", "", "")
+    rows.add_row("  locality, bare fusion output", shown("locality"), "1")
+    rows.add_row("  locality, composited", shown("locality_composited"), "1")
+    rows.add_row("  other objects' codes move by", shown("others_moved"), "0")
+    if codes["factors"]:
+        rows.add_section()
+        rows.add_row(f"{len(codes['factors'])} true factors told by all numbers, R²", shown("factor_r2"), "1")
+        rows.add_row("  by the best number alone, R²", shown("factor_r2_single"), "1")
+        rows.add_row("  DCI disentanglement", shown("dci_disentanglement"), "1")
+        rows.add_row("  DCI completeness", shown("dci_completeness"), "1")
+        rows.add_row("  MIG", shown("mig"), "1")
     return rows

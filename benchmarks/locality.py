@@ -1,0 +1,133 @@
+"""Does a change of one number stay with one object? A run's model beside a whole-image beta-VAE, under the same ruler.
+
+`python benchmarks/locality.py runs/d0`: trains the whole-image VAE (`intarsia.baselines.whole_image_vae`) with a code as long
+as all codes of the run's model together, on scenes of the same seed, for as many steps as all stages of the run had. Then every
+informative number of either is changed by one unit, and the run's own model finds where the objects are before and after: in
+this process, on the same 200 test scenes. Writes `whole_image_vae.json` and, beside it, the weights into the run folder;
+`intarsia results` takes them from there. The last line is one JSON object.
+"""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import tyro
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+
+from intarsia.baselines import whole_image_vae
+from intarsia.data import open_dataset
+from intarsia.disentanglement import informative_dimensions
+from intarsia.engine import start_fabric
+from intarsia.errors import InputError
+from intarsia.evaluate import TEST_SEED
+from intarsia.evaluate.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, rounded, summary_of
+from intarsia.evaluate.parts import in_parts
+from intarsia.files import replacing
+from intarsia.locality import measure
+from intarsia.model import WEIGHTS, Model, has_codes, latest, weights_sha256
+from intarsia.objectives import divergence
+from intarsia.options import Options, check_options
+from intarsia.records import WHOLE_IMAGE_VAE
+from intarsia.settings import STAGES, Recipe
+
+Figures = dict[str, Any]
+
+
+def code_length(recipe: Recipe) -> int:
+    """Of all objects and the background together."""
+    sizes = recipe.vae
+    return (recipe.segments - 1) * (sizes.shape_dimension + sizes.texture_dimension) + sizes.background_dimension
+
+
+def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int) -> tuple[Figures, Figures]:
+    """Of the model and of the baseline on the first `count` test scenes: what a unit change of an informative number changes.
+
+    And how close their images come. The model is the ruler for both.
+    """
+    recipe = model.recipe
+    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
+    per_image, objects = inspect(model, test, in_parts(count, AT_ONCE, "Reconstruction"))
+    images = test(range(count)).images
+    posterior = whole_image_vae.encode(baseline, images)
+    rendered = whole_image_vae.decode(baseline, posterior.mean)
+    own, its = informative_dimensions(objects.kl), informative_dimensions(divergence(*posterior))
+    movements: list[Figures] = []
+    for numbers, change in (
+        (own, partial(changes, model, own)),
+        (its, partial(whole_image_vae.changes, baseline, dimensions=its)),
+    ):
+        parts = in_parts(count, AT_ONCE, "Locality")
+        movements.append(summary_of(measure(test, parts, change, partial(find, model)) if numbers else None))
+    close = [
+        {name: rounded(values.mean()) for name, values in found.items()}
+        for found in (per_image, reconstruction(images, rendered))
+    ]
+    return {**movements[0], **close[0], "informative": len(own)}, {**movements[1], **close[1], "informative": len(its)}
+
+
+def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
+    """Train the baseline of a run, take the figures of both, and write them down in the run folder."""
+    source = latest(run)
+    if not has_codes(source):
+        raise InputError(f"{run} has no codes to compare with: stage 'vaes' is not trained.")
+    model = Model.load(source)
+    recipe = model.recipe
+    steps = steps or sum(getattr(recipe, stage).steps for stage in STAGES)
+    train = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    trained = whole_image_vae.train(
+        train, code_length(recipe), steps=steps, batch=recipe.vaes.batch, seed=recipe.seed, fabric=fabric
+    )
+    baseline = trained.model.cpu()
+    own, its = figures_of(model, baseline, LOCALITY_SCENES)
+    record = {
+        "dataset": recipe.dataset, "seed": recipe.seed, "test_seed": TEST_SEED, "test_images": LOCALITY_SCENES,
+        "weights_sha256": weights_sha256(source), "code_length": code_length(recipe), "steps": steps,
+        "batch": recipe.vaes.batch,
+        "train_minutes": round(trained.seconds / 60, 2), "last_loss": round(mean(trained.losses[-100:]), 3), "figures": its,
+        "model_figures": own,
+    }  # fmt: skip
+    whole_image_vae.save(baseline, (run / WHOLE_IMAGE_VAE).with_suffix(".safetensors"))
+    with replacing(run / WHOLE_IMAGE_VAE) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def table(run: Path, record: dict[str, Any]) -> Table:
+    title = f"{run}: {record['dataset']}, seed {record['seed']}, {record['test_images']} test scenes"
+    rows = Table("", "this model", "whole-image VAE", title=title, title_justify="left")
+    for name, own in record["model_figures"].items():
+        its = record["figures"].get(name)
+        rows.add_row(name, *("–" if value is None else f"{value:.4g}" for value in (own, its)))
+    return rows
+
+
+def main(runs: tyro.conf.Positional[tuple[Path, ...]] = (), steps: int = 0, threads: int = 0) -> None:
+    """Compare the models of runs with a whole-image VAE each.
+
+    Args:
+        runs: Run folders whose stage vaes is trained; all such in runs/ unless named.
+        steps: Optimizer steps of the whole-image VAE; 0 takes as many as the run's stages have together. Fewer only for a try.
+        threads: Threads; 0 leaves it to PyTorch.
+    """
+    if steps < 0:
+        raise InputError(f"--steps is {steps}; it must be at least 0.")
+    options = Options(threads=threads)
+    check_options(options)
+    named = runs or tuple(path.parent for path in sorted(Path("runs").glob("*/vaes")) if (path / WEIGHTS).is_file())
+    fabric = start_fabric(options)
+    records = {str(run): compare(run, steps, fabric) for run in named}
+    for run, record in records.items():
+        Console().print(table(Path(run), record))
+    print(json.dumps(records))
+
+
+if __name__ == "__main__":
+    try:
+        tyro.cli(main)
+    except InputError as error:
+        sys.exit(str(error))

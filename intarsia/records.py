@@ -1,0 +1,117 @@
+"""What a run folder records beside its weights: recipe, logs, scores, and the machine that it was trained on."""
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from intarsia.errors import InputError
+from intarsia.files import replacing
+from intarsia.model import RECIPE, latest, weights_sha256
+from intarsia.settings import STAGES, Recipe, load_recipe
+
+__all__ = ["SCORES", "WHOLE_IMAGE_VAE", "Records", "read_records", "record_machine"]
+
+SCORES, LOG, MACHINE, WHOLE_IMAGE_VAE = "scores.json", "log.jsonl", "machine.json", "whole_image_vae.json"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of an evaluated run.
+
+    logs: For each stage its records, one per optimizer step; none for a stage that has not begun.
+    scores: As `intarsia evaluate` wrote them, of the newest weights.
+    machine: `processor` and `threads`.
+    whole_image_vae: The baseline's figures beside this model's, where `benchmarks/locality.py` took them.
+    """
+
+    recipe: Recipe
+    logs: dict[str, list[dict[str, Any]]]
+    scores: dict[str, Any]
+    machine: dict[str, Any]
+    whole_image_vae: dict[str, Any] | None
+
+    def step(self, stage: str) -> int:
+        """The last step that a stage has logged."""
+        return int(self.logs[stage][-1]["step"]) if self.logs[stage] else 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all stages."""
+        return sum(map(self.step, self.logs))
+
+    @property
+    def minutes(self) -> float:
+        """Spent training, in all stages."""
+        return sum(log[-1]["seconds"] for log in self.logs.values() if log) / 60
+
+
+def read_records(run: Path) -> Records:
+    """Read a run folder.
+
+    Raises:
+        InputError: if it is no run, it has not been evaluated, a file can't be read, or figures are of other weights.
+    """
+    if not (run / RECIPE).is_file():
+        raise InputError(f"{run} is not a run: it holds no {RECIPE}.")
+    recipe = load_recipe(run / RECIPE)
+    if not (run / SCORES).is_file():
+        raise InputError(f"{run} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {run}` first.")
+    scores = read_json(run / SCORES)
+    logs = {stage: _lines(run / stage / LOG) for stage in STAGES}
+    newest = weights_sha256(latest(run))
+    if scores.get("weights_sha256") != newest:
+        raise InputError(f"{run / SCORES} is of other weights; run `intarsia evaluate {run}` again.")
+    baseline = read_json(run / WHOLE_IMAGE_VAE) if (run / WHOLE_IMAGE_VAE).is_file() else None
+    if baseline is not None and baseline.get("weights_sha256") != newest:
+        raise InputError(f"{run / WHOLE_IMAGE_VAE} is of other weights; run benchmarks/locality.py again, or delete it.")
+    machine = read_json(run / MACHINE) if (run / MACHINE).is_file() else _machine_now()
+    return Records(recipe, logs, scores, machine, baseline)
+
+
+def record_machine(run: Path, threads: int) -> None:
+    """Write down in a run folder what it was trained on, `threads` in all; the first record stays."""
+    path = run / MACHINE
+    if not path.exists():
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(_machine_now() | {"threads": threads}, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; `InputError` where there is none."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read: {error}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} should hold a JSON object, but holds a {type(content).__name__}.")
+    return content
+
+
+def _machine_now() -> dict[str, Any]:
+    """Processor and threads of this machine: what a run without a record of its own is taken to be trained on."""
+    return {"processor": _processor(), "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)}
+
+
+def _processor() -> str:
+    """The accelerator's name, else the processor's."""
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    """The records of a log; none where it does not exist."""
+    try:
+        return [dict(json.loads(line)) for line in log.read_text().splitlines()] if log.is_file() else []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{log} can't be read: {error}.") from error

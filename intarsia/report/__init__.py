@@ -1,0 +1,43 @@
+"""One run as a page: settings, curves, segments, scores, what the codes keep and change. A single file that needs no other."""
+
+from pathlib import Path
+
+import torch
+
+from intarsia.data import open_dataset
+from intarsia.errors import InputError
+from intarsia.files import replacing
+from intarsia.model import Model, latest
+from intarsia.records import SCORES, read_records
+from intarsia.report.page import page
+from intarsia.report.scenes import examples, traversals
+
+__all__ = ["report"]
+
+REPORT = "report.html"
+MOVED = 2  # scenes whose codes are traversed: the middle ones
+
+
+def report(run: Path) -> Path:
+    """Write `report.html` into the folder of an evaluated run, and return its path.
+
+    Raises:
+        InputError: if the run can't be read or was not evaluated as it is now.
+    """
+    records = read_records(run)
+    recipe, scores = records.recipe, records.scores
+    model = Model.load(latest(run))
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    try:
+        test = open_dataset(recipe.dataset, scores["test_seed"], "test", recipe.data_root)
+        codes, chosen = scores["codes"], scores["examples"]
+        segments = {kind: examples(model, test, chosen[kind], codes is not None) for kind in ("best", "median", "worst")}
+        moved = chosen["median"][:MOVED] if codes else []
+        moves = {index: traversals(model, test([index]).images[0], codes["numbers"]) for index in moved}
+        text = page(run.resolve().name, records, segments, moves)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run / SCORES} is incomplete ({error}); run `intarsia evaluate {run}` again.") from error
+    with replacing(run / REPORT) as path:
+        path.write_text(text)
+    return run / REPORT

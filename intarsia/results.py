@@ -1,0 +1,78 @@
+"""The figures that the README shows, gathered from finished and evaluated runs into one JSON file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from intarsia.errors import InputError
+from intarsia.files import make_folder, replacing
+from intarsia.recipes import command_line
+from intarsia.records import SCORES, read_json, read_records
+
+__all__ = ["results", "results_of"]
+
+SHARED = ("recipe", "test_images")  # the same for all runs of a dataset; everything else is a list by seed
+
+
+def results(runs: list[Path], out: Path) -> dict[str, Any]:
+    """Gather runs into `out`: the entries of their datasets are replaced, those of others kept.
+
+    Returns:
+        The whole content of `out`.
+
+    Raises:
+        InputError: if a run is unfinished or not evaluated, or two runs of one dataset share a seed or differ in recipe.
+    """
+    if not runs:
+        raise InputError("No run is given; name at least one run folder.")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        dataset, result = results_of(run)
+        found.setdefault(dataset, []).append(result)
+    kept = read_json(out) if out.is_file() else {}
+    entries = kept | {dataset: _joined(dataset, results) for dataset, results in found.items()}
+    make_folder(out.parent)
+    with replacing(out) as path:
+        path.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n")
+    return entries
+
+
+def results_of(run: Path) -> tuple[str, dict[str, Any]]:
+    """Dataset and results of one run: its scores, those of its baseline if taken, and what its training took."""
+    records = read_records(run)
+    recipe, scores = records.recipe, records.scores
+    for stage in records.logs:
+        if records.step(stage) != getattr(recipe, stage).steps:
+            raise InputError(
+                f"{run} is unfinished: {stage} is at step {records.step(stage)} of {getattr(recipe, stage).steps}."
+            )
+    try:
+        return recipe.dataset, {
+            "seeds": recipe.seed,
+            "recipe": command_line(recipe),
+            "test_images": scores["test_images"],
+            "iou": scores["figures"]["iou"]["mean"],
+            "iou_std": scores["figures"]["iou"]["std"],
+            **{name: value for name, value in scores["figures"].items() if name != "iou"},
+            **{f"{name}_whole_image_vae": value for name, value in (records.whole_image_vae or {}).get("figures", {}).items()},
+            "steps": records.steps,
+            "minutes": round(records.minutes, 1),
+            **{name: records.machine[name] for name in ("processor", "threads")},
+            "weights_sha256": scores["weights_sha256"],
+        }
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{run / SCORES} is incomplete ({error}); run `intarsia evaluate {run}` again.") from error
+
+
+def _joined(dataset: str, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """One entry for all runs of a dataset: lists by seed, with None where a run lacks a figure that another has."""
+    results = sorted(results, key=lambda result: result["seeds"])
+    seeds = [result["seeds"] for result in results]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"Two runs of {dataset} have the same seed: {seeds}.")
+    for name in SHARED:
+        values = list(dict.fromkeys(result[name] for result in results))
+        if len(values) > 1:
+            raise InputError(f"The runs of {dataset} differ in {name}: {values}.")
+    names = dict.fromkeys(name for result in sorted(results, key=len, reverse=True) for name in result)
+    return {name: results[0][name] if name in SHARED else [result.get(name) for result in results] for name in names}
