@@ -33,4 +33,5 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
+    "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
 }

@@ -71,7 +71,7 @@ class Parameters(NamedTuple):
     hue: Floats  # b n+1, turns: shift of the background's hue, then of each object's
 
 
-def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
+def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
     """The scenes of a split, from the pictures in `data_root` or the package's own (see `components`)."""
     parts = components(data_root)
     draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)

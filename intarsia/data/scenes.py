@@ -47,6 +47,9 @@ class Scenes:
     the number of masks, background included; `size` is the number of scenes, None where they never end. A dataset's
     file provides `draw`, and `describe` if it knows what determines its objects; both may rely on indices that are
     one-dimensional, int64 and in range.
+
+    source: where the scenes come from, for whoever reads scores: a stand-in and the real set may share a name.
+    backgrounds: how many segments, from the first on, are no objects.
     """
 
     name: str
@@ -56,6 +59,8 @@ class Scenes:
     segments: int
     draw: Callable[[Indices], SceneSample]
     describe: Callable[[Indices], Factors] | None = None
+    source: str = "generated"
+    backgrounds: int = 1
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
         """The scenes at `b` indices from 0 to `size` - 1, in that order; anything else raises `InputError`."""
