@@ -1,7 +1,7 @@
 """What every dataset gives: scenes as a function of indices."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,8 @@ class Scenes:
 
     source: where the scenes come from, for whoever reads scores: a stand-in and the real set may share a name.
     backgrounds: how many segments, from the first on, are no objects.
+    tracks: indices of scenes through which each true segment stays the same thing, only elsewhere, under names for
+        scores: over these, a segmenter that knows its objects again gives each one channel of its own.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Scenes:
     describe: Callable[[Indices], Factors] | None = None
     source: str = "generated"
     backgrounds: int = 1
+    tracks: Mapping[str, Indices] = field(default_factory=dict)
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
         """The scenes at `b` indices from 0 to `size` - 1, in that order; anything else raises `InputError`."""
