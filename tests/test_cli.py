@@ -160,7 +160,7 @@ def test_other_verbs() -> None:
 
 BAD = {
     "evalute": f"no command 'evalute'; choose one of {', '.join(VERBS)}. Did you mean evaluate?",
-    "train": "Name a dataset right after `train`: multi_texture, multi_dsprites",
+    "train": f"Name a dataset right after `train`: {', '.join(RECIPES)}",
     "train --seed 1": "Name a dataset right after `train`",
     "train dsprites": f"no dataset 'dsprites'; choose one of {', '.join(RECIPES)}. Did you mean multi_dsprites?",
     "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",

@@ -5,10 +5,11 @@ the entity whose mask is the largest there, the first one of equals.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,11 @@ from intarsia.errors import InputError
 
 __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 
+Piece = TypeVar("Piece")
+
 SIZE = 64  # px
-AT_ONCE = 256  # scenes in memory
+AT_ONCE = 512  # scenes in memory, 8 MiB
+READ_AHEAD = 16  # records
 PROBED = 500  # records from which the number of all is estimated
 SPLITS_OF_THE_ORIGINAL: dict[str, int | None] = {"test": 2000, "val": 1000, "train": None}
 
@@ -68,9 +72,20 @@ def material(name: str, layouts: Mapping[str, Layout], file: Path | None) -> Mat
 
 def _rows(file: Path, layout: Layout, start: int) -> Iterator[Rows]:
     numbered = islice(enumerate(records(file)), start, None)
-    while piece := list(islice(numbered, AT_ONCE)):
-        images, masks = zip(*(_checked(file, layout, *each) for each in piece), strict=True)
-        yield {"images": _images(np.stack(images), layout), "masks": _labels(np.stack(masks), layout)}
+    pieces = iter(lambda: list(islice(numbered, READ_AHEAD)), [])
+    scenes = (_scene(file, layout, *each) for piece in _ahead(pieces) for each in piece)
+    while some := list(islice(scenes, AT_ONCE)):
+        images, masks = map(np.stack, zip(*some, strict=True))
+        yield {"images": images, "masks": masks}
+
+
+def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
+    """The same pieces, each read while the one before is in use: unpacking gzip lets other threads run."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, pieces, None)
+        while piece := coming.result():
+            coming = reader.submit(next, pieces, None)
+            yield piece
 
 
 def _values(file: Path, number: int, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -83,27 +98,28 @@ def _values(file: Path, number: int, record: Record) -> tuple[NDArray[np.uint8],
         raise InputError(f"{file}: record {number} is no scene: {missing}.") from error
 
 
-def _checked(file: Path, layout: Layout, number: int, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _scene(file: Path, layout: Layout, number: int, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image `h w 3` and labels `h w` of a record, copied, so that what else it holds can leave memory."""
     image, mask = _values(file, number, record)
     if (len(image), len(mask)) != layout.sizes:
         raise InputError(
             f"{file}: image and mask of record {number} have {len(image)} and {len(mask)} bytes, not {layout.sizes[0]} and "
             f"{layout.sizes[1]} as in the first."
         )
-    return image, mask
-
-
-def _images(images: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
-    """`b h w 3`; of black and white, anything but 0 is white."""
-    images = images.reshape(-1, SIZE, SIZE, layout.colours)
-    return images if layout.colours == 3 else np.repeat(np.where(images > 0, np.uint8(255), np.uint8(0)), 3, axis=3)
-
-
-def _labels(masks: NDArray[np.uint8], layout: Layout) -> NDArray[np.uint8]:
-    """The segment of each pixel, `b h w`."""
+    image = image.reshape(SIZE, SIZE, layout.colours)
+    if layout.colours == 1:  # black and white: whatever is not 0 is white
+        image = np.repeat(np.where(image > 0, np.uint8(255), np.uint8(0)), 3, axis=2)
     count = len(layout.segments)
-    if layout.entities_first:
-        entity = masks.reshape(-1, count, SIZE, SIZE).argmax(1)
-    else:
-        entity = masks.reshape(-1, SIZE, SIZE, count).argmax(3)
-    return np.array(layout.segments, np.uint8)[entity]
+    entities = mask.reshape(count, SIZE, SIZE) if layout.entities_first else mask.reshape(SIZE, SIZE, count).transpose(2, 0, 1)
+    return image.copy(), _labels(np.ascontiguousarray(entities), layout.segments)
+
+
+def _labels(entities: NDArray[np.uint8], segments: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The segment `h w` of the entity whose mask `e h w` is the largest; NumPy's argmax is slow over so few."""
+    largest = entities[0].copy()
+    labels = np.full(largest.shape, segments[0], np.uint8)
+    for mask, segment in zip(entities[1:], segments[1:], strict=True):
+        larger = mask > largest
+        np.copyto(labels, np.uint8(segment), where=larger)
+        np.copyto(largest, mask, where=larger)
+    return labels
