@@ -16,7 +16,7 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from intarsia.data import SPLITS, Scenes, open_dataset
+from intarsia.data import Scenes, open_dataset
 from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
@@ -36,13 +36,14 @@ SHOWN = 8  # scenes in the picture
 
 @dataclass(frozen=True)
 class Scores:
-    """Which weights were scored, on how many test scenes, and how they did: what `scores.json` holds.
+    """Which weights were scored, on how many test scenes of which source, and how they did: what `scores.json` holds.
 
     figures: `iou` as {"mean", "std"}, the original's; the others are means over the scenes. `_objects` and `fg_` leave the
         background out.
     """
 
     dataset: str
+    source: str
     seed: int
     test_seed: int
     test_images: int
@@ -51,22 +52,31 @@ class Scores:
     recipe: Recipe
 
 
-def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
+def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None) -> Scores:
     """Score the newest model of a run (or a model folder); `scores.json` and `segments.png` go into that folder.
 
     Args:
         folder: A run, one of its stages, or a model.
         scenes: How many test scenes, from the first on: a multiple of 10; None for all of them.
+        data_root: Folder of other scenes than those the run was trained on.
+        dataset: What they are, where it is another dataset than the run's.
+
+    Raises:
+        InputError: if the true segments of the scenes are not known.
     """
     source = latest(folder)
     model = Model.load(source)
     recipe = model.recipe
-    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
-    count = _checked(scenes)
+    root = data_root or (recipe.data_root if dataset in (None, recipe.dataset) else None)
+    test = open_dataset(dataset or recipe.dataset, TEST_SEED, "test", root, (recipe.height, recipe.width))
+    if test.unlabelled:
+        raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
+    count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
     if torch.cuda.is_available():
         model = model.to("cuda")
     scores = Scores(
-        dataset=recipe.dataset,
+        dataset=test.name,
+        source=test.source,
         seed=recipe.seed,
         test_seed=TEST_SEED,
         test_images=count,
@@ -81,8 +91,7 @@ def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
     return scores
 
 
-def _checked(scenes: int | None) -> int:
-    most = SPLITS["test"] or 0
+def _checked(scenes: int | None, most: int) -> int:
     if scenes is None:
         return most
     if scenes % SUBSETS or not SUBSETS <= scenes <= most:
@@ -103,24 +112,25 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
     chunks = [range(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
     for indices in track(chunks, "Test scenes", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()):
         images, masks = (part.to(device) for part in scenes(indices))
-        parts.append(score(masks, model.segment(images)))
+        parts.append(score(masks, model.segment(images), scenes.backgrounds))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def score(true: Masks, predicted: Masks) -> dict[str, PerImage]:
-    """Every figure of predicted masks against the true ones, whose segment 0 is the background.
+def score(true: Masks, predicted: Masks, backgrounds: int = 1) -> dict[str, PerImage]:
+    """Every figure of predicted masks against the true ones, whose first segments are the background, or parts of it.
 
     All but the original's IoU compare hard segments. The foreground ARI is the ARI of the object pixels.
     """
     truth, found = hard(true), hard(predicted)
+    objects = (truth - (backgrounds - 1)).clamp(min=0)  # all backgrounds are 0
     return {
         "iou": best_overlap_iou(true, predicted)[0].cpu(),
         "miou": hungarian_iou(truth, found).cpu(),
-        "miou_objects": hungarian_iou(truth, found, background=False).cpu(),
+        "miou_objects": hungarian_iou(objects, found, background=False).cpu(),
         "mbo": mean_best_overlap(truth, found).cpu(),
-        "mbo_objects": mean_best_overlap(truth, found, background=False).cpu(),
+        "mbo_objects": mean_best_overlap(objects, found, background=False).cpu(),
         "ari": adjusted_rand_index(truth, found).cpu(),
-        "fg_ari": adjusted_rand_index(truth, found, background=False).cpu(),
+        "fg_ari": adjusted_rand_index(objects, found, background=False).cpu(),
     }
 
 
@@ -140,7 +150,7 @@ def _rounded(value: Tensor) -> float:
 
 def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     """A picture of the first eight scenes: image, true segments, found segments in the colours of those they match."""
-    images, masks = scenes(range(SHOWN))
+    images, masks = scenes.first(SHOWN)
     predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
     truth, found = (one_hot(hard(part), k) for part in (masks, predicted))
@@ -158,7 +168,8 @@ def table(scores: Scores) -> Table:
     """The figures as a table for the terminal."""
     values = scores.figures
     rows = Table(
-        title=f"{scores.dataset}, seed {scores.seed}: {scores.test_images} test scenes, 1 is perfect", title_justify="left"
+        title=f"{scores.dataset} ({scores.source}), seed {scores.seed}: {scores.test_images} test scenes, 1 is perfect",
+        title_justify="left",
     )
     rows.add_column("")
     rows.add_column("with background", justify="right")

@@ -95,6 +95,7 @@ def _overview() -> str:
 
 def _parse_train(argv: list[str]) -> Train:
     wants_help = any(word in ("-h", "--help") for word in argv)
+    argv = _without_data(argv)
     named = bool(argv) and not argv[0].startswith("-")
     if not named and not wants_help:
         raise InputError(f"Name a dataset right after `train`: {', '.join(RECIPES)}.")
@@ -116,6 +117,25 @@ def _parse_train(argv: list[str]) -> Train:
     if form.stage not in (None, *STAGES):
         raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{similar(form.stage, STAGES)}")
     return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
+
+
+def _without_data(argv: list[str]) -> list[str]:
+    """`--data NAME:PATH` in other words: the dataset NAME, with --data-root PATH."""
+    for at, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option == "--data":
+            given = value if equals else "".join(argv[at + 1 : at + 2])
+            name, root = split_data(given)
+            return [name, "--data-root", root, *argv[:at], *argv[at + (1 if equals else 2) :]]
+    return argv
+
+
+def split_data(given: str) -> tuple[str, str]:
+    """Dataset and folder of NAME:PATH."""
+    name, _, root = given.partition(":")
+    if not name or not root:
+        raise InputError(f"--data is {given!r}; it must be NAME:PATH, such as folder:photos.")
+    return name, root
 
 
 def _variant(options: list[str], dataset: str) -> str:
@@ -220,7 +240,8 @@ def _evaluate(command: Evaluate) -> None:
     source = latest(command.run)
     early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
     print(f"Weights: {source}{early}", flush=True)
-    scores = evaluate_run(command.run, command.scenes)
+    dataset, root = split_data(command.data) if command.data else (None, None)
+    scores = evaluate_run(command.run, command.scenes, root, dataset)
     Console(highlight=False).print(table(scores))
     print(f"Wrote {command.run / SCORES}.\nLook at {command.run / PICTURE}: image, true segments, found segments.")
 

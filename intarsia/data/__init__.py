@@ -14,7 +14,7 @@ Example:
 from collections.abc import Callable
 from pathlib import Path
 
-from intarsia.data import multi_dsprites, multi_texture, multi_texture_pair, objects_room
+from intarsia.data import folder, multi_dsprites, multi_texture, multi_texture_pair, objects_room
 from intarsia.data.arrays import Material
 from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
@@ -29,6 +29,7 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
     "multi_texture": multi_texture.open_scenes,
     "multi_texture_pair": multi_texture_pair.open_scenes,
     "objects_room": objects_room.open_scenes,
+    "folder": folder.open_scenes,
 }
 """Opens a split: seed, split, folder of the dataset's files, and height and width where they can be chosen."""
 

@@ -50,6 +50,7 @@ class Scenes:
 
     source: where the scenes come from, for whoever reads scores: a stand-in and the real set may share a name.
     backgrounds: how many segments, from the first on, are no objects.
+    unlabelled: why the true segments are not known, where they are not; there is then one, which holds all.
     tracks: indices of scenes through which each true segment stays the same thing, only elsewhere, under names for
         scores: over these, a segmenter that knows its objects again gives each one channel of its own.
     """
@@ -63,6 +64,7 @@ class Scenes:
     describe: Callable[[Indices], Factors] | None = None
     source: str = "generated"
     backgrounds: int = 1
+    unlabelled: str = ""
     tracks: Mapping[str, Indices] = field(default_factory=dict)
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
@@ -70,6 +72,10 @@ class Scenes:
         parts = np.split(self._checked(indices), range(AT_ONCE, len(indices), AT_ONCE))
         images, masks = zip(*map(self.draw, parts), strict=True)
         return SceneSample(torch.cat(images), torch.cat(masks))
+
+    def first(self, count: int) -> SceneSample:
+        """The first `count` scenes, or all where there are fewer."""
+        return self(range(count if self.size is None else min(count, self.size)))
 
     def factors(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> Factors:
         """The true factors of the objects of these scenes, without drawing them; `InputError` where nobody knows them."""
