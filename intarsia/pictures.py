@@ -68,20 +68,20 @@ class Picture:
 
 
 def read_picture(path: Path, height: int, width: int) -> Picture:
-    """A PNG or JPEG file of any size and colour mode, turned as its camera says, transparent parts on white; resized.
+    """A PNG, JPEG or WebP file of any size and colour mode, turned as its camera says, transparent parts on white; resized.
 
     Raises:
         InputError: if it can't be read.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG")) as file:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
     except FileNotFoundError:
         raise InputError(f"There is no image {path}.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} can't be read as an image, a PNG or JPEG file: {reason}.") from error
+        raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file: {reason}.") from error
     notices = []
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -546,7 +547,8 @@ def test_vaes_learn(tmp_path, monkeypatch):
         latest["sample"] = toy_scenes(indices)
         return latest["sample"]
 
-    monkeypatch.setitem(vaes.__globals__, "open_dataset", lambda *_: draw)
+    toys = SimpleNamespace(first=lambda count: draw(range(count)))
+    monkeypatch.setitem(vaes.__globals__, "scenes_of", lambda recipe, split, seed=None: draw if split == "train" else toys)
     recipe = dataclasses.replace(
         TINY,
         height=32,

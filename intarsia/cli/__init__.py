@@ -14,6 +14,7 @@ from intarsia.cli.commands import (
     Evaluate,
     Manipulate,
     Predict,
+    Prepare,
     Report,
     Results,
     Settings,
@@ -26,7 +27,7 @@ from intarsia.options import check_change, check_options
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe, check_recipe
 
-__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Results", "Train", "main", "parse"]
+__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Prepare", "Report", "Results", "Train", "main", "parse"]
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}.")
     except KeyboardInterrupt:
-        print("stopped; the same command resumes" if isinstance(command, Train) else "stopped", file=sys.stderr)
+        print("stopped; the same command resumes" if isinstance(command, Train | Prepare) else "stopped", file=sys.stderr)
         return STOPPED
     return DONE
 
@@ -79,6 +80,7 @@ def _overview() -> str:
         "",
     ]
     usages = {
+        "prepare DATASET": Prepare,
         "train DATASET": Train,
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
@@ -95,6 +97,7 @@ def _overview() -> str:
 
 def _parse_train(argv: list[str]) -> Train:
     wants_help = any(word in ("-h", "--help") for word in argv)
+    argv = _without_data(argv)
     named = bool(argv) and not argv[0].startswith("-")
     if not named and not wants_help:
         raise InputError(f"Name a dataset right after `train`: {', '.join(RECIPES)}.")
@@ -118,6 +121,25 @@ def _parse_train(argv: list[str]) -> Train:
     return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
 
 
+def _without_data(argv: list[str]) -> list[str]:
+    """`--data NAME:PATH` in other words: the dataset NAME, with --data-root PATH."""
+    for at, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option == "--data":
+            given = value if equals else "".join(argv[at + 1 : at + 2])
+            name, root = split_data(given)
+            return [name, "--data-root", root, *argv[:at], *argv[at + (1 if equals else 2) :]]
+    return argv
+
+
+def split_data(given: str) -> tuple[str, str]:
+    """Dataset and folder of NAME:PATH."""
+    name, _, root = given.partition(":")
+    if not name or not root:
+        raise InputError(f"--data is {given!r}; it must be NAME:PATH, such as folder:photos.")
+    return name, root
+
+
 def _variant(options: list[str], dataset: str) -> str:
     """The recipe asked for: it decides the defaults of all other options, so it is sought before they are read."""
     variant = DEFAULT_VARIANT if DEFAULT_VARIANT in RECIPES[dataset] else next(iter(RECIPES[dataset]))
@@ -129,6 +151,10 @@ def _variant(options: list[str], dataset: str) -> str:
     if variant not in RECIPES[dataset]:
         raise InputError(f"There is no recipe {variant!r} for {dataset}; choose one of {', '.join(RECIPES[dataset])}.")
     return variant
+
+
+def _parse_prepare(argv: list[str]) -> Prepare:
+    return fill(Prepare, argv, "prepare")
 
 
 def _parse_evaluate(argv: list[str]) -> Evaluate:
@@ -160,6 +186,7 @@ def _parse_results(argv: list[str]) -> Results:
 
 
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
+    "prepare": _parse_prepare,
     "train": _parse_train,
     "evaluate": _parse_evaluate,
     "predict": _parse_predict,
@@ -175,6 +202,12 @@ def _shallow(settings: Any) -> dict[str, Any]:
 
 def _run(command: Command) -> None:
     match command:
+        case Prepare():
+            from intarsia.prepare import prepare
+
+            out = command.out or Path("data") / command.dataset
+            scenes = prepare(command.dataset, command.source, out, command.limit)
+            print(f"{out} holds {scenes:,} scenes. Next: intarsia train {command.dataset} --data-root {out}")
         case Train():
             _train(command)
         case Evaluate():
@@ -220,7 +253,8 @@ def _evaluate(command: Evaluate) -> None:
     source = latest(command.run)
     early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
     print(f"Weights: {source}{early}", flush=True)
-    scores = evaluate_run(command.run, command.scenes)
+    dataset, root = split_data(command.data) if command.data else (None, None)
+    scores = evaluate_run(command.run, command.scenes, root, dataset)
     Console(highlight=False).print(table(scores))
     print(f"Wrote {command.run / SCORES}.\nLook at {command.run / PICTURE}: image, true segments, found segments.")
 

@@ -30,6 +30,8 @@ class Evaluate:
     """A run folder, one of its stages, or a model folder."""
     scenes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
     """How many test scenes, a multiple of 10, for a quick look."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
+    """Other scenes than the run's, such as a test variant or folder:PATH: their dataset and folder."""
     threads: int = 0
     """Threads; 0 leaves it to PyTorch."""
 
@@ -41,7 +43,7 @@ class Predict:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run folder, one of its stages, or a model folder."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
-    """PNG or JPEG files. They are resized to the size the model takes."""
+    """PNG, JPEG or WebP files. They are resized to the size the model takes."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/predictions)")] = None
     """Folder for the files."""
     overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
@@ -77,7 +79,7 @@ class Manipulate:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """A run folder with stage 'vaes', that stage, or a model folder."""
     image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
-    """A PNG or JPEG file. It is resized to the size the model takes."""
+    """A PNG, JPEG or WebP file. It is resized to the size the model takes."""
     change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/manipulations)")] = None
     """Folder for the files."""
@@ -87,7 +89,21 @@ class Manipulate:
     """Threads; 0 leaves it to PyTorch."""
 
 
-Command = Train | Evaluate | Predict | Manipulate | Report | Results
+@dataclass(frozen=True)
+class Prepare:
+    """Write a dataset's scenes into arrays, once, for `--data-root`; an interrupted one goes on with the same command."""
+
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
+    """The dataset."""
+    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE", help_behavior_hint="")] = None
+    """The published file, where the dataset is made from one."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: data/DATASET)")] = None
+    """Folder for the arrays."""
+    limit: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Most scenes."""
+
+
+Command = Prepare | Train | Evaluate | Predict | Manipulate | Report | Results
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Group
 from rich.table import Table
 
-from intarsia.data import SPLITS, Scenes, open_dataset
+from intarsia.data import Scenes, open_dataset
 from intarsia.errors import InputError
 from intarsia.evaluate.codes import evaluate_codes, rounded
 from intarsia.evaluate.parts import in_parts
@@ -38,7 +38,7 @@ EXAMPLES = 4  # scenes of each kind
 
 @dataclass(frozen=True)
 class Scores:
-    """Which weights were scored, on how many test scenes, and how they did: what `scores.json` holds.
+    """Which weights were scored, on how many test scenes of which source, and how they did: what `scores.json` holds.
 
     figures: `iou` as {"mean", "std"}, the original's; the others are means over the scenes. `_objects` and `fg_` leave the
         background out. Then those of the codes (`evaluate_codes`), where they are trained.
@@ -47,6 +47,7 @@ class Scores:
     """
 
     dataset: str
+    source: str
     seed: int
     test_seed: int
     test_images: int
@@ -57,24 +58,33 @@ class Scores:
     recipe: Recipe
 
 
-def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
+def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None) -> Scores:
     """Score the newest model of a run (or a model folder); `scores.json` and `segments.png` go into that folder.
 
     Args:
         folder: A run, one of its stages, or a model.
         scenes: How many test scenes, from the first on: a multiple of 10; None for all of them.
+        data_root: Folder of other scenes than those the run was trained on.
+        dataset: What they are, where it is another dataset than the run's.
+
+    Raises:
+        InputError: if the true segments of the scenes are not known.
     """
     source = latest(folder)
     model = Model.load(source)
     recipe = model.recipe
-    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
-    count = _checked(scenes)
+    root = data_root or (recipe.data_root if dataset in (None, recipe.dataset) else None)
+    test = open_dataset(dataset or recipe.dataset, TEST_SEED, "test", root, (recipe.height, recipe.width))
+    if test.unlabelled:
+        raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
+    count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
     if torch.cuda.is_available():
         model = model.to("cuda")
     per_image = evaluate(model, test, count)
     of_codes, codes = evaluate_codes(model, test, count) if has_codes(source) else ({}, None)
     scores = Scores(
-        dataset=recipe.dataset,
+        dataset=test.name,
+        source=test.source,
         seed=recipe.seed,
         test_seed=TEST_SEED,
         test_images=count,
@@ -91,8 +101,7 @@ def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
     return scores
 
 
-def _checked(scenes: int | None) -> int:
-    most = SPLITS["test"] or 0
+def _checked(scenes: int | None, most: int) -> int:
     if scenes is None:
         return most
     if scenes % SUBSETS or not SUBSETS <= scenes <= most:
@@ -112,24 +121,25 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
     parts = []
     for indices in in_parts(count, AT_ONCE, "Segments"):
         images, masks = (part.to(device) for part in scenes(indices))
-        parts.append(score(masks, model.segment(images)))
+        parts.append(score(masks, model.segment(images), scenes.backgrounds))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def score(true: Masks, predicted: Masks) -> dict[str, PerImage]:
-    """Every figure of predicted masks against the true ones, whose segment 0 is the background.
+def score(true: Masks, predicted: Masks, backgrounds: int = 1) -> dict[str, PerImage]:
+    """Every figure of predicted masks against the true ones, whose first segments are the background, or parts of it.
 
     All but the original's IoU compare hard segments. The foreground ARI is the ARI of the object pixels.
     """
     truth, found = hard(true), hard(predicted)
+    objects = (truth - (backgrounds - 1)).clamp(min=0)  # all backgrounds are 0
     return {
         "iou": best_overlap_iou(true, predicted)[0].cpu(),
         "miou": hungarian_iou(truth, found).cpu(),
-        "miou_objects": hungarian_iou(truth, found, background=False).cpu(),
+        "miou_objects": hungarian_iou(objects, found, background=False).cpu(),
         "mbo": mean_best_overlap(truth, found).cpu(),
-        "mbo_objects": mean_best_overlap(truth, found, background=False).cpu(),
+        "mbo_objects": mean_best_overlap(objects, found, background=False).cpu(),
         "ari": adjusted_rand_index(truth, found).cpu(),
-        "fg_ari": adjusted_rand_index(truth, found, background=False).cpu(),
+        "fg_ari": adjusted_rand_index(objects, found, background=False).cpu(),
     }
 
 
@@ -152,7 +162,7 @@ def examples(scores: PerImage) -> dict[str, list[int]]:
 
 def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     """A picture of the first eight scenes: image, true segments, found segments in the colours of those they match."""
-    images, masks = scenes(range(SHOWN))
+    images, masks = scenes.first(SHOWN)
     predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
     truth, found = hard(masks), hard(predicted)
@@ -163,7 +173,7 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
 
 def table(scores: Scores) -> Group:
     """The figures as tables for the terminal: of the segments, and of the codes where they are trained."""
-    title = f"{scores.dataset}, seed {scores.seed}"
+    title = f"{scores.dataset} ({scores.source}), seed {scores.seed}"
     return Group(_segments_table(title, scores), *([_codes_table(title, scores, scores.codes)] if scores.codes else []))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
@@ -36,7 +36,7 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: s
     """
     options = options or Options()
     check_recipe(recipe)
-    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    scenes = scenes_of(recipe, "train")
     if (recipe.height, recipe.width) != (scenes.height, scenes.width):
         raise InputError(
             f"The recipe is for images of {recipe.height} x {recipe.width} pixels, but those of {recipe.dataset} have "

@@ -6,7 +6,7 @@ import torch
 from torch import Generator
 from torch.optim import Adam, Optimizer
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.engine import Run
 from intarsia.model import Model
 from intarsia.objectives import hidden_error, inpainting_loss
@@ -19,7 +19,7 @@ from intarsia.shapes import Masks
 def inpainting(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place."""
     recipe, settings, fabric = model.recipe, model.recipe.inpainting, run.fabric
-    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    scenes = scenes_of(recipe, "train")
     inpainter, optimizer = fabric.setup(model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2)))
 
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
@@ -65,7 +65,7 @@ def random_regions(count: int, recipe: Recipe, generator: Generator) -> Masks:
 def validate(model: Model, run: Run, step: int) -> dict[str, float]:
     """The mean absolute error in boxes on validation scenes, and a picture of eight of them."""
     recipe = model.recipe
-    images = open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(100)).images.to(run.fabric.device)
+    images = scenes_of(recipe, "val", seed=0).first(100).images.to(run.fabric.device)
     generator = Generator().manual_seed(0)
     hidden = boxes(len(images), recipe.height, recipe.width, generator)[:, :1].to(images.device)
     edges = model.edges(images)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Generator, nn
 from torch.optim import Adam
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.diagnosis import diagnose
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
@@ -26,7 +26,7 @@ from intarsia.stages.inpainting import random_regions, set_learning_rate
 def separation(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place; `model.segmenter` becomes the running average of the segmenter that plays."""
     recipe, settings, fabric = model.recipe, model.recipe.separation, run.fabric
-    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    scenes = scenes_of(recipe, "train")
     average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
     inpainter, inpainter_optimizer = fabric.setup(
         model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate)
@@ -135,7 +135,8 @@ def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> No
 def validate(model: Model, run: Run, step: int) -> dict[str, object]:
     """Scores of the averaged segmenter on the validation scenes, what its masks look like, and a picture of eight scenes."""
     recipe, device = model.recipe, run.fabric.device
-    images, labels = (part.to(device) for part in open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(200)))
+    scenes = scenes_of(recipe, "val", seed=0)
+    images, labels = (part.to(device) for part in scenes.first(200))
     masks = model.segment(images)
     truth, predicted = hard(labels), hard(masks)
     shown = slice(8)
@@ -144,10 +145,16 @@ def validate(model: Model, run: Run, step: int) -> dict[str, object]:
     diagnosis = diagnose(masks)
     if diagnosis.warning:
         run.say(f"Step {step + 1}: {diagnosis.warning}")
-    return {
-        "iou": float(best_overlap_iou(labels, masks)[0].mean()),
-        "ari": float(adjusted_rand_index(truth, predicted).mean()),
-        "fg_ari": float(adjusted_rand_index(truth, predicted, background=False).mean()),
+    scores: dict[str, object] = (
+        {}
+        if scenes.unlabelled
+        else {
+            "iou": float(best_overlap_iou(labels, masks)[0].mean()),
+            "ari": float(adjusted_rand_index(truth, predicted).mean()),
+            "fg_ari": float(adjusted_rand_index(truth, predicted, background=False).mean()),
+        }
+    )
+    return scores | {
         "confidence": diagnosis.confidence,
         "variation": diagnosis.variation,
         "shares": diagnosis.shares,

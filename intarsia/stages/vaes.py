@@ -4,7 +4,7 @@ import torch
 from torch import Generator, Tensor
 from torch.optim import Adam
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.engine import Run
 from intarsia.metrics import psnr, shape_iou
 from intarsia.model import Model
@@ -19,7 +19,7 @@ from intarsia.stages.inpainting import set_learning_rate
 def vaes(model: Model, run: Run) -> None:
     """Train `model.autoencoder` in place, on what the segmenter finds; segmenter and inpainter stand still."""
     recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
-    scenes = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
+    scenes = scenes_of(recipe, "train")
     model.segmenter.to(fabric.device)
     autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters()))
 
@@ -98,7 +98,7 @@ def divergences(found: Reconstruction) -> Codes:
 def validate(model: Model, run: Run, step: int) -> dict[str, object]:
     """Scores on the validation scenes with every code at its mean, nats per dimension, and a picture of eight scenes."""
     recipe, device = model.recipe, run.fabric.device
-    images = open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(100)).images.to(device)
+    images = scenes_of(recipe, "val", seed=0).first(100).images.to(device)
     with run.fabric.autocast():
         masks = model.ordered_masks(images)
         found = model.autoencoder(images, masks)
