@@ -36,4 +36,5 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
     "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
     "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
+    "objects_room_mujoco": {"compact": Recipe(dataset="objects_room_mujoco", segments=6)},
 }
