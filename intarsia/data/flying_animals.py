@@ -20,7 +20,18 @@ from intarsia.data.compose import paste
 from intarsia.data.draws import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
-__all__ = ["Animals", "Parameters", "cut_out", "draw_parameters", "reduced", "render", "scenes_of"]
+__all__ = [
+    "HEIGHT",
+    "MOST",
+    "WIDTH",
+    "Animals",
+    "Parameters",
+    "composed_scenes",
+    "cut_out",
+    "draw_parameters",
+    "reduced",
+    "render",
+]
 
 HEIGHT, WIDTH = 192, 256  # px
 MOST = 5  # animals
@@ -60,11 +71,11 @@ class Parameters(NamedTuple):
     brightness: Floats  # b n+1: added to the background, then to each animal
 
 
-def scenes_of(name: str, seed: int, split: str, backgrounds: Bytes, animals: Animals) -> Scenes:
+def composed_scenes(name: str, seed: int, split: str, backgrounds: Bytes, animals: Animals, source: str) -> Scenes:
     """The scenes of a split, made of these backgrounds (`m h w 3`) and animals, and as large as the backgrounds."""
     height, width = backgrounds.shape[1:3]
     draw, describe = partial(_draw, backgrounds, animals, seed, split), partial(_describe, backgrounds, animals, seed, split)
-    return Scenes(name, SPLITS[split], height, width, MOST + 1, draw, describe)
+    return Scenes(name, SPLITS[split], height, width, MOST + 1, draw, describe, source)
 
 
 def _draw(backgrounds: Bytes, animals: Animals, seed: int, split: str, indices: Indices) -> SceneSample:

@@ -8,11 +8,11 @@ from intarsia.data.draws import scene_keys
 from intarsia.data.flying_animals import (
     Animals,
     Parameters,
+    composed_scenes,
     cut_out,
     draw_parameters,
     reduced,
     render,
-    scenes_of,
 )
 
 Reference = Callable[[str], Mapping[str, np.ndarray]]
@@ -169,7 +169,7 @@ def test_reduction_keeps_what_lies_around_out_of_the_rim() -> None:
 
 
 def test_factors_are_the_parameters_and_places_of_the_animals() -> None:
-    scenes = scenes_of("flying_animals", 0, "train", *blocks())
+    scenes = composed_scenes("flying_animals", 0, "train", *blocks(), source="blocks")
     factors, masks = scenes.factors(range(50)), scenes(range(50)).masks
     drawn = draw_parameters(scene_keys(0, "train", range(50)), 2, 2)
     present = np.arange(5) < drawn.number[:, None]
