@@ -23,6 +23,8 @@ _MULTI_TEXTURE = Recipe(
     ),
 )
 
+_FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
         "compact": _MULTI_TEXTURE,
@@ -44,6 +46,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
     "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
     "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
+    "objects_room_mujoco": {"compact": Recipe(dataset="objects_room_mujoco", segments=6)},
+    "flying_animals": {"compact": _FLYING_ANIMALS},
+    "flying_animals_debian": {"compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian")},
 }
 
 

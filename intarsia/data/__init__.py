@@ -12,9 +12,20 @@ Example:
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from intarsia.data import folder, multi_dsprites, multi_texture, multi_texture_pair, objects_room
+from intarsia.data import (
+    cutouts,
+    debian_animals,
+    folder,
+    multi_dsprites,
+    multi_texture,
+    multi_texture_pair,
+    objects_room,
+    objects_room_mujoco,
+    published_animals,
+)
 from intarsia.data.arrays import Material
 from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
@@ -29,6 +40,9 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
     "multi_texture": multi_texture.open_scenes,
     "multi_texture_pair": multi_texture_pair.open_scenes,
     "objects_room": objects_room.open_scenes,
+    "objects_room_mujoco": objects_room_mujoco.open_scenes,
+    "flying_animals": partial(cutouts.open_scenes, "flying_animals"),
+    "flying_animals_debian": partial(cutouts.open_scenes, "flying_animals_debian"),
     "folder": folder.open_scenes,
 }
 """Opens a split: seed, split, folder of the dataset's files, and height and width where they can be chosen."""
@@ -36,6 +50,12 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
 PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "multi_dsprites": multi_dsprites.material,
     "objects_room": objects_room.material,
+    "objects_room_mujoco": partial(objects_room_mujoco.material, "train"),
+    "objects_room_mujoco_empty_room": partial(objects_room_mujoco.material, "empty_room"),
+    "objects_room_mujoco_six_objects": partial(objects_room_mujoco.material, "six_objects"),
+    "objects_room_mujoco_identical_color": partial(objects_room_mujoco.material, "identical_color"),
+    "flying_animals": published_animals.material,
+    "flying_animals_debian": debian_animals.material,
 }
 """Says what `intarsia prepare` has to write, from the file it is given."""
 

@@ -8,8 +8,8 @@ pixel belongs to, 0 for the background.
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,11 +72,13 @@ class Material:
 
     rows_from: gives all rows from a number on, in pieces that fit in memory.
     count: how many rows there are; an estimate where only reading them tells.
+    texts: files to lie beside the arrays, by name, such as licences.
     """
 
     contents: Contents
     rows_from: Callable[[int], Iterator[Rows]]
     count: int
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,9 @@ def write(
         advance(rows)
         if rows == limit:
             return rows
+    for name, text in material.texts.items():
+        with replacing(folder / name) as path:
+            path.write_text(text)
     _record(folder, material.contents, rows, complete=True)
     return rows
 

@@ -60,6 +60,7 @@ CASES = {
     "multi_texture": Case("multi_texture"),
     "multi_texture_pair": Case("multi_texture_pair", sizes=DRAWN | {"test": 6560}),
     "objects_room": Case("objects_room", partial(stored, "objects_room", 3), STORED),
+    "objects_room_mujoco": Case("objects_room_mujoco", partial(stored, "objects_room_mujoco", 3), STORED),
 }
 Open = Callable[..., Scenes]
 

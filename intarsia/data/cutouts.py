@@ -1,0 +1,85 @@
+"""Animals and backgrounds in a folder of arrays, and scenes composed of them.
+
+A row is a picture: `images`, and in `masks` 1 where the animal is. Backgrounds come first. Of each kind, some are for training
+alone, some for training and tests, some for tests alone; the validation scenes are made of the training's pictures.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.data.arrays import Contents, Material, Rows, Stored, open_arrays
+from intarsia.data.flying_animals import HEIGHT, MOST, WIDTH, composed_scenes, cut_out, reduced
+from intarsia.data.scenes import Scenes
+from intarsia.errors import InputError
+
+__all__ = ["Pictures", "material_of", "open_scenes"]
+
+USES = ("train", "both", "test")  # in this order, so that what belongs to training or to tests lies in one piece
+AT_ONCE = 64  # pictures
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of one kind, `n 192 256 3`, for each use the part of them that `train`, `both` and `test` say (indices).
+
+    masks: `n 192 256`, 1 where the animal is; 0 all over a background.
+    """
+
+    images: Bytes
+    masks: Bytes
+    uses: Mapping[str, list[int]]
+
+
+def material_of(name: str, source: str, backgrounds: Pictures, animals: Pictures, texts: Mapping[str, str]) -> Material:
+    """What to write of these pictures, and of texts (licences) to lie beside them."""
+    images = np.concatenate([kind.images[kind.uses[use]] for kind in (backgrounds, animals) for use in USES])
+    masks = np.concatenate([kind.masks[kind.uses[use]] for kind in (backgrounds, animals) for use in USES])
+    splits: dict[str, int | None] = {
+        f"{word} {use}": len(kind.uses[use])
+        for word, kind in (("background", backgrounds), ("animal", animals))
+        for use in USES
+    }
+    contents = Contents(name, source, HEIGHT, WIDTH, MOST + 1, splits)
+    return Material(contents, partial(_rows_from, {"images": images, "masks": masks}), len(images), texts)
+
+
+def _rows_from(rows: Rows, start: int) -> Iterator[Rows]:
+    for first in range(start, len(rows["images"]), AT_ONCE):
+        yield {name: part[first : first + AT_ONCE] for name, part in rows.items()}
+
+
+def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
+    """The scenes of a split, composed of the pictures in a prepared folder, at their size or a whole fraction of it.
+
+    Raises:
+        InputError: if there is no such folder, it is not complete, or the size is no such fraction.
+    """
+    if data_root is None:
+        raise InputError(f"{name} is composed of pictures from files: `intarsia prepare {name}`, then --data-root FOLDER.")
+    stored = open_arrays(data_root, name)
+    height, width = size or (HEIGHT, WIDTH)
+    factor = HEIGHT // height
+    if (height * factor, width * factor) != (HEIGHT, WIDTH):
+        raise InputError(
+            f"{name} has no scenes of {height} x {width} pixels, but of {HEIGHT} x {WIDTH}, a half or a third of it."
+        )
+    counts = [count or 0 for count in stored.contents.splits.values()]
+    if len(counts) != 2 * len(USES) or stored.rows != sum(counts):
+        raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")
+    first = 1 if split == "test" else 0  # train and both, or both and test
+    starts = np.cumsum([0, *counts])
+    backgrounds, animals = (
+        _reduced(stored, slice(starts[kind + first], starts[kind + first + 2]), factor) for kind in (0, len(USES))
+    )
+    return composed_scenes(name, seed, split, backgrounds[0], cut_out(*animals), stored.contents.source)
+
+
+def _reduced(stored: Stored, rows: slice, factor: int) -> tuple[Bytes, Bytes]:
+    return reduced(stored.arrays["images"][rows], 255 * stored.arrays["masks"][rows], factor)
