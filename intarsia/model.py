@@ -14,7 +14,11 @@ from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, edge_map, layered, opened
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
+from intarsia.networks.reference import ReferenceInpainter
+from intarsia.networks.resnet import ResNet50
 from intarsia.networks.segmenter import CompactSegmenter
+from intarsia.networks.segnet import SegNet
+from intarsia.networks.tensorflow import glorot
 from intarsia.objectives import divergence
 from intarsia.scene import Parts, Scene
 from intarsia.settings import STAGES, Recipe, check_recipe, load_recipe, save_recipe
@@ -45,12 +49,8 @@ class Model(nn.Module):
         self.recipe = recipe
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
-            sizes = recipe.inpainter
-            self.inpainter = CompactInpainter(recipe.height, recipe.width, sizes.channels, sizes.patches)
-            grouping = recipe.segmenter
-            self.segmenter = CompactSegmenter(
-                recipe.height, recipe.width, recipe.segments, grouping.channels, grouping.dimension
-            )
+            self.inpainter = _inpainter(recipe)
+            self.segmenter = _segmenter(recipe)
             codes = recipe.vae
             self.autoencoder = SceneAutoencoder(
                 recipe.height,
@@ -64,6 +64,8 @@ class Model(nn.Module):
                 recipe.fusion.channels,
                 codes.filled,
             )
+            if codes.glorot:
+                glorot(self.autoencoder)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
     @torch.no_grad()
@@ -74,7 +76,11 @@ class Model(nn.Module):
 
     def ordered_masks(self, images: Images) -> Masks:
         """Soft masks `b k h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
-        return background_last(opened(self.segment(images)), self.recipe.vaes.background_per_batch)
+        return self.ordered(self.segment(images))
+
+    def ordered(self, masks: Masks) -> Masks:
+        """The same of the segmenter's masks."""
+        return background_last(opened(masks), self.recipe.vaes.background_per_batch)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
@@ -185,6 +191,21 @@ class Model(nn.Module):
             )
         model.load_state_dict(weights)
         return model
+
+
+def _inpainter(recipe: Recipe) -> nn.Module:
+    if recipe.inpainter.network == "reference":
+        return ReferenceInpainter()
+    return CompactInpainter(recipe.height, recipe.width, recipe.inpainter.channels, recipe.inpainter.patches)
+
+
+def _segmenter(recipe: Recipe) -> nn.Module:
+    sizes = recipe.segmenter
+    if sizes.network == "segnet":
+        return SegNet(recipe.segments)
+    if sizes.network == "resnet50":
+        return ResNet50(recipe.segments, sizes.enlargement, sizes.dilation)
+    return CompactSegmenter(recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension)
 
 
 def weights_sha256(folder: Path) -> str:

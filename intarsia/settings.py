@@ -9,7 +9,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from intarsia.errors import InputError
 
@@ -17,7 +17,7 @@ Settings = TypeVar("Settings")
 
 AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
-    "inpainter_turns", "segmenter_turns",
+    "enlargement", "dilation", "inpainter_turns", "segmenter_turns",
 }  # fmt: skip
 STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings of each name, and 0 steps skip a stage
 
@@ -26,20 +26,28 @@ STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings
 class Inpainter:
     """The network that guesses what is hidden."""
 
+    network: Literal["compact", "reference"] = "compact"
+    """Ours, or the original's, which has no sizes to set."""
     channels: int = 16
-    """Channels at half size; deeper levels have up to 8 times as many."""
+    """Channels at half size; deeper levels have up to 8 times as many. Compact."""
     patches: int = 96
-    """Soft patches over which visible colours spread; 0 for none."""
+    """Soft patches over which visible colours spread; 0 for none. Compact."""
 
 
 @dataclass(frozen=True)
 class Segmenter:
     """The network that splits an image into segments."""
 
+    network: Literal["compact", "segnet", "resnet50"] = "compact"
+    """Ours, or one of the original's two."""
     channels: int = 32
-    """Channels at half size; deeper levels have 2 and 4 times as many."""
+    """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
     dimension: int = 16
-    """Length of a pixel's embedding."""
+    """Length of a pixel's embedding. Compact."""
+    enlargement: int = 2
+    """The image is made so many times as high and wide first. ResNet-50."""
+    dilation: int = 2
+    """Smallest dilation of the last four convolutions. ResNet-50."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Vae:
     """Width of the dense layers."""
     filled: bool = True
     """Show textures and background on their own mean colour instead of on black, the original's way."""
+    glorot: bool = False
+    """Start these and the fusion networks from Glorot's rule, as the original does, instead of from He's."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,9 @@ class Inpainting:
     batch: int = 16
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
-    """Highest learning rate; reached after the warm-up, then falling along a cosine to 0."""
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine."""
+    final_learning_rate: float = 0.0
+    """At the end of the cosine; the same as the highest for a constant one."""
     warmup_steps: int = 100
     """Steps over which the learning rate rises."""
     beta2: float = 0.99
@@ -133,7 +145,9 @@ class Separation:
     inpainter_learning_rate: float = 1e-4
     """Of Adam, constant."""
     segmenter_learning_rate: float = 1e-3
-    """Of Adam: highest; reached after the warm-up, then falling along a cosine to 0."""
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine."""
+    segmenter_final_learning_rate: float = 0.0
+    """At the end of the cosine; the same as the highest for a constant one."""
     warmup_steps: int = 100
     """Steps over which the segmenter's learning rate rises."""
     epsilon_start: float = 30.0
@@ -158,7 +172,7 @@ class Separation:
     random_regions: float = 0.5
     """Share of the inpainter's turns on random regions, so that it does not forget."""
     averaging: float = 0.99
-    """Decay per segmenter turn of the running average of its weights that is evaluated and kept."""
+    """Decay per segmenter turn of the running average of its weights that is evaluated and kept; 0 keeps the weights."""
     regrouping: Regrouping = field(default_factory=Regrouping)
 
 
@@ -249,6 +263,10 @@ def check_recipe(recipe: Recipe) -> None:
         least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
         if not least <= value < math.inf:
             raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
+    for part in (recipe.inpainter, recipe.segmenter):
+        networks = get_args(get_type_hints(type(part))["network"])
+        if part.network not in networks:
+            raise InputError(f"{type(part).__name__.lower()}.network is {part.network!r}; choose one of {', '.join(networks)}.")
     if not any(dataclasses.astuple(recipe.inpainting.regions)):
         raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
 
@@ -263,6 +281,10 @@ def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
     for key, wanted in fields.items():
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
             built[key] = _settings(wanted, values[key], f"{name}{key}.")
+        elif get_origin(wanted) is Literal:
+            if values[key] not in get_args(wanted):
+                raise ValueError(f"{name}{key} is {values[key]!r}, but should be one of {', '.join(get_args(wanted))}")
+            built[key] = values[key]
         elif isinstance(values[key], (int, float) if wanted is float else wanted) and (
             isinstance(values[key], bool) == (wanted is bool)
         ):

@@ -30,7 +30,7 @@ def report(run: Path) -> Path:
     if torch.cuda.is_available():
         model = model.to("cuda")
     try:
-        test = open_dataset(recipe.dataset, scores["test_seed"], "test", recipe.data_root)
+        test = scenes_of(recipe, "test", scores["test_seed"])
         codes, chosen = scores["codes"], scores["examples"]
         segments = {kind: examples(model, test, chosen[kind], codes is not None) for kind in ("best", "median", "worst")}
         moved = chosen["median"][:MOVED] if codes else []

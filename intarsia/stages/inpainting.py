@@ -4,11 +4,12 @@ import math
 
 import torch
 from torch import Generator
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
 from intarsia.model import Model
+from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
 from intarsia.regions import boxes, everything, fields, shared_box, slivers
@@ -20,10 +21,13 @@ def inpainting(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place."""
     recipe, settings, fabric = model.recipe, model.recipe.inpainting, run.fabric
     scenes = scenes_of(recipe, "train")
-    inpainter, optimizer = fabric.setup(model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2)))
+    inpainter, optimizer = fabric.setup(
+        model.inpainter, Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2), fused=True)
+    )
 
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
-        set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps)
+        final = settings.final_learning_rate
+        set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         draws = run.generator(step=step)

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, nn
-from torch.optim import Adam
 
 from intarsia.data import scenes_of
 from intarsia.diagnosis import diagnose
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
+from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import inpainting_loss, separation_loss
 from intarsia.pictures import game_sheet
 from intarsia.regrouping import regroup
@@ -29,9 +29,9 @@ def separation(model: Model, run: Run) -> None:
     scenes = scenes_of(recipe, "train")
     average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
     inpainter, inpainter_optimizer = fabric.setup(
-        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate)
+        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate, fused=True)
     )
-    segmenter, segmenter_optimizer = fabric.setup(player, Adam(player.parameters(), settings.segmenter_learning_rate))
+    segmenter, segmenter_optimizer = fabric.setup(player.train(), Adam(player.parameters(), fused=True))
     state = {
         "inpainter": inpainter,
         "inpainter_optimizer": inpainter_optimizer,
@@ -46,7 +46,8 @@ def separation(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         edges, spread = model.edges(images), step >= settings.spread_from_step
-        set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, step, settings.steps, settings.warmup_steps)
+        rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
+        set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, settings.warmup_steps, rates[1])
 
         if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
             inpainter.requires_grad_(True)
@@ -125,10 +126,15 @@ def epsilon_at(step: int, settings: Separation) -> float:
 
 @torch.no_grad()
 def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> None:
-    """Move the running average of the weights towards the player; a plain mean at first, while it is short."""
+    """Move the running average of the weights towards the player; a plain mean at first, while it is short.
+
+    Statistics that the player keeps of its own maps are taken over as they are.
+    """
     decay = min(decay, 1 - 2 / (step + 2))
     for kept, live in zip(average.parameters(), player.parameters(), strict=True):
         kept.lerp_(live, 1 - decay)
+    for own, theirs in zip(average.buffers(), player.buffers(), strict=True):
+        own.copy_(theirs)
 
 
 @torch.no_grad()

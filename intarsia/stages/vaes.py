@@ -2,13 +2,13 @@
 
 import torch
 from torch import Generator, Tensor
-from torch.optim import Adam
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
 from intarsia.metrics import psnr, shape_iou
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction
+from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import capacity_loss, divergence, hidden_error, object_error, scene_error, shape_error
 from intarsia.pictures import coloured, sheet
 from intarsia.settings import Recipe, Vaes
@@ -21,7 +21,7 @@ def vaes(model: Model, run: Run) -> None:
     recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
     scenes = scenes_of(recipe, "train")
     model.segmenter.to(fabric.device)
-    autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters()))
+    autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
 
     for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):
         final = settings.final_learning_rate
@@ -29,8 +29,9 @@ def vaes(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, run.generator(step=step))))
-        with fabric.autocast():
-            masks = model.ordered_masks(images)
+        model.segmenter.train()  # a normalisation by the batch goes on by the batch (as in the original)
+        with fabric.autocast(), torch.no_grad():
+            masks = model.ordered(model.segmenter(images).softmax(1))
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
         errors = errors_of(autoencoder(images, masks, noise), images, masks)

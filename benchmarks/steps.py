@@ -1,0 +1,130 @@
+"""Seconds per optimizer step of the reference networks, in float32 and bf16: `python benchmarks/steps.py`.
+
+The batches, networks and losses are the published ones, drawing the data is included; the figure is the median of some steps
+after warm-up, on 2 threads. Beside it stands what the original took in TensorFlow on the same kind of machine. Each case runs
+in a process of its own, so that its peak memory is its own. Writes docs/steps.json; the last line is that JSON object.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Generator, Tensor
+
+from intarsia.data import open_dataset
+from intarsia.files import replacing
+from intarsia.model import Model
+from intarsia.networks.autoencoder import Codes
+from intarsia.networks.tensorflow import Adam
+from intarsia.objectives import capacity_loss, inpainting_loss
+from intarsia.recipes import RECIPES
+from intarsia.settings import Recipe, Segmenter
+from intarsia.shapes import Images
+from intarsia.stages.inpainting import random_regions
+from intarsia.stages.separation import play, some_segments
+from intarsia.stages.vaes import draw_noise, errors_of
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+LARGE = RECIPES["multi_texture"]["reference"]
+SMALL = dataclasses.replace(
+    LARGE,
+    segments=3,
+    segmenter=Segmenter(network="segnet"),
+    separation=dataclasses.replace(LARGE.separation, branches=3, epsilon_start=50.0, epsilon=50.0, epsilon_end=50.0),
+)
+Loss = Callable[[Model, Images, Generator], Tensor]
+
+
+def pretraining(model: Model, images: Images, draws: Generator) -> Tensor:
+    hidden = random_regions(len(images), model.recipe, draws)
+    return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
+
+
+def inpainter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
+    hidden = some_segments(model.segmenter, images, model.recipe.separation.branches, draws)
+    return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
+
+
+def segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
+    masks = model.segmenter(images).softmax(1)
+    return play(model.inpainter, images, model.edges(images), model.recipe.separation.epsilon, True, masks).mean()
+
+
+def codes(model: Model, images: Images, draws: Generator) -> Tensor:
+    settings, noise = model.recipe.vaes, Codes(*draw_noise(model.recipe, draws))
+    with torch.no_grad():
+        masks = model.ordered(model.segmenter(images).softmax(1))
+    errors = errors_of(model.autoencoder(images, masks, noise), images, masks)
+    loss = settings.shape_gamma * capacity_loss(errors["shape_nats"], 0.1)
+    loss = loss + settings.texture_beta * errors["texture_nats"] + settings.background_beta * errors["background_nats"]
+    return loss + sum(value for name, value in errors.items() if name.endswith("_error"))
+
+
+# Recipe, images per step, what learns, its loss; seconds that the original took (its best where it varied).
+CASES: dict[str, tuple[Recipe, int, str, Loss, float]] = {
+    "pretrain": (LARGE, 16, "inpainter", pretraining, 0.84),
+    "cis_resnet_inpainter": (LARGE, 8, "inpainter", inpainter_turn, 3.5),
+    "cis_resnet_segmenter": (LARGE, 8, "segmenter", segmenter_turn, 8.6),
+    "cis_segnet_inpainter": (SMALL, 8, "inpainter", inpainter_turn, 1.0),
+    "cis_segnet_segmenter": (SMALL, 8, "segmenter", segmenter_turn, 0.8),
+    "vae": (SMALL, 16, "autoencoder", codes, 0.6),
+}
+
+
+def measure(case: str, precision: str, steps: int, threads: int) -> tuple[float, float]:
+    """Median seconds of a step, and peak memory in GB."""
+    torch.set_num_threads(threads)
+    recipe, batch, learner, loss_of, _ = CASES[case]
+    model, scenes = Model(recipe), open_dataset(recipe.dataset)
+    parameters = list(model.requires_grad_(False).get_submodule(learner).requires_grad_(True).parameters())
+    optimizer, seconds = Adam(parameters, 1e-5, fused=True), []
+    for step in range(2 + steps):
+        started = perf_counter()
+        images = scenes(range(step * batch, (step + 1) * batch)).images
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            loss = loss_of(model, images, Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seconds.append(perf_counter() - started)
+    return median(seconds[2:]), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def main(cases: tuple[str, ...] = tuple(CASES), steps: int = 10, threads: int = 2, out: Path = Path("docs/steps.json")) -> None:
+    """Measure.
+
+    Args:
+        cases: Which; the others keep the figures that the file holds.
+        steps: Of each case, after two of warm-up.
+        threads: Threads.
+        out: The JSON file.
+    """
+    table = Table("case", "original", "float32", "", "bf16", "", "GB", title=f"seconds per step, {threads} threads")
+    found = json.loads(out.read_text()) if out.is_file() else {}
+    for case in cases:
+        theirs, row, memory = CASES[case][-1], [], 0.0
+        found[case] = {}
+        for precision in PRECISIONS:
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                ours, peak = process.apply(measure, (case, precision, steps, threads))
+            found[case][precision], memory = round(ours, 3), max(memory, peak)
+            row += [f"{ours:.3f}", f"{theirs / ours:.1f}x"]
+        table.add_row(case, f"{theirs:.2f}", *row, f"{memory:.1f}")
+    with replacing(out) as path:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+    Console().print(table, f"load at the end: {os.getloadavg()[0]:.1f}")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
