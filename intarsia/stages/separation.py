@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, nn
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
 from torch.optim import Adam
 
 from intarsia.data import open_dataset
@@ -15,12 +16,14 @@ from intarsia.diagnosis import diagnose
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
-from intarsia.objectives import inpainting_loss, separation_loss
+from intarsia.objectives import separation_loss
 from intarsia.pictures import game_sheet
 from intarsia.regrouping import regroup
-from intarsia.settings import Separation
+from intarsia.settings import Recipe, Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
-from intarsia.stages.inpainting import random_regions, set_learning_rate
+from intarsia.stages.inpainting import improve_guesses, random_regions, set_learning_rate
+
+Judge = Callable[[Masks], PerImage]  # the separation loss of some masks, against one inpainter
 
 
 def separation(model: Model, run: Run) -> None:
@@ -40,7 +43,6 @@ def separation(model: Model, run: Run) -> None:
         "average": average,
     }
 
-    hard_from_step = settings.steps if settings.hard_from_step is None else settings.hard_from_step
     for step in run.steps(state, settings.steps, model.save):
         draws = run.generator(step=step)
         indices, mine = run.share(settings.batch, step=step)
@@ -48,32 +50,16 @@ def separation(model: Model, run: Run) -> None:
         edges, spread = model.edges(images), step >= settings.spread_from_step
         set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, step, settings.steps, settings.warmup_steps)
 
-        if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
-            inpainter.requires_grad_(True)
-            if torch.rand((), generator=draws) < settings.random_regions:
-                hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
-            else:
-                hidden = some_segments(segmenter, images, settings.branches, draws)
-            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
-            inpainter_optimizer.zero_grad()
-            fabric.backward(loss)
-            inpainter_optimizer.step()
-            figures: dict[str, object] = {"inpainting_loss": loss}
+        figures: dict[str, object]
+        if is_inpainters_turn(step, settings):
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
+            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, spread)
+            figures = {"inpainting_loss": loss}
         else:
             inpainter.requires_grad_(False)
-            logits = segmenter(images)
-            masks = hardened(logits) if step >= hard_from_step else logits.softmax(1)
             judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread)
             with fabric.no_backward_sync(inpainter):
-                separation = judge(masks)
-                loss, figures = separation.mean(), {"separation_loss": separation.mean()}
-                if settings.regrouping.weight and step >= settings.regrouping.from_step:
-                    with fabric.autocast():
-                        proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
-                    accepted = (promise <= separation + settings.regrouping.tolerance).float()
-                    towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
-                    loss = loss + settings.regrouping.weight * (towards * accepted).mean()
-                    figures["accepted"] = accepted.mean()
+                loss, figures = game_loss(fabric, segmenter(images), images, judge, average, settings, step)
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
@@ -84,6 +70,18 @@ def separation(model: Model, run: Run) -> None:
         run.log(step, **figures)
 
 
+def is_inpainters_turn(step: int, settings: Separation) -> bool:
+    """Whether this step is the inpainter's; the segmenter's follow, and then it is the inpainter's turn again."""
+    return step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns
+
+
+def hidden_regions(segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, draws: Generator) -> Masks:
+    """What the inpainter has to guess in its turn: segments, or random regions, this process's share of the whole batch."""
+    if torch.rand((), generator=draws) < recipe.separation.random_regions:
+        return random_regions(batch, recipe, draws)[mine].to(images.device)
+    return some_segments(segmenter, images, recipe.separation.branches, draws)
+
+
 @torch.no_grad()
 def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Generator) -> Masks:
     """Some of the segmenter's masks, the same channels for all images."""
@@ -91,8 +89,25 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
     return masks[:, torch.randperm(masks.shape[1], generator=draws)[:count].to(masks.device)]
 
 
+def game_loss(
+    fabric: Fabric, logits: Logits, images: Images, judge: Judge, average: nn.Module, settings: Separation, step: int
+) -> tuple[Tensor, dict[str, object]]:
+    """What the segmenter minimises in its turn, the separation loss and regrouping, and the figures to log."""
+    is_hard = settings.hard_from_step is not None and step >= settings.hard_from_step
+    separation = judge(hardened(logits) if is_hard else logits.softmax(1))
+    loss, figures = separation.mean(), {"separation_loss": separation.mean()}
+    if settings.regrouping.weight and step >= settings.regrouping.from_step:
+        with fabric.autocast():
+            proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
+        accepted = (promise <= separation + settings.regrouping.tolerance).float()
+        towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
+        loss = loss + settings.regrouping.weight * (towards * accepted).mean()
+        figures["accepted"] = accepted.mean()
+    return loss, dict(figures)
+
+
 @torch.no_grad()
-def propose(average: nn.Module, images: Images, judge: Callable[[Masks], PerImage], smallest: int) -> tuple[Labels, PerImage]:
+def propose(average: nn.Module, images: Images, judge: Judge, smallest: int) -> tuple[Labels, PerImage]:
     """The better of two proposals for each image, by the judge's separation loss, and that loss.
 
     Both come from the averaged segmenter, whose preferences are steadier than the player's.
