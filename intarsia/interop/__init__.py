@@ -1,0 +1,1 @@
+"""Models from elsewhere: TensorFlow checkpoints of the original."""
