@@ -1,6 +1,5 @@
 """VAEs and fusion: what they promise, and that they compute what the original does."""
 
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,8 +15,7 @@ from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
 from intarsia.settings import Fusion, Recipe
 from intarsia.stages.vaes import errors_of
-
-VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
+from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, original_layout
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -40,7 +38,7 @@ def vae_names(scope: str) -> Iterator[tuple[str, str]]:
     )
 
 
-def original_names(objects: int = 0) -> dict[str, str]:
+def layer_names() -> dict[str, str]:
     """Our layers of the scene autoencoder, and what the original calls them."""
     names = {}
     for part, scope in {"texture": "texVAE", "shape": "maskVAE", "background": "bgVAE"}.items():
@@ -49,41 +47,11 @@ def original_names(objects: int = 0) -> dict[str, str]:
     return names | {f"scene_fusion.convolve.{number}": f"Fusion//conv{number + 1}" for number in range(4)}
 
 
-def original_layout(array: np.ndarray) -> Tensor:
-    """Weights of the original in our layout: `h w in out` to `out in h w`, and `in out` to `out in`."""
-    tensor = torch.from_numpy(array)
-    return tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.mT if tensor.dim() == 2 else tensor
-
-
-def recipe_weight(name: str, shape: torch.Size) -> Tensor:
-    """A weight of the recordings: noise that depends on its name alone (shared/reference/README.md), given our shape."""
-    theirs = [shape[i] for i in {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}[len(shape)]]
-    values = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(theirs).astype(np.float32)
-    if len(theirs) == 1:
-        return torch.from_numpy(values * np.float32(0.05))
-    fans = theirs[:2] if len(theirs) == 2 else (np.prod(theirs[:3]), theirs[0] * theirs[1] * theirs[3])
-    return original_layout(values * np.float32(np.sqrt(2 / sum(fans))))
-
-
-@torch.no_grad()
-def fill(autoencoder: SceneAutoencoder) -> SceneAutoencoder:
-    for ours, theirs in original_names().items():
-        layer, dense = autoencoder.get_submodule(ours), isinstance(autoencoder.get_submodule(ours), nn.Linear)
-        for parameter, name in ((layer.weight, "weight"), (layer.bias, "bias")):
-            plural = name if dense else {"weight": "weights", "bias": "biases"}[name]
-            parameter.copy_(recipe_weight(f"{theirs}/{plural}", parameter.shape))
+def filled(objects: int) -> SceneAutoencoder:
+    """The scene autoencoder of 64x64 pixels with the recordings' weights."""
+    autoencoder = SceneAutoencoder(64, 64, objects)
+    fill(autoencoder, list(layer_names().items()))
     return autoencoder
-
-
-def images_first(array: np.ndarray) -> Tensor:
-    """`b h w c` to `b c h w`; `b h w c n` to `b n c h w`."""
-    tensor = torch.from_numpy(array)
-    return tensor.permute(0, 3, 1, 2) if tensor.dim() == 4 else tensor.permute(0, 4, 3, 1, 2)
-
-
-def assert_close(found: Tensor, expected: Tensor, tolerance: float = VALUES) -> None:
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 def recorded_inputs(recorded) -> tuple[Tensor, Tensor]:
@@ -93,7 +61,7 @@ def recorded_inputs(recorded) -> tuple[Tensor, Tensor]:
 
 
 def test_the_weight_recipe_gives_its_check_values():
-    autoencoder = fill(SceneAutoencoder(64, 64, 4))
+    autoencoder = filled(4)
     expected = torch.tensor([0.059575092, 0.019862032, -0.014155412])
     assert torch.allclose(autoencoder.texture.encoder.dense[0].bias[:3], expected, atol=1e-8)
     assert sum(value.numel() for value in autoencoder.parameters()) == 1_367_157  # as the list of variables says
@@ -104,7 +72,7 @@ def test_the_weight_recipe_gives_its_check_values():
 def test_the_autoencoder_computes_what_the_original_does(reference, name, count):
     recorded = reference(name)
     images, masks = recorded_inputs(recorded)
-    found = fill(SceneAutoencoder(64, 64, count))(images, masks)
+    found = filled(count)(images, masks)
     for part, key in (("texture", "tex"), ("shape", "mask")):
         assert_close(getattr(found.mean, part).transpose(0, 1), torch.from_numpy(recorded[f"latent/{key}"]))
         assert_close(getattr(found.mean, part)[:, 0], torch.from_numpy(recorded[f"enc_{key}0/mean"]))
@@ -121,7 +89,7 @@ def test_the_autoencoder_computes_what_the_original_does(reference, name, count)
 @torch.no_grad()
 def test_decoders_and_fusion_compute_what_the_originals_do(reference):
     recorded = reference("vae_pieces")
-    autoencoder = fill(SceneAutoencoder(64, 64, 2))
+    autoencoder = filled(2)
     for part, key in (("texture", "tex"), ("shape", "mask"), ("background", "bg")):
         logits = autoencoder.get_submodule(part).decoder(torch.from_numpy(recorded[f"z_{key}"]))
         assert_close(logits, images_first(recorded[f"dec_{key}/logits"]))
@@ -134,7 +102,7 @@ def test_decoders_and_fusion_compute_what_the_originals_do(reference):
 def test_scene_fusion_sees_colour_by_colour(reference):
     """Its recorded input has channel colour * layers + layer."""
     recorded = reference("vae_b3")
-    fusion, interleaved = fill(SceneAutoencoder(64, 64, 2)).scene_fusion, images_first(recorded["fusion_input"])
+    fusion, interleaved = filled(2).scene_fusion, images_first(recorded["fusion_input"])
     layers = torch.stack([interleaved[:, layer::3] for layer in range(3)], 1)
     assert_close(fusion(layers), images_first(recorded["fusion_output"]))
 
@@ -264,7 +232,7 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
     """One backward pass through the sum gives what the original's three optimizers got, each for its own variables."""
     recorded = reference(name)
     images, masks = recorded_inputs(recorded)
-    autoencoder = fill(SceneAutoencoder(64, 64, count))
+    autoencoder = filled(count)
     separate, errors = losses_of(autoencoder, images, masks, recorded)
     expected = {
         "texture_error": recorded["loss/tex_error"],
@@ -283,7 +251,7 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
 
     (separate + errors["object_error"] + errors["scene_error"]).backward()
     compared = 0
-    for ours, theirs in original_names().items():
+    for ours, theirs in layer_names().items():
         for kind, value in autoencoder.get_submodule(ours).named_parameters():
             for name_of_kind in (kind, {"weight": "weights", "bias": "biases"}[kind]):
                 for scope in ("separate", "fusion", "Fusion"):
@@ -306,7 +274,7 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
 def test_losses_of_moved_masks_are_the_originals(reference):
     """The original's masks of the consistency experiment: the shape VAE's errors on them, and those of all else unchanged."""
     recorded = reference("vae_mask_augmentation")
-    autoencoder, masks = fill(SceneAutoencoder(64, 64, 2)), images_first(recorded["shuffled"])[:8]
+    autoencoder, masks = filled(2), images_first(recorded["shuffled"])[:8]
     mean, log_variance, logits = autoencoder.shape(masks)
     assert float(shape_error(masks, logits).mean()) == pytest.approx(float(recorded["loss/mask_error"]), rel=VALUES)
     assert_close(divergence(mean, log_variance).mean(0), torch.from_numpy(recorded["loss/mask_kl"]))
@@ -320,7 +288,7 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
     model = Model(Recipe("multi_texture", fusion=Fusion(channels=32)))
-    fill(model.autoencoder)
+    fill(model.autoencoder, list(layer_names().items()))
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
     for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from intarsia.networks.layers import SameConv, doubled, initialise
+from intarsia.networks.layers import initialise
+from intarsia.networks.tensorflow import SameConv, doubled
 from intarsia.shapes import Maps, Vectors
 
 SCALE = 16  # the coarsest maps are so many times smaller than the image

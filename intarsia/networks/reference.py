@@ -1,0 +1,123 @@
+"""The original's inpainter, number for number."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from intarsia.networks.tensorflow import SameConv, gathered, glorot, resized, taps
+from intarsia.shapes import Edges, Guesses, Images, Masks
+
+CHANNELS = (32, 64, 128, 256, 256, 256)  # of the levels, at 1/2, 1/4, ..., 1/64 of the size
+
+
+def activate(x: Tensor) -> Tensor:
+    """Leaky ReLU of slope 0.2."""
+    return F.leaky_relu(x, 0.2)
+
+
+class Tower(nn.Module):
+    """Six levels, each of half the size of the one before; the third to the fifth have a second convolution."""
+
+    def __init__(self, inputs: int) -> None:
+        super().__init__()
+        first, second, third, fourth, fifth, sixth = CHANNELS
+        self.convolve = nn.ModuleList(
+            [
+                SameConv(inputs, first, 7, 2),
+                SameConv(first, second, 5, 2),
+                SameConv(second, third, 5, 2),
+                SameConv(third, third, 3),
+                SameConv(third, fourth, 3, 2),
+                SameConv(fourth, fourth, 3),
+                SameConv(fourth, fifth, 3, 2),
+                SameConv(fifth, fifth, 3),
+                SameConv(fifth, sixth, 3, 2),
+            ]
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The levels of maps `b inputs h w`, finest first."""
+        levels: list[Tensor] = []
+        for layer in self.convolve:
+            x = activate(layer(x))
+            if levels and levels[-1].shape == x.shape:
+                levels.pop()  # where a level has two convolutions, it is the second one's result
+            levels.append(x)
+        return levels
+
+
+class JoinedConv(nn.Module):
+    """Bilinear resizing, then a SAME convolution over joined channels: a region's, and between them those of the edges.
+
+    The edges' part is the same for all regions of an image and is computed once.
+
+    Args:
+        before, edges, after: Channels of a region, of the edges, and of the region again, in the order of the weights.
+        outputs, kernel: Size of the convolution.
+    """
+
+    def __init__(self, before: int, edges: int, after: int, outputs: int, kernel: int) -> None:
+        super().__init__()
+        self.parts = (before, edges, after)
+        self.weight = nn.Parameter(torch.empty(outputs, before + edges + after, kernel, kernel))
+        self.bias = nn.Parameter(torch.empty(outputs))
+
+    def forward(self, own: Tensor, edges: Tensor | None, height: int, width: int) -> Tensor:
+        """Maps `(b k) before+after h w` and `b edges h w`, if any, to `(b k) outputs height width`."""
+        before, between, after = self.weight.split(self.parts, 1)
+        found = taps(own, torch.cat([before, after], 1))
+        if edges is not None:
+            found = (found.unflatten(0, (len(edges), -1)) + taps(edges, between)[:, None]).flatten(0, 1)
+        return gathered(found, self.bias, self.weight.shape[-1], height, width)
+
+
+class ReferenceInpainter(nn.Module):
+    """The original's inpainter: 13.5 million parameters, one tower for the edges and one for the visible pixels.
+
+    Computes what the original computes, in another order: all regions are one batch, the edges' tower and all arithmetic on its
+    levels is done once per image, and products with the decoder's kernels come before the resizing (`tensorflow.gathered`).
+    The skips of the third to fifth level come from their second convolution, and the last prediction has half the size
+    and is merely resized (as in the original).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.edge_tower, self.tower = Tower(2), Tower(5)
+        levels = list(reversed(CHANNELS[:-1]))
+        last = CHANNELS[-1]
+        inputs = [(0, last, last), *((2 * c, c, 0 if i == 0 else 3) for i, c in enumerate(levels))]
+        self.decoder = nn.ModuleList(JoinedConv(*parts, c, 4) for parts, c in zip(inputs[:-1], levels, strict=True))
+        kernels = (3, 3, 3, 3, 5)
+        self.intensity = nn.ModuleList(JoinedConv(*parts, 3, k) for parts, k in zip(inputs[1:], kernels, strict=True))
+        self.enlarge_intensity = nn.ModuleList(JoinedConv(3, 0, 0, 3, 4) for _ in levels[1:])
+        glorot(self)
+
+    def forward(self, images: Images, hidden: Masks, edges: Edges, spread: bool = True) -> Guesses:
+        """Guess every hidden region of every image, all in one batch.
+
+        Args:
+            images: `b 3 h w` in [0, 1], of any size.
+            hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
+                unconditional guess, which knows the edges alone.
+            edges: `b 2 h w`, the edge map of the whole image.
+            spread: Of no meaning here; the compact inpainter's (`CompactInpainter`).
+
+        Returns:
+            `b k 3 h w`, one guess of the *whole* image per region, not clamped.
+        """
+        shown = 1 - hidden[:, :, None]
+        seen = torch.cat([(images[:, None] - 0.5) * shown, torch.ones_like(shown), shown], 2)
+        levels = self.tower(seen.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        edge_levels = self.edge_tower(edges.contiguous(memory_format=torch.channels_last))
+        own, edge = levels.pop(), edge_levels.pop()
+        guesses: list[Tensor] = []
+        enlarge = iter(self.enlarge_intensity)
+        for deconvolve, intensity in zip(self.decoder, self.intensity, strict=True):
+            level = levels.pop()
+            size = level.shape[-2:]
+            joined = [activate(deconvolve(own, edge, *size)), level]
+            if guesses:
+                joined.append(next(enlarge)(guesses.pop(), None, *size))
+            own, edge = torch.cat(joined, 1), edge_levels.pop()
+            guesses.append(intensity(own, edge, *size))
+        return resized(guesses.pop().float(), *images.shape[-2:]).unflatten(0, hidden.shape[:2]) + 0.5

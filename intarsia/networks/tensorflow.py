@@ -1,0 +1,195 @@
+"""The conventions of TensorFlow 1, which the original was written in, where PyTorch's are others; all in this one file.
+
+Padding, resizing, batch normalisation, Glorot's rule and Adam. Each is pinned by a test on recorded numbers or by hand.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NORM_EPSILON, NORM_DECAY = 1e-3, 0.999
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding: output size ceil(size / stride), an odd pixel of padding at bottom and right.
+
+    A 4x4 kernel pads (1, 1) with stride 2 and an even size, and (1, 2) with stride 1.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b inputs h w` to `b outputs ceil(h/stride) ceil(w/stride)`."""
+        return same_conv(x, self.weight, self.bias, self.stride[0], self.dilation[0])
+
+
+def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1) -> Tensor:
+    """What `SameConv` does, with these weights."""
+    extent = (weight.shape[-1] - 1) * dilation + 1
+    totals = [max((-(-size // stride) - 1) * stride + extent - size, 0) for size in x.shape[2:]]
+    if stride > 1 and any(total % 2 for total in totals):
+        (top, left), (bottom, right) = ([total // 2 for total in totals], [-(-total // 2) for total in totals])
+        return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, dilation=dilation)
+    # Padding all sides alike inside the convolution, and leaving out an odd first row or column, saves a copy of the input.
+    wide = F.conv2d(x, weight, bias, stride, [-(-total // 2) for total in totals], dilation)
+    return wide[..., totals[0] % 2 :, totals[1] % 2 :]
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as the original's ResNet has it: a shift but no factor, epsilon 1e-3, decay 0.999.
+
+    In training mode the batch's own statistics normalise. The moving averages follow only where gradients are computed too: in
+    the turns of the network itself, and not where it merely serves another one (as in the original). The moving variance
+    follows the unbiased one.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b c h w` to the same shape."""
+        follow = torch.is_grad_enabled() or not self.training
+        mean, variance = (self.mean, self.variance) if follow else (None, None)
+        return F.batch_norm(x, mean, variance, None, self.bias, self.training, 1 - NORM_DECAY, NORM_EPSILON)
+
+
+class FrozenNormConv(SameConv):
+    """SAME convolution, then batch normalisation whose moving statistics never move, as the original's small segmenter has it.
+
+    In effect a factor and a shift per channel, both learned; so they are multiplied into the convolution's weights.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, dilation)
+        self.factor, self.shift = nn.Parameter(torch.ones(outputs)), nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("mean", torch.zeros(outputs))
+        self.register_buffer("variance", torch.ones(outputs))
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that is both."""
+        factor = self.factor * torch.rsqrt(self.variance + NORM_EPSILON)
+        bias = self.shift - self.mean * factor if self.bias is None else self.shift + (self.bias - self.mean) * factor
+        return self.weight * factor[:, None, None, None], bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `b inputs h w` to `b outputs ceil(h/stride) ceil(w/stride)`."""
+        return same_conv(x, *self.folded(), self.stride[0], self.dilation[0])
+
+
+@cache
+def bilinear(inputs: int, outputs: int) -> np.ndarray:
+    """Bilinear resizing along one axis, as a matrix `outputs inputs`.
+
+    Output pixel i lies at input position i * inputs / outputs: pixels are points at their corners, and enlarging ends flat.
+    """
+    place = np.arange(outputs, dtype=np.float32) * np.float32(inputs / outputs)
+    lower = np.floor(place).astype(int)
+    share = (place - lower).astype(np.float32)[:, None]
+    rows = np.eye(inputs, dtype=np.float32)
+    return rows[lower] * (1 - share) + rows[np.minimum(lower + 1, inputs - 1)] * share
+
+
+@cache
+def nearest(inputs: int, outputs: int) -> np.ndarray:
+    """Resizing along one axis by repeating or leaving out pixels, as a matrix `outputs inputs`: floor(i * inputs / outputs).
+
+    Doubling repeats every pixel; so does the original's other rule, which aligns corners.
+    """
+    place = np.arange(outputs, dtype=np.float32) * np.float32(inputs / outputs)
+    return np.eye(inputs, dtype=np.float32)[np.minimum(place.astype(int), inputs - 1)]
+
+
+Rule = Callable[[int, int], np.ndarray]
+
+
+def resized(x: Tensor, height: int, width: int, rule: Rule = bilinear) -> Tensor:
+    """Maps `... h w` in another size; the same where the size is."""
+    rows, columns = (torch.from_numpy(rule(*sizes)).to(x) for sizes in ((x.shape[-2], height), (x.shape[-1], width)))
+    return rows @ x @ columns.mT
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Bilinear resizing to twice the size, for `b h w c`, channels last: returns `b 2h 2w c`; a faster form of `resized`.
+
+    Output pixel i lies at input position i / 2, the last one on the last pixel.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        following = torch.cat([x.narrow(axis, 1, size - 1), x.narrow(axis, size - 1, 1)], axis)
+        x = torch.stack([x, (x + following) / 2], axis + 1).flatten(axis, axis + 1)
+    return x
+
+
+def taps(x: Tensor, weight: Tensor) -> Tensor:
+    """What each tap of a kernel, `o c k k`, makes of every pixel of `b c h w`, for `gathered`: `b (k k o) h w`.
+
+    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of.
+    """
+    outputs, inputs, kernel, _ = weight.shape
+    return F.conv2d(x, weight.permute(3, 2, 0, 1).reshape(kernel * kernel * outputs, inputs, 1, 1))
+
+
+def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, rule: Rule = bilinear) -> Tensor:
+    """Resizing to `height width`, then a SAME convolution, from what `taps` gave: `b o height width`.
+
+    Both are linear, so their order is free: products with the kernel come first, at the smaller size, and what is left is to
+    shift, resize and add up, one matrix per axis. Where the size doubles that is about a quarter of the arithmetic.
+    """
+    outputs, (count, _, h, w) = len(bias), parts.shape
+    rows, columns = (
+        torch.from_numpy(shifts(*sizes, kernel, rule)).to(parts.device, parts.dtype) for sizes in ((h, height), (w, width))
+    )
+    x = parts.permute(0, 2, 3, 1).reshape(count * h, w * kernel, kernel * outputs)
+    x = torch.bmm(columns.expand(count * h, -1, -1), x)
+    x = x.view(count, h, width, kernel, outputs).transpose(2, 3).reshape(count, h * kernel, width * outputs)
+    x = torch.baddbmm(bias.repeat(width).to(x.dtype), rows.expand(count, -1, -1), x)
+    return x.view(count, height, width, outputs).permute(0, 3, 1, 2)
+
+
+@cache
+def shifts(inputs: int, outputs: int, kernel: int, rule: Rule) -> np.ndarray:
+    """Along one axis: where a SAME convolution after resizing finds each tap's products: `outputs (inputs kernel)`."""
+    before = (kernel - 1) // 2
+    wide = np.pad(rule(inputs, outputs), ((before, kernel - 1 - before), (0, 0)))
+    return np.stack([wide[tap : tap + outputs] for tap in range(kernel)], 2).reshape(outputs, inputs * kernel)
+
+
+@torch.no_grad()
+def glorot(network: nn.Module) -> None:
+    """Weights of convolutions and dense layers by Glorot's uniform rule, biases 0: the original's start."""
+    for name, parameter in network.named_parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+        elif name.endswith("bias"):
+            nn.init.zeros_(parameter)
+
+
+class Adam(torch.optim.Adam):
+    """Adam with TensorFlow's epsilon, which is added to the root of the *uncorrected* second moment.
+
+    PyTorch adds its own after the correction of the bias; so a value that changes with the steps makes them the same.
+    """
+
+    EPSILON = 1e-8
+
+    def step(self, closure: Any = None) -> Any:
+        """One step, as PyTorch's Adam takes it."""
+        for group in self.param_groups:
+            steps = 1 + max((int(self.state[p]["step"]) for p in group["params"] if self.state[p]), default=0)
+            group["eps"] = self.EPSILON / (1 - group["betas"][1] ** steps) ** 0.5
+        return super().step(closure)
