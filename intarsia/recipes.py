@@ -32,5 +32,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             vaes=Vaes(steps=0),
         ),
     },
+    "multi_texture_pair": {"compact": dataclasses.replace(_MULTI_TEXTURE, dataset="multi_texture_pair", segments=3)},
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
+    "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
 }

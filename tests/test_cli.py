@@ -22,7 +22,7 @@ from intarsia.settings import Inpainter, Segmenter, load_recipe
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["train", "evaluate", "predict", "manipulate", "report"]
+VERBS = ["prepare", "train", "evaluate", "predict", "manipulate", "report"]
 
 Capture = pytest.CaptureFixture[str]
 
@@ -159,10 +159,10 @@ def test_other_verbs() -> None:
 
 
 BAD = {
-    "evalute": "no command 'evalute'; choose one of train, evaluate, predict, manipulate, report. Did you mean evaluate?",
+    "evalute": f"no command 'evalute'; choose one of {', '.join(VERBS)}. Did you mean evaluate?",
     "train": "Name a dataset right after `train`: multi_texture, multi_dsprites",
     "train --seed 1": "Name a dataset right after `train`",
-    "train dsprites": "no dataset 'dsprites'; choose one of multi_texture, multi_dsprites. Did you mean multi_dsprites?",
+    "train dsprites": f"no dataset 'dsprites'; choose one of {', '.join(RECIPES)}. Did you mean multi_dsprites?",
     "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",
     "train multi_dsprites --epsilon 5": "takes no '--epsilon'. Did you mean --separation.epsilon?",
     "train multi_dsprites --seperation.epsilon=5": "takes no '--seperation.epsilon'. Did you mean --separation.epsilon",

@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model"},
     {"stages", "manipulation", "interop", "baselines"},
-    {"evaluate", "locality", "predict", "manipulate", "report", "studio"},
+    {"evaluate", "locality", "predict", "manipulate", "prepare", "report", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}

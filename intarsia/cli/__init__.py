@@ -14,6 +14,7 @@ from intarsia.cli.commands import (
     Evaluate,
     Manipulate,
     Predict,
+    Prepare,
     Report,
     Settings,
     Train,
@@ -25,7 +26,7 @@ from intarsia.options import check_change, check_options
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe, check_recipe
 
-__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Report", "Train", "main", "parse"]
+__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Prepare", "Report", "Train", "main", "parse"]
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _complain(f"{where}{error.strerror or error}.")
     except KeyboardInterrupt:
-        print("stopped; the same command resumes" if isinstance(command, Train) else "stopped", file=sys.stderr)
+        print("stopped; the same command resumes" if isinstance(command, Train | Prepare) else "stopped", file=sys.stderr)
         return STOPPED
     return DONE
 
@@ -78,6 +79,7 @@ def _overview() -> str:
         "",
     ]
     usages = {
+        "prepare DATASET": Prepare,
         "train DATASET": Train,
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
@@ -129,6 +131,10 @@ def _variant(options: list[str], dataset: str) -> str:
     return variant
 
 
+def _parse_prepare(argv: list[str]) -> Prepare:
+    return fill(Prepare, argv, "prepare")
+
+
 def _parse_evaluate(argv: list[str]) -> Evaluate:
     return fill(Evaluate, argv, "evaluate")
 
@@ -154,6 +160,7 @@ def _parse_report(argv: list[str]) -> Report:
 
 
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
+    "prepare": _parse_prepare,
     "train": _parse_train,
     "evaluate": _parse_evaluate,
     "predict": _parse_predict,
@@ -168,6 +175,12 @@ def _shallow(settings: Any) -> dict[str, Any]:
 
 def _run(command: Command) -> None:
     match command:
+        case Prepare():
+            from intarsia.prepare import prepare
+
+            out = command.out or Path("data") / command.dataset
+            scenes = prepare(command.dataset, command.source, out, command.limit)
+            print(f"{out} holds {scenes:,} scenes. Next: intarsia train {command.dataset} --data-root {out}")
         case Train():
             _train(command)
         case Evaluate():

@@ -77,7 +77,21 @@ class Manipulate:
     """Threads; 0 leaves it to PyTorch."""
 
 
-Command = Train | Evaluate | Predict | Manipulate | Report
+@dataclass(frozen=True)
+class Prepare:
+    """Write a dataset's scenes into arrays, once, for `--data-root`; an interrupted one goes on with the same command."""
+
+    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
+    """The dataset."""
+    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE", help_behavior_hint="")] = None
+    """The published file, where the dataset is made from one."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: data/DATASET)")] = None
+    """Folder for the arrays."""
+    limit: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Most scenes."""
+
+
+Command = Prepare | Train | Evaluate | Predict | Manipulate | Report
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,43 @@ Example:
     (3, 4)
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
-from intarsia.data import multi_dsprites, multi_texture
+from intarsia.data import multi_dsprites, multi_texture, multi_texture_pair, objects_room
+from intarsia.data.arrays import Material
 from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
+from intarsia.settings import Recipe
 
-__all__ = ["DATASETS", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset"]
+__all__ = ["DATASETS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
 
-DATASETS = {"multi_dsprites": multi_dsprites.open_scenes, "multi_texture": multi_texture.open_scenes}
+Size = tuple[int, int]
+
+DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
+    "multi_dsprites": multi_dsprites.open_scenes,
+    "multi_texture": multi_texture.open_scenes,
+    "multi_texture_pair": multi_texture_pair.open_scenes,
+    "objects_room": objects_room.open_scenes,
+}
+"""Opens a split: seed, split, folder of the dataset's files, and height and width where they can be chosen."""
+
+PREPARED: dict[str, Callable[[Path | None], Material]] = {
+    "multi_dsprites": multi_dsprites.material,
+    "objects_room": objects_room.material,
+}
+"""Says what `intarsia prepare` has to write, from the file it is given."""
 
 
-def open_dataset(name: str, seed: int = 0, split: str = "train", data_root: str | Path | None = None) -> Scenes:
+def scenes_of(recipe: Recipe, split: str, seed: int | None = None) -> Scenes:
+    """One split of the scenes that a recipe is for; a seed given takes the place of the recipe's."""
+    seed = recipe.seed if seed is None else seed
+    return open_dataset(recipe.dataset, seed, split, recipe.data_root, (recipe.height, recipe.width))
+
+
+def open_dataset(
+    name: str, seed: int = 0, split: str = "train", data_root: str | Path | None = None, size: Size | None = None
+) -> Scenes:
     """One split of a dataset.
 
     Args:
@@ -30,6 +55,7 @@ def open_dataset(name: str, seed: int = 0, split: str = "train", data_root: str 
         seed: 0 to 2**64 - 1. Every seed gives other scenes in every split; fix it to compare models on the same ones.
         split: one of `SPLITS`; train is endless, val and test have a size. No two splits share a scene.
         data_root: folder of the dataset's files where it has any; None for what the package ships.
+        size: height and width in pixels, for datasets that can be had in any; the others have their own.
 
     Raises:
         InputError: for an unknown name or split, a seed out of range, or files that can't be used.
@@ -40,4 +66,4 @@ def open_dataset(name: str, seed: int = 0, split: str = "train", data_root: str 
         raise InputError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
     if not 0 <= seed < 2**64:
         raise InputError(f"The seed is {seed}; it must be from 0 to 2**64 - 1.")
-    return DATASETS[name](seed, split, None if data_root is None else Path(data_root))
+    return DATASETS[name](seed, split, None if data_root is None else Path(data_root), size)

@@ -8,7 +8,7 @@ scene does not depend on the batch it is drawn in, and a redraw is just a draw w
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Keys", "scene_keys", "uniform"]
+__all__ = ["Keys", "scene_keys", "shuffled", "uniform"]
 
 Keys = NDArray[np.uint64]
 
@@ -28,6 +28,27 @@ def uniform(keys: Keys, draws: ArrayLike) -> NDArray[np.float64]:
     """Numbers in [0, 1), uniform in steps of 2**-53: `b n` for `b` keys and `n` draw numbers >= 0."""
     bits = _stream(keys[:, None], np.asarray(draws, np.uint64)) >> U(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+def shuffled(seed: int, indices: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Where each index >= 0 falls if `size` things are gone through again and again, each time in another random order.
+
+    Any place of any round is reached directly: a Feistel network of four rounds permutes the least power of 4 that `size`
+    fits in, and what lands outside `size` goes through it again until it lands inside (Black and Rogaway, "Ciphers with
+    arbitrary finite domains", 2002).
+    """
+    half = U(max(1, -(-(size - 1).bit_length() // 2)))
+    low = (U(1) << half) - U(1)
+    turns = _stream(scene_keys(seed, "order", indices // size)[:, None], np.arange(4, dtype=np.uint64))
+    place = (indices % size).astype(np.uint64)
+    outside = np.arange(len(place))
+    while len(outside):
+        left, right = place[outside] >> half, place[outside] & low
+        for turn in turns[outside].T:
+            left, right = right, left ^ (_stream(turn, right) & low)
+        place[outside] = left << half | right
+        outside = outside[place[outside] >= size]
+    return place.astype(np.int64)
 
 
 def _stream(start: Keys, count: Keys) -> Keys:

@@ -1,11 +1,12 @@
-"""Multi-dSprites, drawn: one to four flat sprites on a flat background, 64x64, 5 segments.
+"""Multi-dSprites: the published scenes from a prepared folder; without one, drawn scenes that stand in for them.
 
-Stands in for the "colored on colored" variant of Multi-dSprites (Kabra et al., multi_object_datasets, 2019), which the
-original reads from a 64x64 file of 5 entities. Kept: hard masks, one to four sprites, squares, ellipses and hearts
-turned freely and scaled by 0.5 to 1, occlusion, and colours uniform in RGB for sprites and background (so now and then
-a sprite is hard to tell from what is behind it, or lies wholly hidden). Departs from it because that file can't be
-shipped: the outlines are formulas, of about the same size; scale, angle and position are continuous instead of in 6, 40
-and 32 steps; the masks are ordered by depth, nearest first after the background.
+Drawn are one to four flat sprites on a flat background, 64x64, 5 segments: a stand-in for the "colored on colored" variant of
+Multi-dSprites (Kabra et al., multi_object_datasets, 2019), which the original reads from a 64x64 file of 5 entities. Kept:
+hard masks, one to four sprites, squares, ellipses and hearts turned freely and scaled by 0.5 to 1, occlusion, and colours
+uniform in RGB for sprites and background (so now and then a sprite is hard to tell from what is behind it, or lies wholly
+hidden). Departs from it because that file can't be shipped: the outlines are formulas, of about the same size; scale, angle
+and position are continuous instead of in 6, 40 and 32 steps; the masks are ordered by depth, nearest first after the
+background.
 """
 
 from functools import partial
@@ -16,14 +17,22 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from intarsia.data.arrays import Material, stored_scenes
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
 from intarsia.data.draws import scene_keys, uniform
+from intarsia.data.multi_objects import SPLITS_OF_THE_ORIGINAL, Layout
+from intarsia.data.multi_objects import material as tfrecord_material
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
-from intarsia.errors import InputError
 
-__all__ = ["open_scenes"]
+__all__ = ["material", "open_scenes"]
 
+NAME = "multi_dsprites"
+LAYOUTS = {  # entities: the background and the sprites
+    "colored_on_colored": Layout(3, (0, 1, 2, 3, 4), SPLITS_OF_THE_ORIGINAL),
+    "colored_on_grayscale": Layout(3, (0, 1, 2, 3, 4, 5), SPLITS_OF_THE_ORIGINAL),
+    "binarized": Layout(1, (0, 1, 2, 3), SPLITS_OF_THE_ORIGINAL),
+}
 SIZE = 64  # px
 MOST = 4  # sprites
 SCALE = 0.5, 1.0
@@ -49,13 +58,16 @@ class Parameters(NamedTuple):
     colours: Floats  # b n+1 3, the background's first
 
 
-def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
-    """The scenes of a split. There are no files: a `data_root` raises `InputError`."""
+def material(file: Path | None) -> Material:
+    """What to write of a TFRecord file of any variant."""
+    return tfrecord_material(NAME, LAYOUTS, file)
+
+
+def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
+    """The scenes of a split: of a prepared folder, or drawn where there is none."""
     if data_root is not None:
-        raise InputError(f"multi_dsprites is drawn, not read: it takes no data_root (given: {data_root}).")
-    return Scenes(
-        "multi_dsprites", SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split), partial(_describe, seed, split)
-    )
+        return stored_scenes(data_root, NAME, seed, split)
+    return Scenes(NAME, SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split), partial(_describe, seed, split))
 
 
 def _draw(seed: int, split: str, indices: Indices) -> SceneSample:

@@ -23,7 +23,7 @@ from intarsia.data.draws import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 
-__all__ = ["Components", "Parameters", "components", "draw_parameters", "open_scenes", "render", "shift_hue"]
+__all__ = ["Components", "Parameters", "components", "draw_parameters", "factors", "open_scenes", "render", "shift_hue"]
 
 SIZE = 64  # px
 MOST = 4  # objects
@@ -71,7 +71,7 @@ class Parameters(NamedTuple):
     hue: Floats  # b n+1, turns: shift of the background's hue, then of each object's
 
 
-def open_scenes(seed: int, split: str, data_root: Path | None) -> Scenes:
+def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
     """The scenes of a split, from the pictures in `data_root` or the package's own (see `components`)."""
     parts = components(data_root)
     draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)
@@ -83,19 +83,23 @@ def _draw(parts: Components, seed: int, split: str, indices: Indices) -> SceneSa
 
 
 def _describe(parts: Components, seed: int, split: str, indices: Indices) -> Factors:
+    return factors(parts, draw_parameters(scene_keys(seed, split, indices)))
+
+
+def factors(parts: Components, parameters: Parameters) -> Factors:
     """As `Factors` says; the hue is the shift, so that an object in the texture's own colours has angle 0."""
-    number, shape_index, dr, dc, hue = draw_parameters(scene_keys(seed, split, indices))
+    number, shape_index, dr, dc, hue = parameters
     centre = parts.centres[shape_index] - np.stack([dr, dc], axis=-1)
     angle = 2 * np.pi * hue[:, 1:]
-    factors = {
+    found = {
         "row": centre[..., 0],
         "column": centre[..., 1],
         "hue_sin": np.sin(angle),
         "hue_cos": np.cos(angle),
         "square": shape_index.astype(np.float64),
     }
-    present = np.arange(MOST) < number[:, None]
-    return {name: np.where(present, values, np.nan) for name, values in factors.items()}
+    present = np.arange(shape_index.shape[1]) < number[:, None]
+    return {name: np.where(present, values, np.nan) for name, values in found.items()}
 
 
 def components(data_root: Path | None = None) -> Components:

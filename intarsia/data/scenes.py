@@ -1,7 +1,7 @@
 """What every dataset gives: scenes as a function of indices."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +47,11 @@ class Scenes:
     the number of masks, background included; `size` is the number of scenes, None where they never end. A dataset's
     file provides `draw`, and `describe` if it knows what determines its objects; both may rely on indices that are
     one-dimensional, int64 and in range.
+
+    source: where the scenes come from, for whoever reads scores: a stand-in and the real set may share a name.
+    backgrounds: how many segments, from the first on, are no objects.
+    tracks: indices of scenes through which each true segment stays the same thing, only elsewhere, under names for
+        scores: over these, a segmenter that knows its objects again gives each one channel of its own.
     """
 
     name: str
@@ -56,6 +61,9 @@ class Scenes:
     segments: int
     draw: Callable[[Indices], SceneSample]
     describe: Callable[[Indices], Factors] | None = None
+    source: str = "generated"
+    backgrounds: int = 1
+    tracks: Mapping[str, Indices] = field(default_factory=dict)
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
         """The scenes at `b` indices from 0 to `size` - 1, in that order; anything else raises `InputError`."""

@@ -100,14 +100,6 @@ def test_hue_matches_the_recording(reference: Reference) -> None:
         np.testing.assert_allclose(turned, recorded[case], rtol=0, atol=2e-6)
 
 
-@pytest.fixture(scope="session")
-def original_pictures() -> Path:
-    folder = Path(__file__).resolve().parents[3] / "shared" / "original" / "multi_texture"
-    if not folder.is_dir():
-        pytest.skip("the original's pictures are not beside the repository, in shared/original/multi_texture")
-    return folder
-
-
 @pytest.mark.parametrize("name", ["multi_texture_data_default", "multi_texture_data_pc"])
 def test_scenes_match_the_recording(reference: Reference, original_pictures: Path, name: str) -> None:
     recorded = reference(name)

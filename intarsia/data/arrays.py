@@ -1,0 +1,251 @@
+"""Arrays in a folder: written once, in pieces, so that an interruption costs little; read by index, without loading them.
+
+A folder holds `dataset.json` (`Contents`, how many rows there are, whether they are all) and a file `NAME.npy` per array,
+uint8, one row per scene. For scenes these are `images`, `N h w 3`, and `masks`, `N h w`: the number of the segment that each
+pixel belongs to, 0 for the background.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from intarsia.data.draws import shuffled
+from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
+from intarsia.errors import InputError
+from intarsia.files import make_folder, replacing
+from intarsia.shapes import one_hot
+
+__all__ = [
+    "CONTENTS",
+    "Contents",
+    "Material",
+    "Rows",
+    "Stored",
+    "begun",
+    "open_arrays",
+    "split_range",
+    "stored_scenes",
+    "write",
+]
+
+CONTENTS = "dataset.json"
+FORMAT = 1
+HEADER = 128  # bytes before the first row: NumPy leaves room for the number of rows to grow
+
+Rows = dict[str, NDArray[np.uint8]]
+"""Some consecutive rows: `n ...` by the array's name."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder of arrays holds, in pixels and numbers.
+
+    name: the dataset.
+    source: the file they are from, or what made them; without a path, since it goes into scores.
+    splits: rows of each split, in their order; None for all that follow.
+    segments: how many the masks tell apart, background included.
+    backgrounds: how many of these, from the first on, are no objects.
+    """
+
+    name: str
+    source: str
+    height: int
+    width: int
+    segments: int
+    splits: dict[str, int | None]
+    backgrounds: int = 1
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be written.
+
+    rows_from: gives all rows from a number on, in pieces that fit in memory.
+    count: how many rows there are; an estimate where only reading them tells.
+    """
+
+    contents: Contents
+    rows_from: Callable[[int], Iterator[Rows]]
+    count: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A folder of arrays, open for reading: memory-mapped, so that rows are read when they are used."""
+
+    folder: Path
+    contents: Contents
+    rows: int
+    arrays: Rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels to other processes by name, not by what it holds."""
+        return open_arrays, (self.folder, self.contents.name)
+
+
+def write(
+    folder: Path, material: Material, limit: int | None = None, advance: Callable[[int], None] = lambda rows: None
+) -> int:
+    """Write arrays into a folder, or go on where an interrupted writing of the same contents stopped.
+
+    Args:
+        folder: New, empty, or begun.
+        material: What to write.
+        limit: Most rows; None for all. A later call with a higher limit adds to them.
+        advance: Called with the number of rows there are, at the start and after each piece.
+
+    Returns:
+        The number of rows now there.
+
+    Raises:
+        InputError: if the folder holds something else, or the system refuses. The rows written before stay.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}; it must be at least 1.")
+    make_folder(folder)
+    rows, complete = begun(folder, material.contents)
+    advance(rows)
+    if complete or (limit is not None and rows >= limit):
+        return rows
+    for piece in material.rows_from(rows):
+        piece = {name: part[: None if limit is None else limit - rows] for name, part in piece.items()}
+        for name, part in piece.items():
+            _append(folder / f"{name}.npy", part, rows)
+        rows += len(next(iter(piece.values())))
+        _record(folder, material.contents, rows, complete=False)
+        advance(rows)
+        if rows == limit:
+            return rows
+    _record(folder, material.contents, rows, complete=True)
+    return rows
+
+
+def begun(folder: Path, contents: Contents) -> tuple[int, bool]:
+    """How many rows a folder holds, and whether they are all there are."""
+    if not (folder / CONTENTS).is_file():
+        others = sorted(path.name for path in folder.glob("*") if path.suffix != ".npy" and not path.name.startswith("."))
+        if others:
+            raise InputError(f"{folder} is no folder of arrays, but holds {others[0]}; name a new or an empty one.")
+        return 0, False
+    held, rows, complete = _read(folder)
+    if held != contents:
+        raise InputError(f"{folder} holds {held.name} from {held.source}; name another folder for {contents.source}.")
+    return rows, complete
+
+
+def _record(folder: Path, contents: Contents, rows: int, complete: bool) -> None:
+    """Say how many rows there are: the last thing written, so that it is never more than there are."""
+    record = {"format": FORMAT, **dataclasses.asdict(contents), "rows": rows, "complete": complete}
+    with replacing(folder / CONTENTS) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _append(path: Path, part: NDArray[np.uint8], rows: int) -> None:
+    """Write rows after the first `rows` of an array's file; whatever stood there is the rest of an interrupted writing."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (rows + len(part), *part.shape[1:])}
+    try:
+        with path.open("r+b" if path.exists() else "w+b") as file:
+            npy.write_array_header_1_0(file, header)
+            file.seek(HEADER + rows * part[0].size)
+            file.truncate()
+            file.write(np.ascontiguousarray(part).data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(f"Can't write {path}: {error.strerror or error}. The same command goes on from here.") from error
+
+
+def open_arrays(folder: Path, name: str) -> Stored:
+    """The arrays of a folder, for dataset `name`.
+
+    Raises:
+        InputError: if there are none, they are another dataset's, or a file is damaged.
+    """
+    if not (folder / CONTENTS).is_file():
+        raise InputError(f"{folder} holds no {CONTENTS}: it was not written by `intarsia prepare {name}`.")
+    contents, rows, _ = _read(folder)
+    if contents.name != name:
+        raise InputError(f"{folder} holds {contents.name}, not {name}.")
+    return Stored(folder, contents, rows, {path.stem: _mapped(path, rows) for path in sorted(folder.glob("*.npy"))})
+
+
+def _mapped(path: Path, rows: int) -> NDArray[np.uint8]:
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is damaged: {error}. Prepare the folder again.") from error
+    if len(array) < rows:
+        raise InputError(f"{path} holds {len(array)} rows, but should hold {rows}. Prepare the folder again.")
+    return array
+
+
+def _read(folder: Path) -> tuple[Contents, int, bool]:
+    """Contents, number of rows, and whether these are all."""
+    path = folder / CONTENTS
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        if record.pop("format") != FORMAT:
+            raise InputError(f"{path} is of another format than {FORMAT}; prepare the folder again.")
+        rows, complete = record.pop("rows"), record.pop("complete")
+        return Contents(**record), int(rows), bool(complete)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} does not describe a folder of arrays: {error}.") from error
+
+
+def split_range(stored: Stored, split: str) -> range:
+    """The rows that belong to a split.
+
+    Raises:
+        InputError: if there are none.
+    """
+    first = 0
+    for name, count in stored.contents.splits.items():
+        following = stored.rows if count is None else min(first + count, stored.rows)
+        if name == split and following > first:
+            return range(first, following)
+        first = following
+    rule = ", ".join(f"{name} {'the rest' if count is None else count}" for name, count in stored.contents.splits.items())
+    raise InputError(
+        f"{stored.contents.name} from {stored.contents.source} has no scenes for {split}: {stored.rows} scenes in all ({rule})."
+    )
+
+
+def stored_scenes(folder: Path, name: str, seed: int, split: str) -> Scenes:
+    """The scenes of a split of a folder that holds `images` and `masks`.
+
+    Train is endless: it goes through its scenes again and again, each time in another order, which the seed decides. The
+    other splits have the file's order, whatever the seed.
+    """
+    stored = open_arrays(folder, name)
+    held = split_range(stored, split)
+    contents = stored.contents
+    endless = SPLITS[split] is None
+    draw = partial(_draw, stored, held, seed if endless else None)
+    return Scenes(
+        name,
+        None if endless else len(held),
+        contents.height,
+        contents.width,
+        contents.segments,
+        draw,
+        source=f"{contents.source}, {stored.rows:,} scenes",
+        backgrounds=contents.backgrounds,
+    )
+
+
+def _draw(stored: Stored, held: range, seed: int | None, indices: Indices) -> SceneSample:
+    rows = held.start + (indices if seed is None else shuffled(seed, indices, len(held)))
+    images, masks = (torch.from_numpy(stored.arrays[name][rows]) for name in ("images", "masks"))
+    return SceneSample(images.permute(0, 3, 1, 2).contiguous().float() / 255, one_hot(masks.long(), stored.contents.segments))

@@ -1,0 +1,68 @@
+"""Multi-Texture with two objects, for the consistency experiment: does a segmenter keep telling them apart by identity?
+
+As in the original: an ellipse in front and a square, each at one of 9 x 9 places, with hues of their own that never change;
+they may overlap. There are 6,561 such scenes. Training and validation draw among them; test scene i is combination i of the
+original's evaluation, for i up to 6,559, which leaves out the very last one, as the original does. The splits so share
+scenes: what is tested is consistency, not generalisation.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.data.draws import scene_keys, uniform
+from intarsia.data.multi_texture import SIZE, Components, Parameters, components, factors, render
+from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
+
+__all__ = ["open_scenes"]
+
+PLACES = np.arange(-24.0, 25.0, 6.0)  # px, of an offset as in `Parameters`
+OFFSETS = 4  # the ellipse's row and column, the square's row and column; the first changes fastest from scene to scene
+HUES = -0.2, 0.0, 0.2  # turns: background, ellipse, square
+COMBINATIONS = len(PLACES) ** OFFSETS - 1
+COARSE = np.array([1, 3, 5, 7])  # places of the coarse grid: four, evenly spread
+
+
+def _coarse() -> Indices:
+    """The combinations of every other place but the last: 255, as many as the paper counts; which it took is not known."""
+    digits = COARSE[np.arange(len(COARSE) ** OFFSETS - 1)[:, None] // len(COARSE) ** np.arange(OFFSETS) % len(COARSE)]
+    return digits @ len(PLACES) ** np.arange(OFFSETS)
+
+
+def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
+    """The scenes of a split, from the pictures in `data_root` or the package's own."""
+    parts = components(data_root)
+    draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)
+    count, tracks = SPLITS[split], {}
+    if split == "test":
+        count, tracks = COMBINATIONS, {"all": np.arange(COMBINATIONS), "coarse": _coarse()}
+    return Scenes("multi_texture_pair", count, SIZE, SIZE, 3, draw, describe, tracks=tracks)
+
+
+def _draw(parts: Components, seed: int, split: str, indices: Indices) -> SceneSample:
+    return render(parts, *_parameters(seed, split, indices))
+
+
+def _describe(parts: Components, seed: int, split: str, indices: Indices) -> Factors:
+    return factors(parts, _parameters(seed, split, indices))
+
+
+def _parameters(seed: int, split: str, indices: Indices) -> Parameters:
+    offsets = PLACES[_digits(seed, split, indices)].reshape(-1, 2, 2)
+    b = len(indices)
+    return Parameters(
+        number=np.full(b, 2),
+        shape_index=np.tile([0, 1], (b, 1)),
+        dr=offsets[..., 0],
+        dc=offsets[..., 1],
+        hue=np.tile(HUES, (b, 1)),
+    )
+
+
+def _digits(seed: int, split: str, indices: Indices) -> NDArray[np.int64]:
+    """Which of the places each offset takes, `b 4`."""
+    if split == "test":
+        return indices[:, None] // len(PLACES) ** np.arange(OFFSETS) % len(PLACES)
+    return (len(PLACES) * uniform(scene_keys(seed, split, indices), np.arange(OFFSETS))).astype(np.int64)
