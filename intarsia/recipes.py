@@ -4,7 +4,7 @@
 
 import dataclasses
 
-from intarsia.settings import Inpainting, Recipe, Separation, Vaes
+from intarsia.settings import Consistency, Inpainting, Recipe, Separation, Vaes
 
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
@@ -32,7 +32,14 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             vaes=Vaes(steps=0),
         ),
     },
-    "multi_texture_pair": {"compact": dataclasses.replace(_MULTI_TEXTURE, dataset="multi_texture_pair", segments=3)},
+    "multi_texture_pair": {
+        "compact": dataclasses.replace(
+            _MULTI_TEXTURE,
+            dataset="multi_texture_pair",
+            segments=3,
+            consistency=Consistency(steps=1000, batch=8, weight=2.5e-4, canonical=True),
+        )
+    },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},
     "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
 }

@@ -17,9 +17,14 @@ Settings = TypeVar("Settings")
 
 AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
-    "inpainter_turns", "segmenter_turns",
+    "inpainter_turns", "segmenter_turns", "variations", "dimensions",
 }  # fmt: skip
-STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings of each name, and 0 steps skip a stage
+STAGES = (
+    "inpainting",
+    "separation",
+    "vaes",
+    "consistency",
+)  # in order; a recipe has settings of each name, and 0 steps skip a stage
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,34 @@ class Vaes:
     """Steps over which the capacity rises from 0, linearly."""
     background_per_batch: bool = False
     """Choose the background's channel for the whole batch, as the original does, instead of for each image."""
+    moves: float = 0.0
+    """The shape VAE learns masks that are moved by up to so many pixels; 30 in the original's experiment with pairs."""
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Stage 5: an object whose shape changes has to be found in its own segment. The game goes on as stage 2 ended."""
+
+    steps: int = 0
+    """Optimizer steps of both players together; 0 skips the stage."""
+    batch: int = 4
+    """Images per step, over all devices."""
+    inpainter_learning_rate: float = 1e-4
+    """Of Adam, constant."""
+    segmenter_learning_rate: float = 3e-5
+    """Of Adam, constant."""
+    weight: float = 1e-3
+    """Weight of the consistency error, in nats per image, beside the separation loss."""
+    variations: int = 6
+    """Changed images for each image."""
+    dimensions: int = 2
+    """How many numbers of a shape code change: those that tell the most."""
+    reach: float = 1.0
+    """They are drawn uniformly, from minus this to this."""
+    canonical: bool = False
+    """Demand the very channel the object had, fuse the layers in their order, and take the mean over the batch. Without it, as
+    in the original: channels in the order of objects and background, the changed object fused first, one more division by
+    the batch."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +244,7 @@ class Recipe:
     inpainting: Inpainting = field(default_factory=Inpainting)
     separation: Separation = field(default_factory=Separation)
     vaes: Vaes = field(default_factory=Vaes)
+    consistency: Consistency = field(default_factory=Consistency)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

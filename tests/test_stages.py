@@ -23,6 +23,7 @@ from intarsia.objectives import hidden_error
 from intarsia.options import Options
 from intarsia.regions import boxes
 from intarsia.settings import (
+    Consistency,
     Fusion,
     Inpainter,
     Inpainting,
@@ -63,7 +64,8 @@ TINY = Recipe(
         spread_from_step=9,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
-    vaes=Vaes(steps=100, batch=4, warmup_steps=10, capacity_ramp_steps=50),
+    vaes=Vaes(steps=100, batch=4, warmup_steps=10, capacity_ramp_steps=50, moves=10.0),
+    consistency=Consistency(steps=100, batch=4, variations=2, canonical=True),
 )
 
 # Each process of several runs it from the start; the last line tells what each of them ends with.

@@ -43,7 +43,8 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
     if any(name.startswith(IMAGENET) for name in variables):
         return model, [_start_from_imagenet(prefix, variables, model.segmenter, all_that_fits)]
     kept = {name for name in variables if not COUNTERS.fullmatch(name)}
-    lines, wanted = [], {}
+    lines: list[str] = []
+    wanted: dict[str, str] = {}  # ours, and what the original calls it
     for part, scopes in SCOPES.items():
         network = model.get_submodule(part)
         if any(name.startswith(scopes) for name in kept):

@@ -53,7 +53,7 @@ def from_original(values: NDArray) -> Tensor:
 
 
 def _names(network: nn.Module, layers: Layers) -> dict[str, str]:
-    names = {}
+    names: dict[str, str] = {}
     for ours, theirs in layers:
         layer = network.get_submodule(ours)
         kinds = NORM if isinstance(layer, BatchNorm) else DENSE if isinstance(layer, nn.Linear) else CONVOLUTION
@@ -74,7 +74,8 @@ def _inpainter() -> Layers:
 
 def _segnet() -> dict[str, str]:
     """Two layers have a scope of their own; the normalisations of the others are counted through."""
-    names, counted = {}, 0
+    names: dict[str, str] = {}
+    counted = 0
     for number in range(1, 18):
         if number in (13, 15):
             scope = f"Generator//conv{number}_upsample"
