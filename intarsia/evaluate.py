@@ -16,18 +16,20 @@ from rich.table import Table
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from intarsia.data import SPLITS, Scenes, open_dataset
+from intarsia.data import Scenes, open_dataset
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, mean_best_overlap
+from intarsia.masks import background_last
+from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, identity_switching, mean_best_overlap
 from intarsia.model import Model, latest, weights_sha256
-from intarsia.pictures import coloured, sheet
+from intarsia.pictures import coloured, sheet, write_gif
 from intarsia.settings import Recipe
-from intarsia.shapes import Masks, PerImage, one_hot
+from intarsia.shapes import Images, Masks, PerImage, one_hot
 
 __all__ = ["SCORES", "Scores", "evaluate", "evaluate_run", "figures", "score", "segments_sheet", "table"]
 
-SCORES, PICTURE = "scores.json", "segments.png"
+SCORES, PICTURE, ANIMATION = "scores.json", "segments.png", "identity.gif"
+FRAMES = 81  # of the animation
 TEST_SEED = 0  # the test scenes are the same for every model
 SUBSETS = 10  # of the original's protocol: consecutive, of 200 scenes each
 AT_ONCE = 100  # scenes in memory
@@ -62,7 +64,7 @@ def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
     model = Model.load(source)
     recipe = model.recipe
     test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
-    count = _checked(scenes)
+    count = _checked(scenes, test.size or 0)
     if torch.cuda.is_available():
         model = model.to("cuda")
     scores = Scores(
@@ -71,18 +73,19 @@ def evaluate_run(folder: Path, scenes: int | None = None) -> Scores:
         test_seed=TEST_SEED,
         test_images=count,
         weights_sha256=weights_sha256(source),
-        figures=figures(evaluate(model, test, count)),
+        figures=figures(evaluate(model, test, count)) | identity_switching_rates(model, test),
         recipe=recipe,
     )
     with replacing(folder / PICTURE) as path:
         Image.fromarray(segments_sheet(model, test)).save(path, format="png")
+    if test.tracks:
+        write_gif(folder / ANIMATION, one_channel_animation(model, test))
     with replacing(folder / SCORES) as path:
         path.write_text(json.dumps(dataclasses.asdict(scores), indent=2) + "\n")
     return scores
 
 
-def _checked(scenes: int | None) -> int:
-    most = SPLITS["test"] or 0
+def _checked(scenes: int | None, most: int) -> int:
     if scenes is None:
         return most
     if scenes % SUBSETS or not SUBSETS <= scenes <= most:
@@ -105,6 +108,33 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
         images, masks = (part.to(device) for part in scenes(indices))
         parts.append(score(masks, model.segment(images)))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def identity_switching_rates(model: Model, scenes: Scenes) -> dict[str, Any]:
+    """The original's identity switching rate over each of the dataset's tracks, and nothing for a dataset that has none.
+
+    Segments as the model gives them, none opened, the background last (as in the original's test).
+    """
+    device, rates = next(model.parameters()).device, {}
+    for name, indices in scenes.tracks.items():
+        channels = []
+        for part in np.array_split(indices, range(AT_ONCE, len(indices), AT_ONCE)):
+            images, masks = (each.to(device) for each in scenes(part))
+            found = background_last(model.segment(images), model.recipe.vaes.background_per_batch)
+            channels.append(best_overlap_iou(masks, found)[1])
+        rates[name] = {"rate": round(identity_switching(torch.cat(channels)), 6), "scenes": len(indices)}
+    return {"identity_switching": rates} if rates else {}
+
+
+def one_channel_animation(model: Model, scenes: Scenes) -> Images:
+    """The first scenes of a track, one after the other, each beside the model's first object's segment: `f 3 h 2w`.
+
+    As in the paper: a model that knows its objects again shows the same one throughout.
+    """
+    images, _ = scenes(next(iter(scenes.tracks.values()))[:FRAMES])
+    found = model.segment(images.to(next(model.parameters()).device)).cpu()
+    first = background_last(found, model.recipe.vaes.background_per_batch)[:, :1]
+    return torch.cat([images, first.expand(-1, 3, -1, -1)], 3)
 
 
 def score(true: Masks, predicted: Masks) -> dict[str, PerImage]:
@@ -166,5 +196,7 @@ def table(scores: Scores) -> Table:
     rows.add_row("IoU, the original's protocol", f"{values['iou']['mean']:.3f} ± {values['iou']['std']:.3f}", "–")
     rows.add_row("mIoU, matched one-to-one", f"{values['miou']:.3f}", f"{values['miou_objects']:.3f}")
     rows.add_row("mBO, best overlap", f"{values['mbo']:.3f}", f"{values['mbo_objects']:.3f}")
+    for name, found in values.get("identity_switching", {}).items():
+        rows.add_row(f"identity switching, {name} (0 is perfect)", f"{found['rate']:.3f} of {found['scenes']} scenes", "–")
     rows.add_row("ARI, pairs of pixels", f"{values['ari']:.3f}", f"{values['fg_ari']:.3f} (FG-ARI)")
     return rows

@@ -88,9 +88,7 @@ class SceneAutoencoder(nn.Module):
         self.object_fusion = TextureShapeFusion(fusion_channels)
         self.scene_fusion = SceneFusion(objects, fusion_channels)
 
-    def forward(
-        self, images: Images, masks: Masks, noise: Codes | None = None, practice: Maps | None = None
-    ) -> Reconstruction:
+    def forward(self, images: Images, masks: Masks, noise: Codes | None = None, practice: Maps | None = None) -> Reconstruction:
         """Take images apart by their masks and put them together again.
 
         Args:
