@@ -197,6 +197,6 @@ def table(scores: Scores) -> Table:
     rows.add_row("mIoU, matched one-to-one", f"{values['miou']:.3f}", f"{values['miou_objects']:.3f}")
     rows.add_row("mBO, best overlap", f"{values['mbo']:.3f}", f"{values['mbo_objects']:.3f}")
     for name, found in values.get("identity_switching", {}).items():
-        rows.add_row(f"identity switching, {name} (0 is perfect)", f"{found['rate']:.3f} of {found['scenes']} scenes", "–")
+        rows.add_row(f"identities switched, {name}", f"{found['rate']:.3f} of {found['scenes']}", "0 is best")
     rows.add_row("ARI, pairs of pixels", f"{values['ari']:.3f}", f"{values['fg_ari']:.3f} (FG-ARI)")
     return rows
