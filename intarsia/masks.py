@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from intarsia.shapes import Edges, Images, Masks
 
-__all__ = ["background_last", "edge_map", "layered", "opened", "signed_edge_map"]
+__all__ = ["background_last", "background_last_order", "edge_map", "layered", "moved", "opened", "reordered", "signed_edge_map"]
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
@@ -69,11 +69,34 @@ def background_last(masks: Masks, whole_batch: bool = False) -> Masks:
     over the whole batch (`whole_batch`), so that all its images have the same background channel and an image's result depends
     on its company (docs/notes/004-vaes.md).
     """
+    return reordered(masks, background_last_order(masks, whole_batch))
+
+
+def background_last_order(masks: Masks, whole_batch: bool = False) -> Tensor:
+    """Which channel each one of `background_last` was before: indices `b k`; their argsort leads back."""
     sums = masks.sum((2, 3))
     background = (sums.sum(0, keepdim=True).expand_as(sums) if whole_batch else sums).argmax(1, keepdim=True)
     others = torch.arange(masks.shape[1] - 1, device=masks.device).expand(len(masks), -1)
-    order = torch.cat([others + (others >= background), background], 1)
+    return torch.cat([others + (others >= background), background], 1)
+
+
+def reordered(masks: Masks, order: Tensor) -> Masks:
+    """Masks with each image's channels in the order of its indices `b k`."""
     return masks.gather(1, order[:, :, None, None].expand_as(masks))
+
+
+def moved(masks: Masks, right: Tensor, down: Tensor) -> Masks:
+    """Masks `b k h w`, each moved by its own number of pixels, `b k`, rounded; 0 where nothing comes from.
+
+    As the original moves the masks that its shape VAE learns in the experiment with pairs.
+    """
+    for offsets, axis in ((down, 2), (right, 3)):
+        size = masks.shape[axis]
+        places = torch.arange(size, device=masks.device) + torch.round(-offsets).long()[:, :, None]
+        inside, places = (places >= 0) & (places < size), places.clamp(0, size - 1)
+        shape = (*places.shape[:2], size, 1) if axis == 2 else (*places.shape[:2], 1, size)
+        masks = masks.gather(axis, places.view(shape).expand_as(masks)) * inside.view(shape)
+    return masks
 
 
 def layered(shapes: Tensor) -> Tensor:

@@ -129,6 +129,26 @@ def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
     return torch.stack(found).to(truth.device)
 
 
+def identity_switching(channels: Tensor) -> float:
+    """The share of scenes in which two objects have exchanged their segments: 0 if each keeps its own in all of them.
+
+    Args:
+        channels: `b 3`, int: the predicted segment, of three, that stands for the background and each of two objects which are
+            the same in all scenes, the first of the objects and the background of the prediction at the end (2). So
+            `best_overlap_iou` gives them for masks that `masks.background_last` has ordered; -1 for an object that is hidden.
+
+    Returns:
+        As the original computes it: the smallest of the columns' sums, divided by the scenes. In [-1, 1], and at most 1/2 for a
+        background that is always found and objects that are always seen: one of the two objects then has the channels 0 and 1
+        the rarer way round. A hidden object counts -1.
+
+    References:
+        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: 21 of 255 scenes
+        before training with cycle consistency, and none after.
+    """
+    return float(channels.sum(0).min()) / len(channels)
+
+
 def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
     """IoU of decoded shapes with the masks they come from, both thresholded at 0.5: the mean over an image's masks, in [0, 1].
 

@@ -20,8 +20,9 @@ from intarsia.networks.segmenter import CompactSegmenter
 from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
 from intarsia.objectives import divergence
+from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
-from intarsia.settings import STAGES, Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.settings import STAGES, Recipe
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.shapes import Guesses, Images, Masks, Objects, PerImage, PerSegment
+from intarsia.shapes import Guesses, Images, Logits, Masks, Objects, PerImage, PerSegment
 
 
 def hidden_error(images: Images, hidden: Masks, guesses: Guesses) -> PerSegment:
@@ -83,6 +83,14 @@ def object_error(images: Images, masks: Masks, logits: Objects) -> PerSegment:
     """
     target = images[:, None] * masks[:, :, None]
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3, 4))
+
+
+def consistency_error(demanded: Masks, logits: Logits) -> PerImage:
+    """What the segmenter minimises in stage 5: cross-entropy of its logits with demanded masks, summed over pixels: nats.
+
+    Both `b k h w`; returns `b`. The demanded masks sum to 1 over k; the least value is their entropy. As in the original.
+    """
+    return F.cross_entropy(logits, demanded, reduction="none").sum((1, 2))
 
 
 def scene_error(images: Images, fused: Images) -> PerImage:

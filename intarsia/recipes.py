@@ -7,6 +7,7 @@ from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.settings import (
+    Consistency,
     Fusion,
     Inpainter,
     Inpainting,
@@ -111,7 +112,14 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             vaes=dataclasses.replace(_REFERENCE.vaes, texture_beta=6.0),
         ),
     },
-    "multi_texture_pair": {"compact": dataclasses.replace(_MULTI_TEXTURE, dataset="multi_texture_pair", segments=3)},
+    "multi_texture_pair": {
+        "compact": dataclasses.replace(
+            _MULTI_TEXTURE,
+            dataset="multi_texture_pair",
+            segments=3,
+            consistency=Consistency(steps=1000, batch=8, weight=2.5e-4, canonical=True),
+        )
+    },
     "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
     "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
     "objects_room_mujoco": {"compact": Recipe(dataset="objects_room_mujoco", segments=6)},

@@ -10,7 +10,8 @@ from typing import Any
 from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.model import RECIPE, latest, weights_sha256
-from intarsia.settings import STAGES, Recipe, load_recipe
+from intarsia.recipe_file import load_recipe
+from intarsia.settings import STAGES, Recipe
 
 __all__ = ["SCORES", "WHOLE_IMAGE_VAE", "Records", "read_records", "record_machine"]
 

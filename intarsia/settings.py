@@ -1,25 +1,18 @@
-"""What a recipe consists of: the settings of the networks and stages, their meaning and units, and how they are kept.
+"""What a recipe consists of: the settings of the networks and stages, their meaning and units.
 
 A recipe is frozen, travels inside every run and model folder as `recipe.json`, and is what the command line's settings
 change (`--separation.epsilon 50`). It says what is computed, never where or how fast.
 """
 
-import dataclasses
-import json
-import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Literal
 
-from intarsia.errors import InputError
-
-Settings = TypeVar("Settings")
-
-AT_LEAST_ONE = {
-    "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
-    "enlargement", "dilation", "inpainter_turns", "segmenter_turns",
-}  # fmt: skip
-STAGES = ("inpainting", "separation", "vaes")  # in order; a recipe has settings of each name, and 0 steps skip a stage
+STAGES = (
+    "inpainting",
+    "separation",
+    "vaes",
+    "consistency",
+)  # in order; a recipe has settings of each name, and 0 steps skip a stage
 
 
 @dataclass(frozen=True)
@@ -204,6 +197,34 @@ class Vaes:
     """Steps over which the capacity rises from 0, linearly."""
     background_per_batch: bool = False
     """Choose the background's channel for the whole batch, as the original does, instead of for each image."""
+    moves: float = 0.0
+    """The shape VAE learns masks that are moved by up to so many pixels; 30 in the original's experiment with pairs."""
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Stage 5: an object whose shape changes has to be found in its own segment. The game goes on as stage 2 ended."""
+
+    steps: int = 0
+    """Optimizer steps of both players together; 0 skips the stage."""
+    batch: int = 4
+    """Images per step, over all devices."""
+    inpainter_learning_rate: float = 1e-4
+    """Of Adam, constant."""
+    segmenter_learning_rate: float = 3e-5
+    """Of Adam, constant."""
+    weight: float = 1e-3
+    """Weight of the consistency error, in nats per image, beside the separation loss."""
+    variations: int = 6
+    """Changed images for each image."""
+    dimensions: int = 2
+    """How many numbers of a shape code change: those that tell the most."""
+    reach: float = 1.0
+    """They are drawn uniformly, from minus this to this."""
+    canonical: bool = False
+    """Demand the very channel the object had, fuse the layers in their order, and take the mean over the batch. Without it, as
+    in the original: channels in the order of objects and background, the changed object fused first, one more division by
+    the batch."""
 
 
 @dataclass(frozen=True)
@@ -231,76 +252,4 @@ class Recipe:
     inpainting: Inpainting = field(default_factory=Inpainting)
     separation: Separation = field(default_factory=Separation)
     vaes: Vaes = field(default_factory=Vaes)
-
-
-def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write a recipe as JSON."""
-    path.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe that `save_recipe` wrote; `InputError` where the file is no such thing."""
-    try:
-        return _settings(Recipe, json.loads(path.read_text()), "")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a recipe: {error}") from error
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Raise `InputError` for numbers that no training could use."""
-    for name, size in (("height", recipe.height), ("width", recipe.width)):
-        if size <= 0 or size % 32:
-            raise InputError(f"{name} is {size}; it must be a positive multiple of 32 pixels.")
-    if recipe.segments < 2:
-        raise InputError(f"segments is {recipe.segments}; at least 2 are needed, a background and an object.")
-    if not 1 <= recipe.separation.branches <= recipe.segments:
-        raise InputError(
-            f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."
-        )
-    if recipe.segmenter.channels < 8:
-        raise InputError(f"segmenter.channels is {recipe.segmenter.channels}; at least 8 are needed.")
-    for name, value in _numbers(recipe, ""):
-        least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
-        if not least <= value < math.inf:
-            raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
-    for part in (recipe.inpainter, recipe.segmenter):
-        networks = get_args(get_type_hints(type(part))["network"])
-        if part.network not in networks:
-            raise InputError(f"{type(part).__name__.lower()}.network is {part.network!r}; choose one of {', '.join(networks)}.")
-    if not any(dataclasses.astuple(recipe.inpainting.regions)):
-        raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
-
-
-def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
-    """A settings dataclass from nested dictionaries, with every field there and of its type."""
-    fields = get_type_hints(kind)
-    if not isinstance(values, dict) or values.keys() != fields.keys():
-        given = sorted(values) if isinstance(values, dict) else values
-        raise ValueError(f"{name or 'the recipe'} holds {given}, but should hold {sorted(fields)}")
-    built = {}
-    for key, wanted in fields.items():
-        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-            built[key] = _settings(wanted, values[key], f"{name}{key}.")
-        elif get_origin(wanted) is Literal:
-            if values[key] not in get_args(wanted):
-                raise ValueError(f"{name}{key} is {values[key]!r}, but should be one of {', '.join(get_args(wanted))}")
-            built[key] = values[key]
-        elif isinstance(values[key], (int, float) if wanted is float else wanted) and (
-            isinstance(values[key], bool) == (wanted is bool)
-        ):
-            built[key] = values[key]
-        else:
-            raise ValueError(f"{name}{key} is {values[key]!r}, but should be {wanted}")
-    return kind(**built)
-
-
-def _numbers(settings: Any, name: str) -> list[tuple[str, float]]:
-    """All numbers of nested settings with their dotted names."""
-    found = []
-    for key in (item.name for item in dataclasses.fields(settings)):
-        value = getattr(settings, key)
-        if dataclasses.is_dataclass(value):
-            found += _numbers(value, f"{name}{key}.")
-        elif isinstance(value, int | float):
-            found.append((f"{name}{key}", float(value)))
-    return found
+    consistency: Consistency = field(default_factory=Consistency)

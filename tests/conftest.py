@@ -13,18 +13,27 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
-def reference() -> Callable[[str], Recording]:
-    """`reference("permute_iou")` is that recording, key to array, channels last; where it's absent the test is skipped.
+def reference_file() -> Callable[[str], Path]:
+    """`reference_file("adam.npz")` is that file of the recorded reference; where it's absent the test is skipped.
 
-    Recordings are sought in the folder that INTARSIA_REFERENCE names, else in `shared/reference` beside the repository.
+    It is sought in the folder that INTARSIA_REFERENCE names, else in `shared/reference` beside the repository.
     """
     folder = Path(os.environ.get("INTARSIA_REFERENCE") or ROOT.parent / "shared" / "reference")
 
+    def find(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"no recorded reference {name}: set INTARSIA_REFERENCE to the folder that holds it")
+        return folder / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def reference(reference_file: Callable[[str], Path]) -> Callable[[str], Recording]:
+    """`reference("permute_iou")` is that recording, key to array, channels last; where it's absent the test is skipped."""
+
     def load(name: str) -> Recording:
-        path = folder / f"{name}.npz"
-        if not path.is_file():
-            pytest.skip(f"no recorded reference {path.name}: set INTARSIA_REFERENCE to the folder that holds it")
-        with np.load(path) as arrays:
+        with np.load(reference_file(f"{name}.npz")) as arrays:
             return dict(arrays)
 
     return load

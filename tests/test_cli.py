@@ -16,8 +16,9 @@ from PIL import Image
 from intarsia import __version__, cli
 from intarsia.model import WEIGHTS, Model
 from intarsia.options import Change, Options
+from intarsia.recipe_file import load_recipe
 from intarsia.recipes import RECIPES
-from intarsia.settings import Inpainter, Segmenter, load_recipe
+from intarsia.settings import Inpainter, Segmenter
 
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]

@@ -15,6 +15,7 @@ from intarsia.metrics import (
     best_overlap_iou,
     hard,
     hungarian_iou,
+    identity_switching,
     locality,
     matching,
     mean_best_overlap,
@@ -356,3 +357,14 @@ def test_locality_by_hand():
     assert locality(before, after, region / 2)[:3].tolist() == pytest.approx([0.5, 0.375, 0])
     shares = locality(before, after, region) + locality(before, after, 1 - region)
     assert shares[:3].tolist() == pytest.approx([1, 1, 1])
+
+
+def test_identity_switching_by_hand():
+    """Ten scenes, the background always in 2: the first object in channel 1 in three of them; a hidden one counts -1."""
+    kept, exchanged = torch.tensor([2, 0, 1]), torch.tensor([2, 1, 0])
+    assert identity_switching(torch.stack([kept] * 10)) == 0
+    assert identity_switching(torch.stack([exchanged] * 10)) == 0
+    assert identity_switching(torch.stack([kept] * 7 + [exchanged] * 3)) == pytest.approx(0.3)
+    assert identity_switching(torch.stack([kept] * 3 + [exchanged] * 7)) == pytest.approx(0.3)
+    hidden = torch.tensor([2, -1, 1])
+    assert identity_switching(torch.stack([kept] * 7 + [exchanged] * 2 + [hidden])) == pytest.approx(0.1)

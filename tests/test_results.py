@@ -7,10 +7,11 @@ import pytest
 
 from intarsia.errors import InputError
 from intarsia.model import WEIGHTS, weights_sha256
+from intarsia.recipe_file import save_recipe
 from intarsia.recipes import RECIPES, command_line
 from intarsia.records import record_machine
 from intarsia.results import results
-from intarsia.settings import STAGES, Recipe, save_recipe
+from intarsia.settings import STAGES, Recipe
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}

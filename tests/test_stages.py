@@ -22,8 +22,10 @@ from intarsia.metrics import psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.objectives import hidden_error
 from intarsia.options import Options
+from intarsia.recipe_file import load_recipe, save_recipe
 from intarsia.regions import boxes
 from intarsia.settings import (
+    Consistency,
     Fusion,
     Inpainter,
     Inpainting,
@@ -34,8 +36,6 @@ from intarsia.settings import (
     Separation,
     Vae,
     Vaes,
-    load_recipe,
-    save_recipe,
 )
 from intarsia.stages import STAGES, train
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
@@ -64,7 +64,8 @@ TINY = Recipe(
         spread_from_step=9,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
-    vaes=Vaes(steps=100, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50),
+    vaes=Vaes(steps=100, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50, moves=10.0),
+    consistency=Consistency(steps=100, batch=4, variations=2, canonical=True),
 )
 
 # Each process of several runs it from the start; the last line tells what each of them ends with.
@@ -72,7 +73,7 @@ PROGRAM = """
 import os, sys
 from pathlib import Path
 from intarsia.options import Options
-from intarsia.settings import load_recipe
+from intarsia.recipe_file import load_recipe
 from intarsia.stages import train
 
 recipe, folder, devices, show_every = sys.argv[1:]

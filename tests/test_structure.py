@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "settings", "recipes", "options"},
+    {"shapes", "errors", "files", "settings", "recipes", "recipe_file", "options"},
     {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
      "diagnosis", "engine"},
     {"model", "locality"},
@@ -115,7 +115,7 @@ def plain_parts_know_no_recipe(all_sources: list[Source]) -> Iterator[str]:
     """Networks, losses, metrics and mask functions take plain numbers."""
     for source in all_sources:
         for line, unit in imported_units(source):
-            if source.unit in PLAIN and unit in {"settings", "recipes"}:
+            if source.unit in PLAIN and unit in {"settings", "recipes", "recipe_file"}:
                 yield f"{source.name}:{line} imports {unit}"
 
 

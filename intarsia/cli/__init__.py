@@ -12,6 +12,7 @@ from intarsia.cli.commands import (
     DEFAULT_VARIANT,
     Command,
     Evaluate,
+    ImportTf1,
     Manipulate,
     Predict,
     Prepare,
@@ -24,10 +25,23 @@ from intarsia.cli.commands import (
 from intarsia.cli.filling import fill, similar
 from intarsia.errors import InputError
 from intarsia.options import check_change, check_options
+from intarsia.recipe_file import check_recipe, load_recipe
 from intarsia.recipes import RECIPES
-from intarsia.settings import STAGES, Recipe, check_recipe
+from intarsia.settings import STAGES, Recipe
 
-__all__ = ["Command", "Evaluate", "Manipulate", "Predict", "Prepare", "Report", "Results", "Train", "main", "parse"]
+__all__ = [
+    "Command",
+    "Evaluate",
+    "ImportTf1",
+    "Manipulate",
+    "Predict",
+    "Prepare",
+    "Report",
+    "Results",
+    "Train",
+    "main",
+    "parse",
+]
 
 DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
@@ -81,6 +95,7 @@ def _overview() -> str:
     ]
     usages = {
         "prepare DATASET": Prepare,
+        "import-tf1 PREFIX": ImportTf1,
         "train DATASET": Train,
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
@@ -174,6 +189,10 @@ def _parse_manipulate(argv: list[str]) -> Manipulate:
     return command
 
 
+def _parse_import_tf1(argv: list[str]) -> ImportTf1:
+    return fill(ImportTf1, argv, "import-tf1")
+
+
 def _parse_report(argv: list[str]) -> Report:
     return fill(Report, argv, "report")
 
@@ -187,6 +206,7 @@ def _parse_results(argv: list[str]) -> Results:
 
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "prepare": _parse_prepare,
+    "import-tf1": _parse_import_tf1,
     "train": _parse_train,
     "evaluate": _parse_evaluate,
     "predict": _parse_predict,
@@ -202,6 +222,8 @@ def _shallow(settings: Any) -> dict[str, Any]:
 
 def _run(command: Command) -> None:
     match command:
+        case ImportTf1():
+            _import_tf1(command)
         case Prepare():
             from intarsia.prepare import prepare
 
@@ -227,6 +249,30 @@ def _run(command: Command) -> None:
             entries = results(list(command.runs), command.out)
             written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
             print(f"Wrote {command.out}: {written}.")
+
+
+def _import_tf1(command: ImportTf1) -> None:
+    from intarsia.interop import import_tf1
+
+    recipe = _named_recipe(command.recipe)
+    if command.out.exists() and not (command.out.is_dir() and not any(command.out.iterdir())):
+        raise InputError(f"{command.out} exists; give a new or empty folder.")
+    model, lines = import_tf1(command.prefix, recipe, command.all_that_fits)
+    model.save(command.out)
+    print("\n".join([*lines, f"Wrote the model to {command.out}."]))
+
+
+def _named_recipe(name: str) -> Recipe:
+    """A recipe by its dataset and name, `DATASET/NAME`, or from a file."""
+    if Path(name).is_file():
+        recipe = load_recipe(Path(name))
+        check_recipe(recipe)
+        return recipe
+    dataset, _, variant = name.partition("/")
+    if variant not in RECIPES.get(dataset, {}):
+        known = [f"{each}/{variant}" for each, variants in RECIPES.items() for variant in variants]
+        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(known)}.")
+    return RECIPES[dataset][variant]
 
 
 def _train(command: Train) -> None:
@@ -256,7 +302,8 @@ def _evaluate(command: Evaluate) -> None:
     dataset, root = split_data(command.data) if command.data else (None, None)
     scores = evaluate_run(command.run, command.scenes, root, dataset)
     Console(highlight=False).print(table(scores))
-    print(f"Wrote {command.run / SCORES}.\nLook at {command.run / PICTURE}: image, true segments, found segments.")
+    out = command.run / (dataset or "")
+    print(f"Wrote {out / SCORES}.\nLook at {out / PICTURE}: image, true segments, found segments.")
 
 
 def _predict(command: Predict) -> None:

@@ -103,7 +103,21 @@ class Prepare:
     """Most scenes."""
 
 
-Command = Prepare | Train | Evaluate | Predict | Manipulate | Report | Results
+@dataclass(frozen=True)
+class ImportTf1:
+    """Make a model of a TensorFlow 1 checkpoint of the original, whole or in part."""
+
+    prefix: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREFIX")]
+    """The checkpoint as TensorFlow names it, without `.index`. Slim's resnet_v2_50.ckpt gives a segmenter to start from."""
+    recipe: Annotated[str, tyro.conf.arg(metavar="DATASET/NAME", help_behavior_hint="(required)")]
+    """The recipe whose networks it holds; or the file of one, as runs and models keep it."""
+    out: Annotated[Path, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(required)")]
+    """Folder for the model: new or empty."""
+    all_that_fits: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Of slim's ResNet-50, take the moving averages too, which the original leaves out."""
+
+
+Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Report | Results
 
 
 @dataclass(frozen=True)

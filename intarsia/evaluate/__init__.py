@@ -19,16 +19,26 @@ from intarsia.errors import InputError
 from intarsia.evaluate.codes import evaluate_codes, rounded
 from intarsia.evaluate.parts import in_parts
 from intarsia.files import replacing
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, hungarian_iou, matching, mean_best_overlap
+from intarsia.masks import background_last
+from intarsia.metrics import (
+    adjusted_rand_index,
+    best_overlap_iou,
+    hard,
+    hungarian_iou,
+    identity_switching,
+    matching,
+    mean_best_overlap,
+)
 from intarsia.model import Model, has_codes, latest, weights_sha256
-from intarsia.pictures import coloured, sheet
+from intarsia.pictures import coloured, sheet, write_gif
 from intarsia.records import SCORES
 from intarsia.settings import Recipe
-from intarsia.shapes import Masks, PerImage, one_hot
+from intarsia.shapes import Images, Masks, PerImage, one_hot
 
 __all__ = ["Scores", "evaluate", "evaluate_run", "examples", "figures", "score", "segments_sheet", "table"]
 
-PICTURE = "segments.png"
+PICTURE, ANIMATION = "segments.png", "identity.gif"
+FRAMES = 81  # of the animation
 TEST_SEED = 0  # the test scenes are the same for every model
 SUBSETS = 10  # of the original's protocol: consecutive, of 200 scenes each
 AT_ONCE = 100  # scenes in memory
@@ -61,6 +71,8 @@ class Scores:
 def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None) -> Scores:
     """Score the newest model of a run (or a model folder); `scores.json` and `segments.png` go into that folder.
 
+    Of another dataset's scenes, they go into a folder of its name in that folder.
+
     Args:
         folder: A run, one of its stages, or a model.
         scenes: How many test scenes, from the first on: a multiple of 10; None for all of them.
@@ -89,14 +101,18 @@ def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None 
         test_seed=TEST_SEED,
         test_images=count,
         weights_sha256=weights_sha256(source),
-        figures=figures(per_image) | of_codes,
+        figures=figures(per_image) | of_codes | identity_switching_rates(model, test),
         examples=examples(per_image["miou"]),
         codes=codes,
         recipe=recipe,
     )
-    with replacing(folder / PICTURE) as path:
+    out = folder / (dataset or "")
+    out.mkdir(exist_ok=True)
+    with replacing(out / PICTURE) as path:
         Image.fromarray(segments_sheet(model, test)).save(path, format="png")
-    with replacing(folder / SCORES) as path:
+    if test.tracks:
+        write_gif(out / ANIMATION, one_channel_animation(model, test))
+    with replacing(out / SCORES) as path:
         path.write_text(json.dumps(dataclasses.asdict(scores), indent=2) + "\n")
     return scores
 
@@ -123,6 +139,33 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
         images, masks = (part.to(device) for part in scenes(indices))
         parts.append(score(masks, model.segment(images), scenes.backgrounds))
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def identity_switching_rates(model: Model, scenes: Scenes) -> dict[str, Any]:
+    """The original's identity switching rate over each of the dataset's tracks, and nothing for a dataset that has none.
+
+    Segments as the model gives them, none opened, the background last (as in the original's test).
+    """
+    device, rates = next(model.parameters()).device, {}
+    for name, indices in scenes.tracks.items():
+        channels = []
+        for part in np.array_split(indices, range(AT_ONCE, len(indices), AT_ONCE)):
+            images, masks = (each.to(device) for each in scenes(part))
+            found = background_last(model.segment(images), model.recipe.vaes.background_per_batch)
+            channels.append(best_overlap_iou(masks, found)[1])
+        rates[name] = {"rate": round(identity_switching(torch.cat(channels)), 6), "scenes": len(indices)}
+    return {"identity_switching": rates} if rates else {}
+
+
+def one_channel_animation(model: Model, scenes: Scenes) -> Images:
+    """The first scenes of a track, one after the other, each beside the model's first object's segment: `f 3 h 2w`.
+
+    As in the paper: a model that knows its objects again shows the same one throughout.
+    """
+    images, _ = scenes(next(iter(scenes.tracks.values()))[:FRAMES])
+    found = model.segment(images.to(next(model.parameters()).device)).cpu()
+    first = background_last(found, model.recipe.vaes.background_per_batch)[:, :1]
+    return torch.cat([images, first.expand(-1, 3, -1, -1)], 3)
 
 
 def score(true: Masks, predicted: Masks, backgrounds: int = 1) -> dict[str, PerImage]:
@@ -186,6 +229,8 @@ def _segments_table(title: str, scores: Scores) -> Table:
     rows.add_row("IoU, the original's protocol", f"{values['iou']['mean']:.3f} ± {values['iou']['std']:.3f}", "–")
     rows.add_row("mIoU, matched one-to-one", f"{values['miou']:.3f}", f"{values['miou_objects']:.3f}")
     rows.add_row("mBO, best overlap", f"{values['mbo']:.3f}", f"{values['mbo_objects']:.3f}")
+    for name, found in values.get("identity_switching", {}).items():
+        rows.add_row(f"identities switched, {name}", f"{found['rate']:.3f} of {found['scenes']}", "0 is best")
     rows.add_row("ARI, pairs of pixels", f"{values['ari']:.3f}", f"{values['fg_ari']:.3f} (FG-ARI)")
     return rows
 

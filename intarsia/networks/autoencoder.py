@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
-from intarsia.shapes import Images, Masks, Objects
+from intarsia.shapes import Images, Maps, Masks, Objects
 
 
 class Codes(NamedTuple):
@@ -19,6 +19,19 @@ class Codes(NamedTuple):
     """`b n d`."""
     background: Tensor
     """`b d`."""
+
+
+class Coded(NamedTuple):
+    """Masks, and what the shape VAE makes of them."""
+
+    masks: Tensor
+    """`b m h w`."""
+    mean: Tensor
+    """`b m d`, of the posterior of each code."""
+    log_variance: Tensor
+    """`b m d`."""
+    logits: Tensor
+    """`b m h w`."""
 
 
 class Reconstruction(NamedTuple):
@@ -38,6 +51,8 @@ class Reconstruction(NamedTuple):
     """`b n 3 h w`; the objects on black are their sigmoid."""
     images: Tensor
     """`b 3 h w` in [0, 1]."""
+    practice: Coded
+    """What the shape VAE learns from: the objects' masks and codes, or those of the masks given for it."""
 
 
 class SceneAutoencoder(nn.Module):
@@ -76,18 +91,25 @@ class SceneAutoencoder(nn.Module):
         self.object_fusion = TextureShapeFusion(fusion_channels)
         self.scene_fusion = SceneFusion(objects, fusion_channels)
 
-    def forward(self, images: Images, masks: Masks, noise: Codes | None = None) -> Reconstruction:
+    def forward(self, images: Images, masks: Masks, noise: Codes | None = None, practice: Maps | None = None) -> Reconstruction:
         """Take images apart by their masks and put them together again.
 
         Args:
             images: `b 3 h w` in [0, 1].
             masks: `b n+1 h w` in [0, 1], the background last, as `masks.background_last` gives them.
             noise: Drawn from a standard normal, in the shapes of the codes; without it the codes are the posterior's means.
+            practice: `b m h w`, other masks for the shape VAE to learn from; `noise.shape` is `b n+m d` then.
         """
         objects, shapes, ground = parts(images, masks, self.filled)
         texture_noise, shape_noise, background_noise = noise or (None, None, None)
+        own, other = (
+            (None, None) if shape_noise is None else (shape_noise[:, : len(shapes[0])], shape_noise[:, len(shapes[0]) :])
+        )
         texture_mean, texture_log_variance, textures = _each(self.texture, objects, texture_noise)
-        shape_mean, shape_log_variance, shape_logits = _each(self.shape, shapes, shape_noise)
+        shape_mean, shape_log_variance, shape_logits = _each(self.shape, shapes, own)
+        coded = Coded(shapes, shape_mean, shape_log_variance, shape_logits)
+        if practice is not None:
+            coded = Coded(practice[:, :, None], *_each(self.shape, practice[:, :, None], other))
         background_mean, background_log_variance, background = self.background(ground, background_noise)
         textures, background = textures.sigmoid(), background.sigmoid()
 
@@ -103,6 +125,7 @@ class SceneAutoencoder(nn.Module):
             background=background,
             object_logits=object_logits,
             images=self.scene_fusion(layers),
+            practice=coded._replace(masks=coded.masks.squeeze(2), logits=coded.logits.squeeze(2)),
         )
 
 

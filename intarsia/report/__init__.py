@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.model import Model, latest

@@ -10,12 +10,19 @@ from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import RECIPE, Model
 from intarsia.options import Options, check_options
-from intarsia.settings import Recipe, check_recipe, load_recipe, save_recipe
+from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
+from intarsia.settings import Recipe
+from intarsia.stages.consistency import consistency
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
 from intarsia.stages.vaes import vaes
 
-STAGES: dict[str, Callable[[Model, Run], None]] = {"inpainting": inpainting, "separation": separation, "vaes": vaes}
+STAGES: dict[str, Callable[[Model, Run], None]] = {
+    "inpainting": inpainting,
+    "separation": separation,
+    "vaes": vaes,
+    "consistency": consistency,
+}
 
 
 def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: str | None = None) -> Model:

@@ -3,7 +3,8 @@
 import math
 
 import torch
-from torch import Generator
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from intarsia.data import scenes_of
@@ -14,7 +15,7 @@ from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
 from intarsia.regions import boxes, everything, fields, shared_box, slivers
 from intarsia.settings import Recipe
-from intarsia.shapes import Masks
+from intarsia.shapes import Edges, Images, Masks
 
 
 def inpainting(model: Model, run: Run) -> None:
@@ -34,12 +35,20 @@ def inpainting(model: Model, run: Run) -> None:
         hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
         spread = bool(torch.rand((), generator=draws) < settings.spread)
 
-        loss = inpainting_loss(images, hidden, inpainter(images, hidden, model.edges(images), spread))
-        optimizer.zero_grad()
-        fabric.backward(loss)
-        optimizer.step()
-
+        loss = improve_guesses(fabric, inpainter, optimizer, images, hidden, model.edges(images), spread)
         run.log(step, loss=loss, **(validate(model, run, step) if run.due(step) else {}))
+
+
+def improve_guesses(
+    fabric: Fabric, inpainter: nn.Module, optimizer: Optimizer, images: Images, hidden: Masks, edges: Edges, spread: bool
+) -> Tensor:
+    """One step of the inpainter on its guesses of what is hidden; returns its loss before the step."""
+    inpainter.requires_grad_(True)
+    loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    optimizer.step()
+    return loss
 
 
 def set_learning_rate(

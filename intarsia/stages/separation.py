@@ -1,13 +1,15 @@
 """Stage 2: segmenter against inpainter (Contextual Information Separation)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Generator, nn
+from lightning_fabric import Fabric
+from torch import Generator, Tensor, nn
 
 from intarsia.data import scenes_of
 from intarsia.diagnosis import diagnose
@@ -15,12 +17,14 @@ from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
-from intarsia.objectives import inpainting_loss, separation_loss
+from intarsia.objectives import separation_loss
 from intarsia.pictures import game_sheet
 from intarsia.regrouping import regroup
-from intarsia.settings import Separation
+from intarsia.settings import Recipe, Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
-from intarsia.stages.inpainting import random_regions, set_learning_rate
+from intarsia.stages.inpainting import improve_guesses, random_regions, set_learning_rate
+
+Judge = Callable[[Masks], PerImage]  # the separation loss of some masks, against one inpainter
 
 
 def separation(model: Model, run: Run) -> None:
@@ -40,7 +44,6 @@ def separation(model: Model, run: Run) -> None:
         "average": average,
     }
 
-    hard_from_step = settings.steps if settings.hard_from_step is None else settings.hard_from_step
     for step in run.steps(state, settings.steps, model.save):
         draws = run.generator(step=step)
         indices, mine = run.share(settings.batch, step=step)
@@ -49,33 +52,16 @@ def separation(model: Model, run: Run) -> None:
         rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
         set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, settings.warmup_steps, rates[1])
 
-        if step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns:
-            inpainter.requires_grad_(True)
-            if torch.rand((), generator=draws) < settings.random_regions:
-                hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
-            else:
-                hidden = some_segments(segmenter, images, settings.branches, draws)
+        figures: dict[str, object]
+        if is_inpainters_turn(step, settings):
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
             practised = spread or bool(torch.rand((), generator=draws) < settings.spread_practice)
-            loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, practised))
-            inpainter_optimizer.zero_grad()
-            fabric.backward(loss)
-            inpainter_optimizer.step()
-            figures: dict[str, object] = {"inpainting_loss": loss}
+            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, practised)
+            figures = {"inpainting_loss": loss}
         else:
-            inpainter.requires_grad_(False)
-            logits = segmenter(images)
-            masks = hardened(logits) if step >= hard_from_step else logits.softmax(1)
             judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread)
-            with fabric.no_backward_sync(inpainter):
-                separation = judge(masks)
-                loss, figures = separation.mean(), {"separation_loss": separation.mean()}
-                if settings.regrouping.weight and step >= settings.regrouping.from_step:
-                    with fabric.autocast():
-                        proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
-                    accepted = (promise <= separation + settings.regrouping.tolerance).float()
-                    towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
-                    loss = loss + settings.regrouping.weight * (towards * accepted).mean()
-                    figures["accepted"] = accepted.mean()
+            with frozen(inpainter), fabric.no_backward_sync(inpainter):
+                loss, figures = game_loss(fabric, segmenter(images), images, judge, average, settings, step)
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
@@ -86,6 +72,28 @@ def separation(model: Model, run: Run) -> None:
         run.log(step, **figures)
 
 
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """The network stands still meanwhile; gradients pass through it."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+def is_inpainters_turn(step: int, settings: Separation) -> bool:
+    """Whether this step is the inpainter's; the segmenter's follow, and then it is the inpainter's turn again."""
+    return step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns
+
+
+def hidden_regions(segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, draws: Generator) -> Masks:
+    """What the inpainter has to guess in its turn: segments, or random regions, this process's share of the whole batch."""
+    if torch.rand((), generator=draws) < recipe.separation.random_regions:
+        return random_regions(batch, recipe, draws)[mine].to(images.device)
+    return some_segments(segmenter, images, recipe.separation.branches, draws)
+
+
 @torch.no_grad()
 def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Generator) -> Masks:
     """Some of the segmenter's masks, the same channels for all images."""
@@ -93,8 +101,25 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
     return masks[:, torch.randperm(masks.shape[1], generator=draws)[:count].to(masks.device)]
 
 
+def game_loss(
+    fabric: Fabric, logits: Logits, images: Images, judge: Judge, average: nn.Module, settings: Separation, step: int
+) -> tuple[Tensor, dict[str, object]]:
+    """What the segmenter minimises in its turn, the separation loss and regrouping, and the figures to log."""
+    is_hard = settings.hard_from_step is not None and step >= settings.hard_from_step
+    separation = judge(hardened(logits) if is_hard else logits.softmax(1))
+    loss, figures = separation.mean(), {"separation_loss": separation.mean()}
+    if settings.regrouping.weight and step >= settings.regrouping.from_step:
+        with fabric.autocast():
+            proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
+        accepted = (promise <= separation + settings.regrouping.tolerance).float()
+        towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
+        loss = loss + settings.regrouping.weight * (towards * accepted).mean()
+        figures["accepted"] = accepted.mean()
+    return loss, dict(figures)
+
+
 @torch.no_grad()
-def propose(average: nn.Module, images: Images, judge: Callable[[Masks], PerImage], smallest: int) -> tuple[Labels, PerImage]:
+def propose(average: nn.Module, images: Images, judge: Judge, smallest: int) -> tuple[Labels, PerImage]:
     """The better of two proposals for each image, by the judge's separation loss, and that loss.
 
     Both come from the averaged segmenter, whose preferences are steadier than the player's.
@@ -139,15 +164,22 @@ def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> No
 
 @torch.no_grad()
 def validate(model: Model, run: Run, step: int) -> dict[str, object]:
-    """Scores of the averaged segmenter on the validation scenes, what its masks look like, and a picture of eight scenes."""
+    """`segment_scores`, and a picture of eight validation scenes: their segments, and the inpainter's guess of each."""
+    recipe = model.recipe
+    images = scenes_of(recipe, "val", seed=0).first(8).images.to(run.fabric.device)
+    masks = model.segment(images)
+    run.picture(step, game_sheet(images, masks, model.inpainter(images, masks, model.edges(images))))
+    return segment_scores(model, run, step)
+
+
+@torch.no_grad()
+def segment_scores(model: Model, run: Run, step: int) -> dict[str, object]:
+    """Scores of the averaged segmenter on the validation scenes, and what its masks look like."""
     recipe, device = model.recipe, run.fabric.device
     scenes = scenes_of(recipe, "val", seed=0)
     images, labels = (part.to(device) for part in scenes.first(200))
     masks = model.segment(images)
     truth, predicted = hard(labels), hard(masks)
-    shown = slice(8)
-    guesses = model.inpainter(images[shown], masks[shown], model.edges(images[shown]))
-    run.picture(step, game_sheet(images[shown], masks[shown], guesses))
     diagnosis = diagnose(masks)
     if diagnosis.warning:
         run.say(f"Step {step + 1}: {diagnosis.warning}")

@@ -5,6 +5,7 @@ from torch import Generator, Tensor
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
+from intarsia.masks import moved
 from intarsia.metrics import psnr, shape_iou
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction
@@ -14,6 +15,8 @@ from intarsia.pictures import coloured, sheet
 from intarsia.settings import Recipe, Vaes
 from intarsia.shapes import Images, Masks
 from intarsia.stages.inpainting import set_learning_rate
+
+COPIES = 2  # of every mask, each moved on its own
 
 
 def vaes(model: Model, run: Run) -> None:
@@ -28,13 +31,15 @@ def vaes(model: Model, run: Run) -> None:
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, run.generator(step=step))))
+        draws = run.generator(step=step)
+        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
         model.segmenter.train()  # a normalisation by the batch goes on by the batch (as in the original)
         with fabric.autocast(), torch.no_grad():
             masks = model.ordered(model.segmenter(images).softmax(1))
+        practice = moved_shapes(masks, draw_moves(recipe, settings.batch, draws)[:, mine]) if settings.moves else None
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
-        errors = errors_of(autoencoder(images, masks, noise), images, masks)
+        errors = errors_of(autoencoder(images, masks, noise, practice), images, masks)
         nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
         loss = (
             errors["texture_error"]
@@ -63,26 +68,40 @@ def ramp_at(step: int, steps: int) -> float:
     return min(1.0, step / steps) if steps else 1.0
 
 
-def draw_noise(recipe: Recipe, draws: Generator) -> Codes:
+def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
     """Noise from a standard normal for every code of a step's whole batch."""
-    each, codes = (recipe.vaes.batch, recipe.segments - 1), recipe.vae
+    objects, codes = recipe.segments - 1, recipe.vae
+    shapes = objects * (1 + COPIES) if recipe.vaes.moves else objects
     return Codes(
-        texture=torch.randn(*each, codes.texture_dimension, generator=draws),
-        shape=torch.randn(*each, codes.shape_dimension, generator=draws),
-        background=torch.randn(recipe.vaes.batch, codes.background_dimension, generator=draws),
+        texture=torch.randn(batch, objects, codes.texture_dimension, generator=draws),
+        shape=torch.randn(batch, shapes, codes.shape_dimension, generator=draws),
+        background=torch.randn(batch, codes.background_dimension, generator=draws),
     )
+
+
+def draw_moves(recipe: Recipe, batch: int, draws: Generator) -> Tensor:
+    """How far `moved_shapes` moves each copy to the right and down, `2 b COPIES*n`, in pixels, for a step's whole batch."""
+    return recipe.vaes.moves * (2 * torch.rand(2, batch, COPIES * (recipe.segments - 1), generator=draws) - 1)
+
+
+def moved_shapes(masks: Masks, moves: Tensor) -> Masks:
+    """Copies of the objects' masks, each moved on its own, `b COPIES*n h w`: other places for the shape VAE to learn.
+
+    The original makes four copies, and takes a random half of all of them.
+    """
+    return moved(masks[:, :-1].repeat(1, COPIES, 1, 1), *moves.to(masks.device))
 
 
 def errors_of(found: Reconstruction, images: Images, masks: Masks) -> dict[str, Tensor]:
     """Every error of the scene autoencoder, as a mean over images and objects; codes' divergences summed over dimensions."""
     objects = masks[:, :-1]
     ground = 1 - objects.sum(1, keepdim=True)  # not the last mask: what the opening removed is background as well
-    nats = divergences(found)
+    nats, practice = divergences(found), found.practice
     return {
         "texture_error": hidden_error(images, objects, found.textures).mean(),
         "texture_nats": nats.texture.sum(-1).mean(),
-        "shape_error": shape_error(objects, found.shape_logits).mean(),
-        "shape_nats": nats.shape.sum(-1).mean(),
+        "shape_error": shape_error(practice.masks, practice.logits).mean(),
+        "shape_nats": divergence(practice.mean, practice.log_variance).sum(-1).mean(),
         "background_error": hidden_error(images, ground, found.background[:, None]).mean(),
         "background_nats": nats.background.sum(-1).mean(),
         "object_error": object_error(images, objects, found.object_logits).mean(),

@@ -1,0 +1,130 @@
+"""Reading the variables of a TensorFlow checkpoint without TensorFlow: both formats of its first version.
+
+The newer one ("V2") is `PREFIX.index`, a table of the variables, beside `PREFIX.data-00000-of-00001` and so on with their
+values; the older one ("V1") is a single file, a table that holds all. Every checksum is verified. Only little-endian files,
+numbers, and variables saved whole are read, as the original and slim's published networks are saved.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intarsia.errors import InputError
+from intarsia.interop.protobuf import Message, varints
+from intarsia.interop.sstable import entries, masked_crc32c
+
+__all__ = ["Variable", "read_checkpoint"]
+
+TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "<u1", 5: "<i2", 6: "<i1", 9: "<i8", 10: "?", 19: "<f2"}  # TensorFlow's numbers
+LISTS = {"<f4": 5, "<f8": 6, "<i4": 7, "<i8": 10}  # fields that hold the older format's values
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable of a checkpoint: its shape, and its values once they are wanted."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], NDArray]
+    """Raises `InputError` where the values are missing, damaged or no numbers."""
+
+
+def read_checkpoint(prefix: Path) -> dict[str, Variable]:
+    """The variables of a checkpoint by name.
+
+    Args:
+        prefix: As TensorFlow names it: the path without `.index` or `.data-...` (with them is fine too); or the file of the
+            older format.
+
+    Raises:
+        InputError: if there is no checkpoint, or it is cut short, damaged or of a kind that is not read, with the place.
+    """
+    parts = re.fullmatch(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})", prefix.name)
+    if parts and prefix.with_name(f"{parts[1]}.index").is_file():
+        prefix = prefix.with_name(parts[1])
+    index = prefix.with_name(f"{prefix.name}.index")
+    path, understand = (index, _newer) if index.is_file() else (prefix, _older)
+    if not path.is_file():
+        raise InputError(
+            f"There is no checkpoint {prefix}: neither {index.name} nor a file of that name is in {prefix.parent}."
+        )
+    try:
+        return understand(prefix, entries(path.read_bytes()))
+    except ValueError as error:
+        raise InputError(f"{path} is not a whole TensorFlow checkpoint: {error}.") from error
+
+
+def _newer(prefix: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str, Variable]:
+    """The variables of an index; their values stay in the files beside it."""
+    key, value = next(table, (b"?", memoryview(b"")))
+    header = Message(value)
+    files = header.number(1)
+    if key:
+        raise ValueError("its table does not start with a header, so it is the index of something else")
+    if header.number(2):
+        raise ValueError("its numbers are big-endian, which is not read")
+    found = {}
+    for key, value in table:
+        entry, name = Message(value), _text(key)
+        data = prefix.with_name(f"{prefix.name}.data-{entry.number(3):05d}-of-{files:05d}")
+        found[name] = Variable(_shape(entry), partial(_newer_value, data, name, entry))
+    return found
+
+
+def _newer_value(path: Path, name: str, entry: Message) -> NDArray:
+    shape, kind, offset, size = _shape(entry), TYPES.get(entry.number(1)), entry.number(4), entry.number(5)
+    if kind is None or entry.parts(7) or size != math.prod(shape) * np.dtype(kind).itemsize:
+        raise _unread(path, name)
+    if not path.is_file():
+        raise InputError(f"{path} is missing: it holds the values of {name}.")
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) < size:
+        raise InputError(f"{path} is cut short: {name} ends at byte {offset + size}, the file at byte {path.stat().st_size}.")
+    if masked_crc32c(data) != entry.number(6):
+        raise InputError(f"{path} is damaged: the checksum of {name}, {size} bytes from byte {offset}, is wrong.")
+    return np.frombuffer(data, kind).reshape(shape)
+
+
+def _older(path: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str, Variable]:
+    """The variables of a single file, which stays in memory until the last of them is let go."""
+    key, value = next(table, (b"?", memoryview(b"")))
+    described = Message(Message(value).part(1)).parts(1)
+    if key or not described:
+        raise ValueError("its table does not start with a list of variables, so it is that of something else")
+    slices = [Message(Message(value).part(2)) for _, value in table]
+    values = {_text(each.part(1)): Message(each.part(3)) for each in slices}
+    found = {}
+    for variable in map(Message, described):
+        name = _text(variable.part(1))
+        found[name] = Variable(_shape(variable), partial(_older_value, path, name, variable, values.get(name, Message(b""))))
+    return found
+
+
+def _older_value(path: Path, name: str, variable: Message, tensor: Message) -> NDArray:
+    kind = TYPES.get(variable.number(3), "")
+    try:
+        part = tensor.part(LISTS.get(kind, 0))
+        # A negative whole number is written as one of 64 bits.
+        values = np.frombuffer(part, kind) if "f" in kind else np.array(varints(part), np.uint64).astype(kind)
+        return values.reshape(_shape(variable))
+    except (ValueError, TypeError) as error:
+        raise _unread(path, name) from error
+
+
+def _unread(path: Path, name: str) -> InputError:
+    return InputError(f"{name} of {path} is not a variable of numbers that is saved whole; nothing else is read.")
+
+
+def _shape(entry: Message) -> tuple[int, ...]:
+    return tuple(Message(dimension).number(1) for dimension in Message(entry.part(2)).parts(2))
+
+
+def _text(name: bytes | memoryview) -> str:
+    return bytes(name).decode(errors="backslashreplace")
