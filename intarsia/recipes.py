@@ -4,7 +4,7 @@
 
 import dataclasses
 
-from intarsia.settings import Inpainting, Recipe, Separation, Vaes
+from intarsia.settings import EndToEnd, Inpainting, Recipe, Separation, Vaes
 
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
@@ -30,6 +30,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
                 spread_from_step=1150,
             ),
             vaes=Vaes(steps=0),
+            end_to_end=EndToEnd(steps=0),
         ),
     },
     "multi_dsprites": {"compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4)},

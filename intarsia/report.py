@@ -11,7 +11,7 @@ from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.model import RECIPE, latest, weights_sha256
 from intarsia.recipes import RECIPES
-from intarsia.settings import STAGES, Recipe, load_recipe
+from intarsia.settings import Recipe, load_recipe, planned
 
 __all__ = ["command_line", "record_machine", "report", "results_of"]
 
@@ -52,7 +52,7 @@ def results_of(run: Path) -> tuple[str, dict[str, Any]]:
     if not (run / SCORES).is_file():
         raise InputError(f"{run} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {run}` first.")
     scores = _read(run / SCORES)
-    logs = {stage: _last(run / stage / LOG) for stage in STAGES}
+    logs = {stage: _last(run / stage / LOG) for stage in planned(recipe)}
     for stage, log in logs.items():
         if log["step"] != getattr(recipe, stage).steps:
             raise InputError(f"{run} is unfinished: {stage} is at step {log['step']} of {getattr(recipe, stage).steps}.")

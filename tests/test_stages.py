@@ -23,6 +23,7 @@ from intarsia.objectives import hidden_error
 from intarsia.options import Options
 from intarsia.regions import boxes
 from intarsia.settings import (
+    EndToEnd,
     Fusion,
     Inpainter,
     Inpainting,
@@ -37,6 +38,7 @@ from intarsia.settings import (
     save_recipe,
 )
 from intarsia.stages import STAGES, train
+from intarsia.stages.end_to_end import description_of, end_to_end
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
 from intarsia.stages.vaes import capacity_at, vaes
@@ -64,6 +66,7 @@ TINY = Recipe(
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
     vaes=Vaes(steps=100, batch=4, warmup_steps=10, capacity_ramp_steps=50),
+    end_to_end=EndToEnd(steps=100, batch=4, warmup_steps=10),
 )
 
 # Each process of several runs it from the start; the last line tells what each of them ends with.
@@ -136,11 +139,11 @@ def unbroken(tmp_path_factory) -> Path:
 
 def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same(unbroken, tmp_path):
     folder, chance = tmp_path / "run", random.Random()
-    moments = [chance.randint(5, 90), chance.randint(5, 45), chance.randint(60, 90), chance.randint(5, 90)]
+    moments = [chance.randint(5, 90), chance.randint(5, 45), chance.randint(60, 90), *(chance.randint(5, 90) for _ in range(2))]
     pause = chance.random() * 0.1
     print(
         f"stopped in inpainting after {moments[0]} steps, in separation after {moments[1:3]}, in vaes after {moments[3]}, "
-        f"{pause:.4f} s into the next step"
+        f"in end_to_end after {moments[4]}, {pause:.4f} s into the next step"
     )
 
     assert stop(folder, "inpainting", moments[0], signal.SIGKILL, pause) == -signal.SIGKILL
@@ -150,6 +153,7 @@ def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same
     assert step == log_of(folder / "separation")[-1]["step"] >= moments[1]  # Ctrl-C loses no step
     assert stop(folder, "separation", moments[2], signal.SIGKILL, pause) == -signal.SIGKILL
     assert stop(folder, "vaes", moments[3], signal.SIGKILL, pause) == -signal.SIGKILL
+    assert stop(folder, "end_to_end", moments[4], signal.SIGKILL, pause) == -signal.SIGKILL
     train(TINY, folder, ONE_THREAD)
 
     for stage in STAGES:
@@ -178,7 +182,7 @@ def test_a_complete_run_is_read_not_trained(unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()}
     model = train(TINY, unbroken, ONE_THREAD)
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()} == before
-    expected = Model.load(unbroken / "vaes").state_dict()
+    expected = Model.load(unbroken / "end_to_end").state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
@@ -199,6 +203,7 @@ def test_separation_starts_from_the_inpainter_of_stage_one_and_leaves_it_there(u
 
 
 LOSSES = {"loss", "inpainting_loss", "separation_loss", "box_error", "shape_error", "texture_error", "scene_error"}
+LOSSES |= {"description_loss"}
 
 
 def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
@@ -208,6 +213,7 @@ def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
         inpainting=dataclasses.replace(TINY.inpainting, steps=20),
         separation=dataclasses.replace(TINY.separation, steps=20),
         vaes=dataclasses.replace(TINY.vaes, steps=20),
+        end_to_end=dataclasses.replace(TINY.end_to_end, steps=20),
     )
     both = tmp_path / "both"
     process = start(both, recipe, devices=2, show_every=10)
@@ -274,6 +280,7 @@ def test_killed_before_the_recipe_had_its_name(tmp_path):
         inpainting=dataclasses.replace(TINY.inpainting, steps=1),
         separation=dataclasses.replace(TINY.separation, steps=1),
         vaes=dataclasses.replace(TINY.vaes, steps=1),
+        end_to_end=dataclasses.replace(TINY.end_to_end, steps=1),
     )
     train(short, tmp_path, ONE_THREAD)
     assert load_recipe(tmp_path / RECIPE) == short
@@ -487,7 +494,7 @@ def test_a_stage_alone_needs_those_before_it(unbroken, tmp_path):
         train(TINY, tmp_path / "new", ONE_THREAD, stage="vaes")
     assert not (tmp_path / "new").exists()
     for name, content in files(unbroken).items():
-        if not name.startswith("vaes"):
+        if not name.startswith(("vaes", "end_to_end")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(content)
     segmenting = train(TINY, tmp_path, ONE_THREAD, stage="separation")  # it is there
@@ -505,9 +512,14 @@ def test_a_stage_of_no_steps_is_skipped(tmp_path):
         vaes=dataclasses.replace(TINY.vaes, steps=0),
     )
     train(recipe, tmp_path / "run", ONE_THREAD)
-    assert not (tmp_path / "run" / "separation").exists() and not (tmp_path / "run" / "vaes").exists()
-    with pytest.raises(InputError, match=r"Stage 'vaes' has 0 steps in this recipe \(--vaes.steps\); choose one of inpainting"):
+    assert not any((tmp_path / "run" / stage).exists() for stage in list(STAGES)[1:])
+    with pytest.raises(InputError, match=r"'vaes' is skipped by this recipe \(--vaes.steps 0\); choose one of inpainting\."):
         train(recipe, tmp_path / "run", ONE_THREAD, stage="vaes")
+    with pytest.raises(InputError, match=r"Stage 'end_to_end' is skipped by this recipe \(--vaes.steps 0\)"):
+        train(recipe, tmp_path / "run", ONE_THREAD, stage="end_to_end")  # it has steps, but nothing to build on
+    recipe = dataclasses.replace(TINY, end_to_end=dataclasses.replace(TINY.end_to_end, steps=0))
+    with pytest.raises(InputError, match=r"Stage 'end_to_end' is skipped by this recipe \(--end-to-end.steps 0\)"):
+        train(recipe, tmp_path / "run", ONE_THREAD, stage="end_to_end")
 
 
 def toy_scenes(indices) -> SceneSample:

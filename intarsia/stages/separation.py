@@ -1,7 +1,8 @@
 """Stage 2: segmenter against inpainter (Contextual Information Separation)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -56,9 +57,8 @@ def separation(model: Model, run: Run) -> None:
             loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, spread)
             figures = {"inpainting_loss": loss}
         else:
-            inpainter.requires_grad_(False)
             judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread)
-            with fabric.no_backward_sync(inpainter):
+            with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 loss, figures = game_loss(fabric, segmenter(images), images, judge, average, settings, step)
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
@@ -68,6 +68,14 @@ def separation(model: Model, run: Run) -> None:
         if run.due(step):
             figures |= validate(model, run, step)
         run.log(step, **figures)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """The network stands still meanwhile; gradients pass through it."""
+    network.requires_grad_(False)
+    yield
+    network.requires_grad_(True)
 
 
 def is_inpainters_turn(step: int, settings: Separation) -> bool:
@@ -147,14 +155,21 @@ def follow(average: nn.Module, player: nn.Module, decay: float, step: int) -> No
 
 @torch.no_grad()
 def validate(model: Model, run: Run, step: int) -> dict[str, object]:
-    """Scores of the averaged segmenter on the validation scenes, what its masks look like, and a picture of eight scenes."""
+    """`segment_scores`, and a picture of eight validation scenes: their segments, and the inpainter's guess of each."""
+    recipe = model.recipe
+    images = open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(8)).images.to(run.fabric.device)
+    masks = model.segment(images)
+    run.picture(step, game_sheet(images, masks, model.inpainter(images, masks, model.edges(images))))
+    return segment_scores(model, run, step)
+
+
+@torch.no_grad()
+def segment_scores(model: Model, run: Run, step: int) -> dict[str, object]:
+    """Scores of the averaged segmenter on the validation scenes, and what its masks look like."""
     recipe, device = model.recipe, run.fabric.device
     images, labels = (part.to(device) for part in open_dataset(recipe.dataset, 0, "val", recipe.data_root)(range(200)))
     masks = model.segment(images)
     truth, predicted = hard(labels), hard(masks)
-    shown = slice(8)
-    guesses = model.inpainter(images[shown], masks[shown], model.edges(images[shown]))
-    run.picture(step, game_sheet(images[shown], masks[shown], guesses))
     diagnosis = diagnose(masks)
     if diagnosis.warning:
         run.say(f"Step {step + 1}: {diagnosis.warning}")

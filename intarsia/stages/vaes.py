@@ -28,23 +28,13 @@ def vaes(model: Model, run: Run) -> None:
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, run.generator(step=step))))
+        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, run.generator(step=step))))
         with fabric.autocast():
             masks = model.ordered_masks(images)
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
         errors = errors_of(autoencoder(images, masks, noise), images, masks)
-        nats = errors["shape_nats"]
-        loss = (
-            errors["texture_error"]
-            + settings.texture_beta * errors["texture_nats"]
-            + errors["shape_error"]
-            + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
-            + errors["background_error"]
-            + settings.background_beta * errors["background_nats"]
-            + errors["object_error"]
-            + errors["scene_error"]
-        )
+        loss = vae_loss(errors, settings, step, run)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
@@ -57,13 +47,28 @@ def capacity_at(step: int, settings: Vaes) -> float:
     return settings.capacity * min(1.0, step / max(1, settings.capacity_ramp_steps))
 
 
-def draw_noise(recipe: Recipe, draws: Generator) -> Codes:
+def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> Tensor:
+    """The sum of all networks' losses, with the capacity of this step of stage 3, from what `errors_of` gives."""
+    nats = errors["shape_nats"]
+    return (
+        errors["texture_error"]
+        + settings.texture_beta * errors["texture_nats"]
+        + errors["shape_error"]
+        + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+        + errors["background_error"]
+        + settings.background_beta * errors["background_nats"]
+        + errors["object_error"]
+        + errors["scene_error"]
+    )
+
+
+def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
     """Noise from a standard normal for every code of a step's whole batch."""
-    each, codes = (recipe.vaes.batch, recipe.segments - 1), recipe.vae
+    each, codes = (batch, recipe.segments - 1), recipe.vae
     return Codes(
         texture=torch.randn(*each, codes.texture_dimension, generator=draws),
         shape=torch.randn(*each, codes.shape_dimension, generator=draws),
-        background=torch.randn(recipe.vaes.batch, codes.background_dimension, generator=draws),
+        background=torch.randn(batch, codes.background_dimension, generator=draws),
     )
 
 
