@@ -201,7 +201,7 @@ class EndToEnd:
     """Images per step, over all devices."""
     inpainter_learning_rate: float = 1e-4
     """Of Adam, constant."""
-    segmenter_learning_rate: float = 2e-4
+    segmenter_learning_rate: float = 3e-4
     """Of Adam: highest; reached after the warm-up, then falling along a cosine to 0."""
     vae_learning_rate: float = 3e-4
     """Of Adam, for VAEs and fusion networks: highest, as above."""
@@ -209,7 +209,7 @@ class EndToEnd:
     """Steps over which both learning rates rise."""
     separation_weight: float = 1.0
     """Weight of the game's loss in the segmenter's turns."""
-    description_weight: float = 0.1
+    description_weight: float = 0.3
     """Weight of the nats per pixel that it takes to tell an image once its codes are known, in the segmenter's turns."""
 
 

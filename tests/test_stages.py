@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from intarsia.data import open_dataset
 from intarsia.data.scenes import SceneSample
 from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
-from intarsia.metrics import psnr
+from intarsia.metrics import best_overlap_iou, psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.objectives import hidden_error
 from intarsia.options import Options
@@ -535,38 +537,59 @@ def toy_scenes(indices) -> SceneSample:
     return SceneSample(images, torch.cat([1 - masks, masks], 1))
 
 
-def test_vaes_learn(tmp_path, monkeypatch):
-    """With true masks in place of the segmenter's. Without codes no picture would be better than the mean of all images."""
+@contextmanager
+def toys() -> Iterator[dict[str, SceneSample]]:
+    """Stages draw toy scenes meanwhile; "latest" are the ones drawn last."""
     latest = {}
 
     def draw(indices) -> SceneSample:
-        latest["sample"] = toy_scenes(indices)
-        return latest["sample"]
+        latest["latest"] = toy_scenes(indices)
+        return latest["latest"]
 
-    monkeypatch.setitem(vaes.__globals__, "open_dataset", lambda *_: draw)
-    recipe = dataclasses.replace(
-        TINY,
-        height=32,
-        width=32,
-        segments=2,
-        vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
-        fusion=Fusion(channels=8),
-        vaes=Vaes(
-            steps=220,
-            batch=8,
-            learning_rate=1.5e-3,
-            final_learning_rate=1e-3,
-            warmup_steps=10,
-            texture_beta=1.0,
-            background_beta=1.0,
-            capacity=6.0,
-            capacity_ramp_steps=110,
-        ),
-    )
-    model = Model(recipe)
-    monkeypatch.setattr(model, "segment", lambda _: latest["sample"].masks)
-    vaes(model, Run(tmp_path / "vaes", start_fabric(ONE_THREAD), ONE_THREAD, 0))
-    first, *_, last = log_of(tmp_path / "vaes")
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (separation, vaes, end_to_end):
+            patch.setitem(stage.__globals__, "open_dataset", lambda *_: draw)
+        yield latest
+
+
+TOY = dataclasses.replace(
+    TINY,
+    height=32,
+    width=32,
+    segments=2,
+    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
+    fusion=Fusion(channels=8),
+    separation=dataclasses.replace(TINY.separation, regrouping=Regrouping(weight=0.0)),
+    vaes=Vaes(
+        steps=220,
+        batch=8,
+        learning_rate=1.5e-3,
+        final_learning_rate=1e-3,
+        warmup_steps=10,
+        texture_beta=1.0,
+        background_beta=1.0,
+        capacity=6.0,
+        capacity_ramp_steps=110,
+    ),
+    end_to_end=EndToEnd(
+        steps=60, batch=8, segmenter_learning_rate=2e-3, warmup_steps=0, separation_weight=0.0, description_weight=1.0
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> tuple[Model, Path]:
+    """A model after stage 3 with true masks in place of the segmenter's, and the folder of its run."""
+    folder, model = tmp_path_factory.mktemp("toy") / "vaes", Model(TOY)
+    with toys() as drawn, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "segment", lambda _: drawn["latest"].masks)
+        vaes(model, Run(folder, start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    return model, folder
+
+
+def test_vaes_learn(toy):
+    """Without codes no picture would be better than the mean of all images."""
+    first, *_, last = log_of(toy[1])
     images = toy_scenes(range(32)).images
     flat = float(psnr(images, images.mean(0, keepdim=True).expand_as(images)).mean())
     print({name: (first.get(name), value) for name, value in last.items()}, f"psnr of the mean image {flat:.1f}")
@@ -575,3 +598,66 @@ def test_vaes_learn(tmp_path, monkeypatch):
     assert last["shape_nats"] == pytest.approx(6.0, abs=1.5)
     for name in ("texture_error", "background_error", "shape_error", "object_error", "scene_error"):
         assert last[name] < 0.4 * first[name], name
+
+
+def test_the_description_mends_masks(toy, tmp_path):
+    """Without a game: the segmenter takes a rim of 2 pixels for part of the object, the VAEs know better."""
+    model = Model(TOY)
+    model.load_state_dict(toy[0].state_dict())
+    images, truth = toy_scenes(range(16))
+    wide = torch.nn.functional.max_pool2d(truth[:, 1:], 5, 1, 2)
+    optimizer = torch.optim.Adam(model.segmenter.parameters(), 5e-3)
+    for _ in range(100):
+        loss = torch.nn.functional.cross_entropy(model.segmenter(images), wide[:, 0].long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    before = float(best_overlap_iou(truth, model.segment(images))[0].mean())
+    with toys():
+        end_to_end(model, Run(tmp_path / "end_to_end", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    after = float(best_overlap_iou(truth, model.segment(images))[0].mean())
+    print(f"IoU {before:.3f} before, {after:.3f} after")
+    assert before < 0.75  # the rims are there: the object's own IoU with a rim of 2 pixels is 100 / 196
+    assert after > before + 0.1
+
+
+def turns(folder: Path, steps: int, **settings: float) -> Model:
+    """The networks after some steps of stage 4 from their initial values, without regrouping; the first is the inpainter's."""
+    game = dataclasses.replace(TINY.separation, regrouping=Regrouping(weight=0.0))
+    recipe = dataclasses.replace(TINY, separation=game, end_to_end=EndToEnd(steps=steps, batch=4, warmup_steps=0, **settings))
+    model = Model(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        for scores in ("segment_scores", "validate"):  # which would take most of the time
+            patch.setitem(end_to_end.__globals__, scores, lambda *_: {})
+        end_to_end(model, Run(folder / "end_to_end", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    return model
+
+
+def changed(first: Model, second: Model) -> set[str]:
+    """The networks in which two models differ."""
+    one, other = first.state_dict(), second.state_dict()
+    return {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+
+
+def test_end_to_end_takes_turns(tmp_path):
+    initial, first, second = Model(TINY), turns(tmp_path / "1", 1), turns(tmp_path / "2", 2)
+    assert changed(initial, first) == {"inpainter"}
+    assert changed(initial, second) == {"inpainter", "segmenter", "autoencoder"}
+
+
+def test_in_stage_four_each_loss_reaches_its_own_players(tmp_path):
+    """After one turn of each player: which networks end up elsewhere when only this loss is weighed differently."""
+    plain = turns(tmp_path / "plain", 2)
+    no_game, no_description = (turns(tmp_path / name, 2, **{f"{name}_weight": 0.0}) for name in ("separation", "description"))
+    assert changed(plain, no_game) == changed(plain, no_description) == {"segmenter"}
+    neither = turns(tmp_path / "neither", 2, separation_weight=0.0, description_weight=0.0)
+    assert changed(Model(TINY), neither) == {"inpainter", "autoencoder"}  # the VAEs' losses leave the segmenter alone
+
+
+def test_the_description_moves_masks_alone():
+    model, images = Model(TINY), open_dataset(TINY.dataset, 0, "val")(range(2)).images
+    masks = model.segment(images).requires_grad_()
+    found = model.autoencoder(images, masks.detach())
+    description_of(found, images, masks).sum().backward()
+    assert masks.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())

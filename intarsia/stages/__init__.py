@@ -1,4 +1,10 @@
-"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder."""
+"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder.
+
+1. `inpainting`: the inpainter learns to guess random regions.
+2. `separation`: segmenter against inpainter.
+3. `vaes`: objects and background become codes and back; segmenter and inpainter stand still.
+4. `end_to_end`: all of them together.
+"""
 
 import dataclasses
 from collections.abc import Callable

@@ -74,8 +74,10 @@ def separation(model: Model, run: Run) -> None:
 def frozen(network: nn.Module) -> Iterator[None]:
     """The network stands still meanwhile; gradients pass through it."""
     network.requires_grad_(False)
-    yield
-    network.requires_grad_(True)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
 
 
 def is_inpainters_turn(step: int, settings: Separation) -> bool:
