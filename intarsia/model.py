@@ -235,7 +235,7 @@ def has_codes(source: Path) -> bool:
     """
     later = STAGES[STAGES.index("vaes") :]
     stage = source.resolve().name
-    return stage in later if stage in STAGES else any(getattr(load_recipe(source / RECIPE), name).steps for name in later)
+    return stage in later if stage in STAGES else load_recipe(source / RECIPE).vaes.steps > 0
 
 
 def load(folder: str | Path) -> Model:

@@ -1,10 +1,15 @@
 """The losses of the method, in the paper's order. Plain tensors in, plain tensors out."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.shapes import Guesses, Images, Logits, Masks, Objects, PerImage, PerSegment
+
+FINEST_SCALE = 1 / 255  # of colours: no picture is trusted beyond a step of an 8-bit image
+LEAST_PRIOR = math.log(1e-3)  # of a pixel: no drawn shape is trusted beyond this
 
 
 def hidden_error(images: Images, hidden: Masks, guesses: Guesses) -> PerSegment:
@@ -74,6 +79,31 @@ def shape_error(masks: Masks, logits: Masks) -> PerSegment:
     Soft masks count as probabilities; so the least possible value is their entropy, 0 for hard masks.
     """
     return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").sum((2, 3))
+
+
+def description_loss(images: Images, masks: Masks, pictures: Guesses, shape_logits: Tensor) -> PerImage:
+    """What the segmenter minimises in stage 4 beside the separation loss: how many nats a pixel takes once the codes are known.
+
+    Its segment tells each pixel: with the probability that the drawn shapes give the segment there, and with the colour that
+    its picture has there. Colours have a Laplace distribution around the picture; its scale is the likeliest, the image's own
+    mean error, so that colours count the more the better the pictures are. The masks' part in a scene autoencoder's loss,
+    with pictures and shapes standing still (docs/notes/005-end-to-end.md); the original's code for it never ran.
+
+    Args:
+        images: `b 3 h w` in [0, 1].
+        masks: `b k h w`, which sum to 1 over k; the background last.
+        pictures: `b k 3 h w` in [0, 1], what each segment looks like.
+        shape_logits: `b k-1 h w`, of the objects' decoded shapes.
+
+    Returns:
+        `b`, in nats per pixel, negative for pictures that are almost exact; its mean is the loss.
+
+    References:
+        Burgess et al., MONet: Unsupervised scene decomposition and representation, 2019, equation 3.
+    """
+    scale = hidden_error(images, masks, pictures).sum(1) / images[0].numel()
+    prior = F.log_softmax(F.pad(shape_logits, (0, 0, 0, 0, 0, 1)), 1).clamp(min=LEAST_PRIOR)
+    return 3 * torch.log(2 * math.e * (scale + FINEST_SCALE)) - (masks * prior).sum(1).mean((1, 2))
 
 
 def object_error(images: Images, masks: Masks, logits: Objects) -> PerSegment:

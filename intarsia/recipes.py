@@ -8,6 +8,7 @@ from typing import Any
 from intarsia.errors import InputError
 from intarsia.settings import (
     Consistency,
+    EndToEnd,
     Fusion,
     Inpainter,
     Inpainting,
@@ -83,6 +84,7 @@ _REFERENCE = Recipe(
         capacity_ramp_steps=1_000_000,  # 2e-5 nats a step; the original has no end, and trains by the clock
         background_per_batch=True,
     ),
+    end_to_end=EndToEnd(steps=0),  # the published code of this stage does not run
 )
 
 RECIPES: dict[str, dict[str, Recipe]] = {
@@ -100,6 +102,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
                 spread_from_step=1150,
             ),
             vaes=Vaes(steps=0),
+            end_to_end=EndToEnd(steps=0),
         ),
         "reference": _REFERENCE,
     },

@@ -11,7 +11,7 @@ from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.model import RECIPE, latest, weights_sha256
 from intarsia.recipe_file import load_recipe
-from intarsia.settings import STAGES, Recipe
+from intarsia.settings import Recipe, planned
 
 __all__ = ["SCORES", "WHOLE_IMAGE_VAE", "Records", "read_records", "record_machine"]
 
@@ -22,7 +22,7 @@ SCORES, LOG, MACHINE, WHOLE_IMAGE_VAE = "scores.json", "log.jsonl", "machine.jso
 class Records:
     """The records of an evaluated run.
 
-    logs: For each stage its records, one per optimizer step; none for a stage that has not begun.
+    logs: For each stage of the recipe its records, one per optimizer step; none for a stage that has not begun.
     scores: As `intarsia evaluate` wrote them, of the newest weights.
     machine: `processor` and `threads`.
     whole_image_vae: The baseline's figures beside this model's, where `benchmarks/locality.py` took them.
@@ -61,7 +61,7 @@ def read_records(run: Path) -> Records:
     if not (run / SCORES).is_file():
         raise InputError(f"{run} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {run}` first.")
     scores = read_json(run / SCORES)
-    logs = {stage: _lines(run / stage / LOG) for stage in STAGES}
+    logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
     newest = weights_sha256(latest(run))
     if scores.get("weights_sha256") != newest:
         raise InputError(f"{run / SCORES} is of other weights; run `intarsia evaluate {run}` again.")

@@ -11,6 +11,7 @@ STAGES = (
     "inpainting",
     "separation",
     "vaes",
+    "end_to_end",
     "consistency",
 )  # in order; a recipe has settings of each name, and 0 steps skip a stage
 
@@ -174,7 +175,7 @@ class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
 
     steps: int = 8000
-    """Optimizer steps; 0 skips the stage."""
+    """Optimizer steps; 0 skips the stage, and those after it, which need its networks."""
     batch: int = 8
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
@@ -199,6 +200,28 @@ class Vaes:
     """Choose the background's channel for the whole batch, as the original does, instead of for each image."""
     moves: float = 0.0
     """The shape VAE learns masks that are moved by up to so many pixels; 30 in the original's experiment with pairs."""
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Stage 4: all networks together. The game goes on as stage 2 ended, with its settings; the VAEs' losses are stage 3's."""
+
+    steps: int = 1500
+    """Optimizer steps of all players together; 0 skips the stage."""
+    batch: int = 8
+    """Images per step, over all devices."""
+    inpainter_learning_rate: float = 1e-4
+    """Of Adam, constant."""
+    segmenter_learning_rate: float = 3e-4
+    """Of Adam: highest; reached after the warm-up, then falling along a cosine to 0."""
+    vae_learning_rate: float = 3e-4
+    """Of Adam, for VAEs and fusion networks: highest, as above."""
+    warmup_steps: int = 100
+    """Steps over which both learning rates rise."""
+    separation_weight: float = 1.0
+    """Weight of the game's loss in the segmenter's turns."""
+    description_weight: float = 0.3
+    """Weight of the nats per pixel that it takes to tell an image once its codes are known, in the segmenter's turns."""
 
 
 @dataclass(frozen=True)
@@ -252,4 +275,11 @@ class Recipe:
     inpainting: Inpainting = field(default_factory=Inpainting)
     separation: Separation = field(default_factory=Separation)
     vaes: Vaes = field(default_factory=Vaes)
+    end_to_end: EndToEnd = field(default_factory=EndToEnd)
     consistency: Consistency = field(default_factory=Consistency)
+
+
+def planned(recipe: Recipe) -> list[str]:
+    """The stages that training goes through, in order: those of more than 0 steps, and without vaes none that builds on it."""
+    last = len(STAGES) if recipe.vaes.steps else STAGES.index("vaes")
+    return [name for name in STAGES[:last] if getattr(recipe, name).steps]

@@ -175,7 +175,7 @@ BAD = {
     "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
     "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
     "train multi_dsprites --separation.branches 9": "separation.branches is 9; it must be from 1 to the 5 segments",
-    "train multi_dsprites --stage vae": "There is no stage 'vae'; choose one of inpainting, separation, vaes. Did you",
+    "train multi_dsprites --stage vae": "There is no stage 'vae'; choose one of inpainting, separation, vaes, end_to_end. Did",
     "train multi_dsprites --vaes.background-per-batch yes": "vaes.background-per-batch",
     "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
     "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
@@ -352,7 +352,7 @@ def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:
         [*train, "--stage", "separation"], capsys
     )
     assert not run.exists()
-    assert "Stage 'vaes' has 0 steps in this recipe" in complaint([*train, "--stage", "vaes"], capsys)
+    assert "Stage 'vaes' is skipped by this recipe (--vaes.steps 0)" in complaint([*train, "--stage", "vaes"], capsys)
     for stage in ("inpainting", "separation"):
         assert cli.main([*train, "--stage", stage]) == 0
         assert (run / stage / "weights.safetensors").is_file()

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from intarsia.objectives import (
     capacity_loss,
+    description_loss,
     divergence,
     hidden_error,
     inpainting_loss,
@@ -211,6 +212,57 @@ def test_scene_error_by_hand():
     assert scene_error(images, fused).tolist() == pytest.approx([1.5, 2.25])
 
 
+def two_parts() -> tuple[Tensor, Tensor, Tensor]:
+    """Two pixels: the first is grey, as the object's picture is, the second nearly black, as the background's picture."""
+    images, masks = torch.zeros(1, 3, 1, 2), torch.eye(2).view(1, 2, 1, 2)
+    images[..., 0], images[..., 1] = 0.5, 0.2
+    pictures = torch.zeros(1, 2, 3, 1, 2)
+    pictures[:, 0] = 0.5
+    return images, masks, pictures
+
+
+def test_description_loss_by_hand():
+    images, masks, pictures = two_parts()
+    logits = torch.tensor([3.0, 1 / 3]).log().view(1, 1, 1, 2)  # the object's probability: 3/4, then 1/4
+    # Only the second pixel is off, by 0.2 in each colour: 0.1 on average. Each pixel has a prior of 3/4.
+    expected = 3 * math.log(2 * math.e * (0.1 + 1 / 255)) + math.log(4 / 3)
+    assert description_loss(images, masks, pictures, logits).item() == pytest.approx(expected, rel=1e-5)
+    # However sure the shapes are, a pixel that they deny costs no more than log 1000.
+    denied = description_loss(images, masks, pictures, -1e4 * logits).item()
+    assert denied == pytest.approx(expected - math.log(4 / 3) + math.log(1000), rel=1e-5)
+
+
+def test_description_loss_of_an_exact_picture_is_finite():
+    images, masks, pictures = two_parts()
+    pictures[:, 1, :, :, 1] = 0.2
+    leaf = masks.clone().requires_grad_()
+    loss = description_loss(images, leaf, pictures, torch.zeros(1, 1, 1, 2))
+    assert loss.item() == pytest.approx(3 * math.log(2 * math.e / 255) + math.log(2), rel=1e-5)
+    loss.backward()
+    assert leaf.grad.isfinite().all()
+
+
+def test_description_loss_gives_a_pixel_to_the_segment_that_tells_it_best():
+    images, masks, pictures = two_parts()
+    undecided = torch.zeros(1, 1, 1, 2)
+    leaf = torch.full_like(masks, 0.5).requires_grad_()
+    description_loss(images, leaf, pictures, undecided).backward()
+    towards = -leaf.grad[0, :, 0]  # segments x pixels
+    assert towards[0, 0] > towards[1, 0] and towards[0, 1] < towards[1, 1]  # by its colour
+    leaf.grad = None
+    description_loss(images, leaf, images[:, None].expand_as(pictures), undecided + torch.tensor([2.0, -2.0])).backward()
+    towards = -leaf.grad[0, :, 0]
+    assert towards[0, 0] > towards[1, 0] and towards[0, 1] < towards[1, 1]  # where colours say nothing, by the drawn shapes
+
+
+def test_segments_that_take_nothing_tell_nothing():
+    """Masks can't win by shrinking: what one segment gives up another one has to tell."""
+    images, masks, pictures = two_parts()
+    logits = torch.tensor([3.0, 1 / 3]).log().view(1, 1, 1, 2)
+    shrunk = torch.tensor([[0.0, 0.0], [1.0, 1.0]]).view(1, 2, 1, 2)
+    assert description_loss(images, shrunk, pictures, logits) > description_loss(images, masks, pictures, logits)
+
+
 def test_gradients_of_the_autoencoders():
     images, masks = draw(2, 3, 2, 2, dtype=torch.float64), draw(2, 2, 2, 2, seed=1, dtype=torch.float64)
     logits, colours = draw(2, 2, 2, 2, seed=2, dtype=torch.float64), draw(2, 2, 3, 2, 2, seed=3, dtype=torch.float64)
@@ -220,3 +272,5 @@ def test_gradients_of_the_autoencoders():
     assert torch.autograd.gradcheck(lambda x: object_error(images, masks, x), leaves[1:])
     assert torch.autograd.gradcheck(lambda x: scene_error(images, x[:, 0]), leaves[1:])
     assert torch.autograd.gradcheck(lambda x: capacity_loss(x.sum(), 0.5), leaves[:1])
+    pictures, logits = leaves[1].detach().sigmoid(), leaves[0].detach()[:, :-1].clone()  # not the leaf's own memory
+    assert torch.autograd.gradcheck(lambda x: description_loss(images, x, pictures, logits), leaves[:1])

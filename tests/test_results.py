@@ -19,7 +19,7 @@ FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
 
 def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
-    """A run as training and evaluation leave it; its weights are any bytes. The stages took 60, 120 and 180 seconds."""
+    """A run as training and evaluation leave it; its weights are any bytes. The stages took 60, 120, 180 and 240 seconds."""
     for i, stage in enumerate(STAGES):
         (folder / stage).mkdir(parents=True)
         steps = getattr(recipe, stage).steps
@@ -59,7 +59,7 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
             "ari": [0.4, 0.4],
             "fg_ari": [0.3, 0.3],
             "steps": [sum(getattr(RECIPE, stage).steps for stage in STAGES)] * 2,
-            "minutes": [6.0, 6.0],
+            "minutes": [10.0, 10.0],
             "processor": ["Abacus", "Abacus"],
             "threads": [2, 2],
             "weights_sha256": [weights_sha256(run / STAGES[-1]) for run in (early, late)],
@@ -136,7 +136,7 @@ def spoil(run: Path, how: str) -> None:
     [
         ("not a run", "is not a run"),
         ("not evaluated", "has not been evaluated"),
-        ("unfinished", "vaes is at step 5 of"),
+        ("unfinished", "end_to_end is at step 5 of"),
         ("no log", "inpainting is at step 0 of"),
         ("cut log", r"log\.jsonl can't be read"),
         ("other weights", "is of other weights"),

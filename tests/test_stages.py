@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +20,7 @@ from intarsia.data import open_dataset
 from intarsia.data.scenes import SceneSample
 from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
-from intarsia.metrics import psnr
+from intarsia.metrics import best_overlap_iou, psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.objectives import hidden_error
 from intarsia.options import Options
@@ -26,6 +28,7 @@ from intarsia.recipe_file import load_recipe, save_recipe
 from intarsia.regions import boxes
 from intarsia.settings import (
     Consistency,
+    EndToEnd,
     Fusion,
     Inpainter,
     Inpainting,
@@ -38,6 +41,7 @@ from intarsia.settings import (
     Vaes,
 )
 from intarsia.stages import STAGES, train
+from intarsia.stages.end_to_end import description_of, end_to_end
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
 from intarsia.stages.vaes import capacity_at, ramp_at, vaes
@@ -65,6 +69,7 @@ TINY = Recipe(
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
     vaes=Vaes(steps=100, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50, moves=10.0),
+    end_to_end=EndToEnd(steps=100, batch=4, warmup_steps=10),
     consistency=Consistency(steps=100, batch=4, variations=2, canonical=True),
 )
 
@@ -138,11 +143,11 @@ def unbroken(tmp_path_factory) -> Path:
 
 def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same(unbroken, tmp_path):
     folder, chance = tmp_path / "run", random.Random()
-    moments = [chance.randint(5, 90), chance.randint(5, 45), chance.randint(60, 90), chance.randint(5, 90)]
+    moments = [chance.randint(5, 90), chance.randint(5, 45), chance.randint(60, 90), *(chance.randint(5, 90) for _ in range(2))]
     pause = chance.random() * 0.1
     print(
         f"stopped in inpainting after {moments[0]} steps, in separation after {moments[1:3]}, in vaes after {moments[3]}, "
-        f"{pause:.4f} s into the next step"
+        f"in end_to_end after {moments[4]}, {pause:.4f} s into the next step"
     )
 
     assert stop(folder, "inpainting", moments[0], signal.SIGKILL, pause) == -signal.SIGKILL
@@ -152,6 +157,7 @@ def test_stopped_by_kill_and_ctrl_c_and_resumed_the_weights_are_bitwise_the_same
     assert step == log_of(folder / "separation")[-1]["step"] >= moments[1]  # Ctrl-C loses no step
     assert stop(folder, "separation", moments[2], signal.SIGKILL, pause) == -signal.SIGKILL
     assert stop(folder, "vaes", moments[3], signal.SIGKILL, pause) == -signal.SIGKILL
+    assert stop(folder, "end_to_end", moments[4], signal.SIGKILL, pause) == -signal.SIGKILL
     train(TINY, folder, ONE_THREAD)
 
     for stage in STAGES:
@@ -180,7 +186,7 @@ def test_a_complete_run_is_read_not_trained(unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()}
     model = train(TINY, unbroken, ONE_THREAD)
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()} == before
-    expected = Model.load(unbroken / "vaes").state_dict()
+    expected = Model.load(unbroken / "end_to_end").state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
@@ -201,6 +207,7 @@ def test_separation_starts_from_the_inpainter_of_stage_one_and_leaves_it_there(u
 
 
 LOSSES = {"loss", "inpainting_loss", "separation_loss", "box_error", "shape_error", "texture_error", "scene_error"}
+LOSSES |= {"description_loss"}
 
 
 def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
@@ -210,6 +217,7 @@ def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
         inpainting=dataclasses.replace(TINY.inpainting, steps=20),
         separation=dataclasses.replace(TINY.separation, steps=20),
         vaes=dataclasses.replace(TINY.vaes, steps=20),
+        end_to_end=dataclasses.replace(TINY.end_to_end, steps=20),
     )
     both = tmp_path / "both"
     process = start(both, recipe, devices=2, show_every=10)
@@ -276,6 +284,7 @@ def test_killed_before_the_recipe_had_its_name(tmp_path):
         inpainting=dataclasses.replace(TINY.inpainting, steps=1),
         separation=dataclasses.replace(TINY.separation, steps=1),
         vaes=dataclasses.replace(TINY.vaes, steps=1),
+        end_to_end=dataclasses.replace(TINY.end_to_end, steps=1),
     )
     train(short, tmp_path, ONE_THREAD)
     assert load_recipe(tmp_path / RECIPE) == short
@@ -504,7 +513,7 @@ def test_a_stage_alone_needs_those_before_it(unbroken, tmp_path):
         train(TINY, tmp_path / "new", ONE_THREAD, stage="vaes")
     assert not (tmp_path / "new").exists()
     for name, content in files(unbroken).items():
-        if not name.startswith("vaes"):
+        if not name.startswith(("vaes", "end_to_end")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(content)
     segmenting = train(TINY, tmp_path, ONE_THREAD, stage="separation")  # it is there
@@ -522,9 +531,14 @@ def test_a_stage_of_no_steps_is_skipped(tmp_path):
         vaes=dataclasses.replace(TINY.vaes, steps=0),
     )
     train(recipe, tmp_path / "run", ONE_THREAD)
-    assert not (tmp_path / "run" / "separation").exists() and not (tmp_path / "run" / "vaes").exists()
-    with pytest.raises(InputError, match=r"Stage 'vaes' has 0 steps in this recipe \(--vaes.steps\); choose one of inpainting"):
+    assert not any((tmp_path / "run" / stage).exists() for stage in list(STAGES)[1:])
+    with pytest.raises(InputError, match=r"'vaes' is skipped by this recipe \(--vaes.steps 0\); choose one of inpainting\."):
         train(recipe, tmp_path / "run", ONE_THREAD, stage="vaes")
+    with pytest.raises(InputError, match=r"Stage 'end_to_end' is skipped by this recipe \(--vaes.steps 0\)"):
+        train(recipe, tmp_path / "run", ONE_THREAD, stage="end_to_end")  # it has steps, but nothing to build on
+    recipe = dataclasses.replace(TINY, end_to_end=dataclasses.replace(TINY.end_to_end, steps=0))
+    with pytest.raises(InputError, match=r"Stage 'end_to_end' is skipped by this recipe \(--end-to-end.steps 0\)"):
+        train(recipe, tmp_path / "run", ONE_THREAD, stage="end_to_end")
 
 
 def toy_scenes(indices) -> SceneSample:
@@ -540,39 +554,60 @@ def toy_scenes(indices) -> SceneSample:
     return SceneSample(images, torch.cat([1 - masks, masks], 1))
 
 
-def test_vaes_learn(tmp_path, monkeypatch):
-    """With true masks in place of the segmenter's. Without codes no picture would be better than the mean of all images."""
+@contextmanager
+def toys() -> Iterator[dict[str, SceneSample]]:
+    """Stages draw toy scenes meanwhile; "latest" are the ones drawn last."""
     latest = {}
 
     def draw(indices) -> SceneSample:
-        latest["sample"] = toy_scenes(indices)
-        return latest["sample"]
+        latest["latest"] = toy_scenes(indices)
+        return latest["latest"]
 
-    toys = SimpleNamespace(first=lambda count: draw(range(count)))
-    monkeypatch.setitem(vaes.__globals__, "scenes_of", lambda recipe, split, seed=None: draw if split == "train" else toys)
-    recipe = dataclasses.replace(
-        TINY,
-        height=32,
-        width=32,
-        segments=2,
-        vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
-        fusion=Fusion(channels=8),
-        vaes=Vaes(
-            steps=220,
-            batch=8,
-            learning_rate=1.5e-3,
-            final_learning_rate=1e-3,
-            warmup_steps=10,
-            texture_beta=1.0,
-            background_beta=1.0,
-            capacity=6.0,
-            capacity_ramp_steps=110,
-        ),
-    )
-    model = Model(recipe)
-    monkeypatch.setattr(model, "segment", lambda _: latest["sample"].masks)
-    vaes(model, Run(tmp_path / "vaes", start_fabric(ONE_THREAD), ONE_THREAD, 0))
-    first, *_, last = log_of(tmp_path / "vaes")
+    first = SimpleNamespace(first=lambda count: draw(range(count)))
+    with pytest.MonkeyPatch.context() as patch:
+        for stage in (separation, vaes, end_to_end):
+            patch.setitem(stage.__globals__, "scenes_of", lambda recipe, split, seed=None: draw if split == "train" else first)
+        yield latest
+
+
+TOY = dataclasses.replace(
+    TINY,
+    height=32,
+    width=32,
+    segments=2,
+    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
+    fusion=Fusion(channels=8),
+    separation=dataclasses.replace(TINY.separation, regrouping=Regrouping(weight=0.0)),
+    vaes=Vaes(
+        steps=220,
+        batch=8,
+        learning_rate=1.5e-3,
+        final_learning_rate=1e-3,
+        warmup_steps=10,
+        texture_beta=1.0,
+        background_beta=1.0,
+        capacity=6.0,
+        capacity_ramp_steps=110,
+    ),
+    end_to_end=EndToEnd(
+        steps=60, batch=8, segmenter_learning_rate=2e-3, warmup_steps=0, separation_weight=0.0, description_weight=1.0
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory) -> tuple[Model, Path]:
+    """A model after stage 3 with true masks in place of the segmenter's, and the folder of its run."""
+    folder, model = tmp_path_factory.mktemp("toy") / "vaes", Model(TOY)
+    with toys() as drawn, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model.segmenter, "forward", lambda _: drawn["latest"].masks.log())
+        vaes(model, Run(folder, start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    return model, folder
+
+
+def test_vaes_learn(toy):
+    """Without codes no picture would be better than the mean of all images."""
+    first, *_, last = log_of(toy[1])
     images = toy_scenes(range(32)).images
     flat = float(psnr(images, images.mean(0, keepdim=True).expand_as(images)).mean())
     print({name: (first.get(name), value) for name, value in last.items()}, f"psnr of the mean image {flat:.1f}")
@@ -581,3 +616,66 @@ def test_vaes_learn(tmp_path, monkeypatch):
     assert last["shape_nats"] == pytest.approx(6.0, abs=1.5)
     for name in ("texture_error", "background_error", "shape_error", "object_error", "scene_error"):
         assert last[name] < 0.4 * first[name], name
+
+
+def test_the_description_mends_masks(toy, tmp_path):
+    """Without a game: the segmenter takes a rim of 2 pixels for part of the object, the VAEs know better."""
+    model = Model(TOY)
+    model.load_state_dict(toy[0].state_dict())
+    images, truth = toy_scenes(range(16))
+    wide = torch.nn.functional.max_pool2d(truth[:, 1:], 5, 1, 2)
+    optimizer = torch.optim.Adam(model.segmenter.parameters(), 5e-3)
+    for _ in range(100):
+        loss = torch.nn.functional.cross_entropy(model.segmenter(images), wide[:, 0].long())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    before = float(best_overlap_iou(truth, model.segment(images))[0].mean())
+    with toys():
+        end_to_end(model, Run(tmp_path / "end_to_end", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    after = float(best_overlap_iou(truth, model.segment(images))[0].mean())
+    print(f"IoU {before:.3f} before, {after:.3f} after")
+    assert before < 0.75  # the rims are there: the object's own IoU with a rim of 2 pixels is 100 / 196
+    assert after > before + 0.1
+
+
+def turns(folder: Path, steps: int, **settings: float) -> Model:
+    """The networks after some steps of stage 4 from their initial values, without regrouping; the first is the inpainter's."""
+    game = dataclasses.replace(TINY.separation, regrouping=Regrouping(weight=0.0))
+    recipe = dataclasses.replace(TINY, separation=game, end_to_end=EndToEnd(steps=steps, batch=4, warmup_steps=0, **settings))
+    model = Model(recipe)
+    with pytest.MonkeyPatch.context() as patch:
+        for scores in ("segment_scores", "validate"):  # which would take most of the time
+            patch.setitem(end_to_end.__globals__, scores, lambda *_: {})
+        end_to_end(model, Run(folder / "end_to_end", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    return model
+
+
+def changed(first: Model, second: Model) -> set[str]:
+    """The networks in which two models differ."""
+    one, other = first.state_dict(), second.state_dict()
+    return {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+
+
+def test_end_to_end_takes_turns(tmp_path):
+    initial, first, second = Model(TINY), turns(tmp_path / "1", 1), turns(tmp_path / "2", 2)
+    assert changed(initial, first) == {"inpainter"}
+    assert changed(initial, second) == {"inpainter", "segmenter", "autoencoder"}
+
+
+def test_in_stage_four_each_loss_reaches_its_own_players(tmp_path):
+    """After one turn of each player: which networks end up elsewhere when only this loss is weighed differently."""
+    plain = turns(tmp_path / "plain", 2)
+    no_game, no_description = (turns(tmp_path / name, 2, **{f"{name}_weight": 0.0}) for name in ("separation", "description"))
+    assert changed(plain, no_game) == changed(plain, no_description) == {"segmenter"}
+    neither = turns(tmp_path / "neither", 2, separation_weight=0.0, description_weight=0.0)
+    assert changed(Model(TINY), neither) == {"inpainter", "autoencoder"}  # the VAEs' losses leave the segmenter alone
+
+
+def test_the_description_moves_masks_alone():
+    model, images = Model(TINY), open_dataset(TINY.dataset, 0, "val")(range(2)).images
+    masks = model.segment(images).requires_grad_()
+    found = model.autoencoder(images, masks.detach())
+    description_of(found, images, masks).sum().backward()
+    assert masks.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in model.parameters())

@@ -1,4 +1,10 @@
-"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder."""
+"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder.
+
+1. `inpainting`: the inpainter learns to guess random regions.
+2. `separation`: segmenter against inpainter.
+3. `vaes`: objects and background become codes and back; segmenter and inpainter stand still.
+4. `end_to_end`: all of them together.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,8 +17,9 @@ from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import RECIPE, Model
 from intarsia.options import Options, check_options
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
-from intarsia.settings import Recipe
+from intarsia.settings import Recipe, planned
 from intarsia.stages.consistency import consistency
+from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
 from intarsia.stages.vaes import vaes
@@ -21,6 +28,7 @@ STAGES: dict[str, Callable[[Model, Run], None]] = {
     "inpainting": inpainting,
     "separation": separation,
     "vaes": vaes,
+    "end_to_end": end_to_end,
     "consistency": consistency,
 }
 
@@ -70,11 +78,12 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: s
 
 def _stages_to_go_through(recipe: Recipe, folder: Path, last: str | None) -> list[str]:
     """The stages that are not skipped, in order, up to the last one where it is named."""
-    names = [name for name in STAGES if getattr(recipe, name).steps]
+    names = planned(recipe)
     if last is None:
         return names
     if last not in names:
-        reason = f"has 0 steps in this recipe (--{last}.steps)" if last in STAGES else "does not exist"
+        steps = f"--{'vaes' if not recipe.vaes.steps else last}.steps".replace("_", "-")
+        reason = f"is skipped by this recipe ({steps} 0)" if last in STAGES else "does not exist"
         raise InputError(f"Stage {last!r} {reason}; choose one of {', '.join(names)}.")
     names = names[: names.index(last) + 1]
     for name in names[:-1]:

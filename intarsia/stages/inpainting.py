@@ -43,7 +43,6 @@ def improve_guesses(
     fabric: Fabric, inpainter: nn.Module, optimizer: Optimizer, images: Images, hidden: Masks, edges: Edges, spread: bool
 ) -> Tensor:
     """One step of the inpainter on its guesses of what is hidden; returns its loss before the step."""
-    inpainter.requires_grad_(True)
     loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
     optimizer.zero_grad()
     fabric.backward(loss)

@@ -40,17 +40,7 @@ def vaes(model: Model, run: Run) -> None:
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
         errors = errors_of(autoencoder(images, masks, noise, practice), images, masks)
-        nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
-        loss = (
-            errors["texture_error"]
-            + ramp * settings.texture_beta * errors["texture_nats"]
-            + errors["shape_error"]
-            + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
-            + errors["background_error"]
-            + ramp * settings.background_beta * errors["background_nats"]
-            + errors["object_error"]
-            + errors["scene_error"]
-        )
+        loss = vae_loss(errors, settings, step, run)
         optimizer.zero_grad()
         fabric.backward(loss)
         optimizer.step()
@@ -66,6 +56,21 @@ def capacity_at(step: int, settings: Vaes) -> float:
 def ramp_at(step: int, steps: int) -> float:
     """From 0 linearly to 1, over so many steps."""
     return min(1.0, step / steps) if steps else 1.0
+
+
+def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> Tensor:
+    """The sum of all networks' losses, with capacity and betas of this step of stage 3, from what `errors_of` gives."""
+    nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
+    return (
+        errors["texture_error"]
+        + ramp * settings.texture_beta * errors["texture_nats"]
+        + errors["shape_error"]
+        + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+        + errors["background_error"]
+        + ramp * settings.background_beta * errors["background_nats"]
+        + errors["object_error"]
+        + errors["scene_error"]
+    )
 
 
 def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
