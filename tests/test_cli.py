@@ -156,6 +156,7 @@ def test_other_verbs() -> None:
     change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
     assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
     assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
+    assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
     assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))
 
 
@@ -307,7 +308,11 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     assert cli.main(["evaluate", str(run), "--scenes", "10"]) == 0
     shown = capsys.readouterr().out
     assert all(text in shown for text in (f"{run}/vaes", "original's protocol", "FG-ARI", f"{run}/scores.json"))
-    assert f"{run}/segments.png" in shown
+    assert f"{run}/segments.png" in shown and "PSNR" in shown
+
+    assert cli.main(["report", str(run)]) == 0
+    assert capsys.readouterr().out == f"Wrote {run}/report.html: open it in a browser.\n"
+    assert (run / "report.html").is_file()
 
     assert cli.main(["predict", str(run), str(photo)]) == 0
     shown = capsys.readouterr().out

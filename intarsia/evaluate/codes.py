@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.data import Scenes
@@ -21,6 +22,7 @@ from intarsia.manipulation.compositing import over
 from intarsia.masks import layered
 from intarsia.metrics import hard, matching, psnr, ssim
 from intarsia.model import Model
+from intarsia.networks.autoencoder import parts
 from intarsia.scene import Parts, Scene
 from intarsia.settings import Vae
 from intarsia.shapes import Images, Masks, PerImage, one_hot
@@ -61,8 +63,8 @@ def evaluate_codes(model: Model, scenes: Scenes, count: int) -> tuple[dict[str, 
     informative = informative_dimensions(objects.kl) if len(objects.kl) else []
     movement = None
     if informative:
-        parts = in_parts(min(count, LOCALITY_SCENES), AT_ONCE, "Locality")
-        movement = measure(scenes, parts, partial(changes, model, informative), partial(find, model))
+        batches = in_parts(min(count, LOCALITY_SCENES), AT_ONCE, "Locality")
+        movement = measure(scenes, batches, partial(changes, model, informative), partial(find, model))
     names = list(scenes.factors([0])) if scenes.describe else []
     summary, factors = factor_scores(objects, names)
     figures = {name: rounded(values.mean()) for name, values in per_image.items()}
@@ -74,11 +76,11 @@ def evaluate_codes(model: Model, scenes: Scenes, count: int) -> tuple[dict[str, 
     }
 
 
-def inspect(model: Model, scenes: Scenes, parts: Iterable[range]) -> tuple[dict[str, PerImage], CodedObjects]:
+def inspect(model: Model, scenes: Scenes, batches: Iterable[range]) -> tuple[dict[str, PerImage], CodedObjects]:
     """The reconstruction of each scene with these indices, and the objects that the model has a code for."""
     device = next(model.parameters()).device
     scores, found = [], []
-    for indices in parts:
+    for indices in batches:
         images, true = (part.to(device) for part in scenes(indices))
         scene = model.encode(images)
         scores.append(reconstruction(images, model.render(scene)))
@@ -96,9 +98,10 @@ def reconstruction(images: Images, rendered: Images) -> dict[str, PerImage]:
 @torch.no_grad()
 def find(model: Model, images: Images) -> Found:
     """The segments of images as `Model.encode` orders them, and the codes of each as if it were an object's."""
-    masks = _filled(model.ordered_masks(images))
-    shape = model.autoencoder.shape.encoder(masks.flatten(0, 1)[:, None])[0]
-    texture = model.autoencoder.texture.encoder((images[:, None] * masks[:, :, None]).flatten(0, 1))[0]
+    masks = _whole(model.ordered_masks(images))
+    objects, shapes, _ = parts(images, F.pad(masks, (0, 0, 0, 0, 0, 1)), model.recipe.vae.filled)
+    shape = model.autoencoder.shape.encoder(shapes.flatten(0, 1))[0]
+    texture = model.autoencoder.texture.encoder(objects.flatten(0, 1))[0]
     return Found(masks, torch.cat([shape, texture], 1).unflatten(0, masks.shape[:2]))
 
 
@@ -185,7 +188,7 @@ def _numbers(kl: Tensor, informative: list[int], movement: Movement | None, size
 def _coded_objects(scene: Scene, true: Masks, factors: Tensor) -> CodedObjects:
     """The objects of a batch: those of which enough is seen, and whose segment is not taken for the background."""
     truth, k, objects = hard(true), true.shape[1], scene.shape.shape[1]
-    segments = matching(truth, hard(_filled(scene.masks)), max(k, objects + 1))[:, 1:k]
+    segments = matching(truth, hard(_whole(scene.masks)), max(k, objects + 1))[:, 1:k]
     there = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < objects)
     image, which = there.nonzero(as_tuple=True)
     own = segments[image, which]
@@ -200,7 +203,7 @@ def _factors(scenes: Scenes, indices: range) -> Tensor:
     return torch.from_numpy(np.stack(list(scenes.factors(indices).values()), -1))
 
 
-def _filled(masks: Masks) -> Masks:
+def _whole(masks: Masks) -> Masks:
     """Opened masks with what the opening removed added to the background, the last one, where the autoencoder has it too."""
     objects = masks[:, :-1]
     return torch.cat([objects, 1 - objects.sum(1, keepdim=True)], 1)

@@ -48,7 +48,7 @@ def _head(name: str, title: str, records: Records) -> str:
     tiles.append(("IoU, original's protocol", number(figures["iou"]["mean"])))
     if records.scores["codes"]:
         tiles.append(("PSNR, dB", number(figures["psnr"], 1)))
-        tiles.append(("locality, composited", number(figures["locality_composited"])))
+        tiles.append(("locality, bare output", number(figures["locality"])))
     threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
     command = f"intarsia train {recipe.dataset} --recipe {command_line(recipe)} --seed {recipe.seed}"
     return (
@@ -118,7 +118,7 @@ def _codes(records: Records, codes: dict[str, Any]) -> str:
         "their objects. Only numbers that tell at least 0.1 nats count.</p>"
         + (
             f"<p class='soft'>{key.format('strong')}bare output of the fusion networks &nbsp; {key.format('weak')}composited "
-            "with the image</p>" + table(("number", "nats", "locality", "bare", "composited", "others move by"), bars)
+            "with the image</p>" + table(("number", "nats", "locality", "bare", "composited", "others move by"), bars, "bars")
             if informative
             else "<p>No number does: the codes are hardly used.</p>"
         )
@@ -138,8 +138,8 @@ def _factors(factors: dict[str, Any]) -> str:
     )
     return (
         "<h3>Does a number stand for one true factor?</h3><p>R² of each true factor of the matched objects, predicted on "
-        "held-out objects from all numbers and from each alone (shape first, then texture). One dark cell in a row is what one "
-        "hopes for; MIG is the gap between the best and the second best.</p>"
+        "held-out objects from all numbers and from each alone (shape first, then texture). One coloured cell in a row is what "
+        "one hopes for; MIG is the gap between the best and the second best.</p>"
         f'<div class="wide"><table class="heat"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
