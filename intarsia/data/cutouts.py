@@ -65,11 +65,9 @@ def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: 
         raise InputError(f"{name} is composed of pictures from files: `intarsia prepare {name}`, then --data-root FOLDER.")
     stored = open_arrays(data_root, name)
     height, width = size or (HEIGHT, WIDTH)
-    factor = HEIGHT // height
+    factor = max(1, HEIGHT // height)
     if (height * factor, width * factor) != (HEIGHT, WIDTH):
-        raise InputError(
-            f"{name} has no scenes of {height} x {width} pixels, but of {HEIGHT} x {WIDTH}, a half or a third of it."
-        )
+        raise InputError(f"{name} has scenes of {HEIGHT} x {WIDTH} pixels or a whole fraction of it, not {height} x {width}.")
     counts = [count or 0 for count in stored.contents.splits.values()]
     if len(counts) != 2 * len(USES) or stored.rows != sum(counts):
         raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")

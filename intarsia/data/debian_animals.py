@@ -97,12 +97,15 @@ def _looked_into(files: list[Path]) -> tuple[list[tuple[Bytes, Bytes]], list[Byt
         wanted = PHOTOGRAPHS.get(package, r"stamps/animals/.*\.png")
         licence = f"usr/share/doc/{package}/copyright"
         for name, content in sorted(_members(file, f"{wanted}|{licence}")):
-            if name.endswith(licence):
-                texts[f"{package}-copyright.txt"] = content.decode()
-            elif package != ANIMALS:
-                cropped.append(_crops(content, len(cropped)))
-            elif not re.search(DRAWINGS, name) and (found := _cut_out(content)):
-                cut.append(found)
+            try:
+                if name.endswith(licence):
+                    texts[f"{package}-copyright.txt"] = content.decode()
+                elif package != ANIMALS:
+                    cropped.append(_crops(content, len(cropped)))
+                elif not re.search(DRAWINGS, name) and (found := _cut_out(content)):
+                    cut.append(found)
+            except (OSError, UnicodeError) as error:
+                raise InputError(f"{name} in {file.name} can't be read: {error}.") from error
         if f"{package}-copyright.txt" not in texts:
             raise InputError(f"{file.name} holds no {licence}: its pictures may not be passed on.")
     return cut, cropped, texts

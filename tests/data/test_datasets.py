@@ -13,6 +13,7 @@ from PIL import Image
 
 from intarsia.data import DATASETS, SPLITS, Scenes, SceneSample, open_dataset
 from intarsia.data.arrays import Contents, Material, Rows, write
+from intarsia.data.cutouts import Pictures, material_of
 from intarsia.errors import InputError
 
 DRAWN = {"train": None, "val": 200, "test": 2000}
@@ -41,6 +42,26 @@ def photos(folder: Path) -> Path:
     return folder
 
 
+def cutouts(name: str, folder: Path) -> Path:
+    """A folder of pictures that scenes are composed of: 8 animals, and 4 backgrounds of noise, one fourth for tests alone."""
+    rng = np.random.default_rng(3)
+    paths = sorted((Path(__file__).parent / "animals").glob("*.png"))
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    pixels = np.pad(pixels, [(0, 0), (64, 64), (96, 96), (0, 0)])
+    backgrounds, nowhere = rng.integers(0, 256, (4, 192, 256, 3), np.uint8), np.zeros((4, 192, 256), np.uint8)
+    write(
+        folder,
+        material_of(
+            name,
+            "emoji",
+            Pictures(backgrounds, nowhere, {"train": [0, 1, 2], "both": [], "test": [3]}),
+            Pictures(pixels[..., :3], np.uint8(1) * (pixels[..., 3] > 127), {"train": [*range(6)], "both": [], "test": [6, 7]}),
+            {},
+        ),
+    )
+    return folder
+
+
 @dataclass(frozen=True)
 class Case:
     """A dataset, what makes the folder it is read from, and how many scenes each split has."""
@@ -60,6 +81,8 @@ CASES = {
     "multi_texture": Case("multi_texture"),
     "multi_texture_pair": Case("multi_texture_pair", sizes=DRAWN | {"test": 6560}),
     "objects_room": Case("objects_room", partial(stored, "objects_room", 3), STORED),
+    "flying_animals": Case("flying_animals", partial(cutouts, "flying_animals")),
+    "flying_animals_debian": Case("flying_animals_debian", partial(cutouts, "flying_animals_debian")),
     "objects_room_mujoco": Case("objects_room_mujoco", partial(stored, "objects_room_mujoco", 3), STORED),
 }
 Open = Callable[..., Scenes]
