@@ -20,7 +20,7 @@ from intarsia.settings import Inpainter, Recipe, Segmenter, Vaes
 
 TINY = dataclasses.replace(
     RECIPES["multi_dsprites"]["compact"],
-    inpainter=Inpainter(2),
+    inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     vaes=Vaes(steps=0),
     seed=3,

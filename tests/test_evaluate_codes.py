@@ -28,7 +28,7 @@ from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 
 TINY = Recipe(
     "multi_dsprites",
-    inpainter=Inpainter(2),
+    inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     vae=Vae(channels=4, hidden=16, shape_dimension=2, texture_dimension=1),
     fusion=Fusion(channels=4),

@@ -13,7 +13,7 @@ from intarsia.recipes import RECIPES
 from intarsia.settings import Inpainter, Segmenter
 
 TINY = dataclasses.replace(
-    RECIPES["multi_texture"]["compact"], inpainter=Inpainter(2), segmenter=Segmenter(channels=8, dimension=4)
+    RECIPES["multi_texture"]["compact"], inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
 )
 
 

@@ -23,7 +23,7 @@ from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes, s
 TINY = Recipe(
     "multi_dsprites",
     seed=6,
-    inpainter=Inpainter(2),
+    inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     vae=Vae(channels=4, hidden=16, shape_dimension=3, texture_dimension=2),
     fusion=Fusion(channels=4),

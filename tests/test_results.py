@@ -11,7 +11,7 @@ from intarsia.recipe_file import save_recipe
 from intarsia.recipes import RECIPES, command_line
 from intarsia.records import record_machine
 from intarsia.results import results
-from intarsia.settings import STAGES, Recipe
+from intarsia.settings import planned, Recipe
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}
@@ -20,7 +20,7 @@ FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
 def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
     """A run as training and evaluation leave it; its weights are any bytes. The stages took 60, 120, 180 and 240 seconds."""
-    for i, stage in enumerate(STAGES):
+    for i, stage in enumerate(planned(recipe)):
         (folder / stage).mkdir(parents=True)
         steps = getattr(recipe, stage).steps
         log = [{"step": 1, "seconds": 0.1}, {"step": steps, "seconds": 60.0 * (i + 1)}]
@@ -32,7 +32,7 @@ def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
         "dataset": recipe.dataset,
         "seed": recipe.seed,
         "test_images": 2000,
-        "weights_sha256": weights_sha256(folder / STAGES[-1]),
+        "weights_sha256": weights_sha256(folder / planned(recipe)[-1]),
         "figures": FIGURES,
     }
     (folder / "scores.json").write_text(json.dumps(content | scores))
@@ -58,11 +58,11 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
             "mbo_objects": [0.5, 0.5],
             "ari": [0.4, 0.4],
             "fg_ari": [0.3, 0.3],
-            "steps": [sum(getattr(RECIPE, stage).steps for stage in STAGES)] * 2,
+            "steps": [sum(getattr(RECIPE, stage).steps for stage in planned(RECIPE))] * 2,
             "minutes": [10.0, 10.0],
             "processor": ["Abacus", "Abacus"],
             "threads": [2, 2],
-            "weights_sha256": [weights_sha256(run / STAGES[-1]) for run in (early, late)],
+            "weights_sha256": [weights_sha256(run / planned(RECIPE)[-1]) for run in (early, late)],
         }
     }
 
@@ -70,7 +70,7 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
 def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Path) -> None:
     one = make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.5, "locality": 0.8})
     other = make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
-    baseline = {"weights_sha256": weights_sha256(one / STAGES[-1]), "figures": {"locality": 0.3}}
+    baseline = {"weights_sha256": weights_sha256(one / planned(RECIPE)[-1]), "figures": {"locality": 0.3}}
     (one / "whole_image_vae.json").write_text(json.dumps(baseline))
     entry = results([other, one], tmp_path / "results.json")["multi_dsprites"]
     assert entry["psnr"] == [20.5, None] and entry["locality"] == [0.8, None]
@@ -117,13 +117,13 @@ def spoil(run: Path, how: str) -> None:
     elif how == "not evaluated":
         (run / "scores.json").unlink()
     elif how == "unfinished":
-        (run / STAGES[-1] / "log.jsonl").write_text('{"step": 5, "seconds": 1}\n')
+        (run / planned(RECIPE)[-1] / "log.jsonl").write_text('{"step": 5, "seconds": 1}\n')
     elif how == "no log":
-        (run / STAGES[0] / "log.jsonl").unlink()
+        (run / planned(RECIPE)[0] / "log.jsonl").unlink()
     elif how == "cut log":
-        (run / STAGES[0] / "log.jsonl").write_text('{"step": 5, "sec')
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 5, "sec')
     elif how == "other weights":
-        (run / STAGES[-1] / WEIGHTS).write_bytes(b"other")
+        (run / planned(RECIPE)[-1] / WEIGHTS).write_bytes(b"other")
     elif how == "no figures":
         scores = json.loads((run / "scores.json").read_text())
         (run / "scores.json").write_text(json.dumps(scores | {"figures": {}}))

@@ -186,7 +186,7 @@ def test_a_complete_run_is_read_not_trained(unbroken):
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()}
     model = train(TINY, unbroken, ONE_THREAD)
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*") if path.is_file()} == before
-    expected = Model.load(unbroken / "end_to_end").state_dict()
+    expected = Model.load(unbroken / "consistency").state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
 
 
@@ -218,6 +218,7 @@ def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
         separation=dataclasses.replace(TINY.separation, steps=20),
         vaes=dataclasses.replace(TINY.vaes, steps=20),
         end_to_end=dataclasses.replace(TINY.end_to_end, steps=20),
+        consistency=dataclasses.replace(TINY.consistency, steps=20),
     )
     both = tmp_path / "both"
     process = start(both, recipe, devices=2, show_every=10)
@@ -600,6 +601,7 @@ def toy(tmp_path_factory) -> tuple[Model, Path]:
     """A model after stage 3 with true masks in place of the segmenter's, and the folder of its run."""
     folder, model = tmp_path_factory.mktemp("toy") / "vaes", Model(TOY)
     with toys() as drawn, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "segment", lambda _: drawn["latest"].masks)
         patch.setattr(model.segmenter, "forward", lambda _: drawn["latest"].masks.log())
         vaes(model, Run(folder, start_fabric(ONE_THREAD), ONE_THREAD, 0))
     return model, folder
