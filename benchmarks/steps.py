@@ -119,9 +119,9 @@ def main(cases: tuple[str, ...] = tuple(CASES), steps: int = 10, threads: int = 
                 ours, peak = process.apply(measure, (case, precision, steps, threads))
             found[case][precision], memory = round(ours, 3), max(memory, peak)
             row += [f"{ours:.3f}", f"{theirs / ours:.1f}x"]
+        with replacing(out) as path:
+            path.write_text(json.dumps(found, indent=2) + "\n")
         table.add_row(case, f"{theirs:.2f}", *row, f"{memory:.1f}")
-    with replacing(out) as path:
-        path.write_text(json.dumps(found, indent=2) + "\n")
     Console().print(table, f"load at the end: {os.getloadavg()[0]:.1f}")
     print(json.dumps(found))
 

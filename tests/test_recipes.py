@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from intarsia.data import DATASETS
 from intarsia.errors import InputError
@@ -11,6 +12,9 @@ from intarsia.model import Model
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe
+from intarsia.stages.inpainting import random_regions, set_learning_rate
+from intarsia.stages.separation import epsilon_at
+from intarsia.stages.vaes import capacity_at
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
 RECIPE = RECIPES["multi_texture"]["compact"]
@@ -38,6 +42,38 @@ def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert RECIPES.keys() == DATASETS.keys()
     pair = RECIPES["multi_texture_pair"]["compact"]  # has the last stage too
     assert all(getattr(pair, stage).steps > 0 for stage in STAGES)
+
+
+@pytest.mark.parametrize("dataset", [dataset for dataset, variant in SHIPPED if variant == "reference"])
+def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
+    """What the recipe says in numbers, as the stages read it at their first and at a late step."""
+    recipe, optimizer = RECIPES[dataset]["reference"], torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))])
+    game, codes = recipe.separation, recipe.vaes
+    stages = [
+        (recipe.inpainting, recipe.inpainting.learning_rate, recipe.inpainting.final_learning_rate, 1e-4),
+        (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, 3e-5),
+        (codes, codes.learning_rate, codes.final_learning_rate, 1e-4),
+    ]
+    for step in (0, 40_000):
+        for settings, highest, final, published in stages:
+            set_learning_rate(optimizer, highest, step, settings.steps, settings.warmup_steps, final)
+            assert optimizer.param_groups[0]["lr"] == pytest.approx(published)
+        assert epsilon_at(step, game) == 30
+        assert capacity_at(step, codes) == pytest.approx(2e-5 * step)
+    assert game.inpainter_learning_rate == 1e-4 and (game.inpainter_turns, game.segmenter_turns) == (1, 3)
+    assert (recipe.inpainting.batch, game.batch, codes.batch) == (16, 8, 16)
+    assert game.branches == recipe.segments and not (game.random_regions or game.regrouping.weight or game.averaging)
+    hidden = random_regions(3, recipe, torch.Generator().manual_seed(0))
+    assert hidden.shape[1] == 2 and (hidden == hidden[:1]).all()  # one box for all
+
+
+def test_unknown_network_is_refused(tmp_path: Path) -> None:
+    recipe = changed(RECIPE, "segmenter.network", "unet")
+    with pytest.raises(InputError, match=r"^segmenter\.network is 'unet'; choose one of compact, segnet, resnet50"):
+        check_recipe(recipe)
+    save_recipe(recipe, tmp_path / "recipe.json")
+    with pytest.raises(InputError, match=r"segmenter\.network is 'unet', but should be one of"):
+        load_recipe(tmp_path / "recipe.json")
 
 
 def test_changed_recipe_survives_saving(tmp_path: Path) -> None:

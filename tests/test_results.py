@@ -11,7 +11,7 @@ from intarsia.recipe_file import save_recipe
 from intarsia.recipes import RECIPES, command_line
 from intarsia.records import record_machine
 from intarsia.results import results
-from intarsia.settings import planned, Recipe
+from intarsia.settings import Recipe, planned
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}

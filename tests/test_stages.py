@@ -22,6 +22,7 @@ from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.metrics import best_overlap_iou, psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
+from intarsia.networks.tensorflow import BatchNorm
 from intarsia.objectives import hidden_error
 from intarsia.options import Options
 from intarsia.recipe_file import load_recipe, save_recipe
@@ -413,6 +414,13 @@ def test_the_average_starts_as_a_mean_and_follows():
     torch.nn.init.constant_(player.weight, 6.0)
     follow(average, player, 0.995, 10**6)
     assert average.weight.item() == pytest.approx(3.015)
+
+
+def test_the_average_takes_over_statistics_as_they_are():
+    average, player = BatchNorm(2), BatchNorm(2)
+    player(torch.arange(8.0).view(1, 2, 2, 2))
+    follow(average, player, 0.995, 10**6)
+    assert average.mean.any() and torch.equal(average.mean, player.mean) and torch.equal(average.variance, player.variance)
 
 
 # Learning. Large enough to learn in seconds, small enough to fail if gradients, signs or turns are wrong.

@@ -123,18 +123,6 @@ def resized(x: Tensor, height: int, width: int, rule: Rule = bilinear) -> Tensor
     return rows @ x @ columns.mT
 
 
-def doubled(x: Tensor) -> Tensor:
-    """Bilinear resizing to twice the size, for `b h w c`, channels last: returns `b 2h 2w c`; a faster form of `resized`.
-
-    Output pixel i lies at input position i / 2, the last one on the last pixel.
-    """
-    for axis in (1, 2):
-        size = x.shape[axis]
-        following = torch.cat([x.narrow(axis, 1, size - 1), x.narrow(axis, size - 1, 1)], axis)
-        x = torch.stack([x, (x + following) / 2], axis + 1).flatten(axis, axis + 1)
-    return x
-
-
 def taps(x: Tensor, weight: Tensor) -> Tensor:
     """What each tap of a kernel, `o c k k`, makes of every pixel of `b c h w`, for `gathered`: `b (k k o) h w`.
 

@@ -1,13 +1,15 @@
 """Variational autoencoders: an image or a mask as a few numbers, and back."""
 
+from collections.abc import Iterable
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from intarsia.networks.layers import initialise
-from intarsia.networks.tensorflow import SameConv, doubled
+from intarsia.networks.tensorflow import SameConv, gathered, taps
 from intarsia.shapes import Maps, Vectors
 
 SCALE = 16  # the coarsest maps are so many times smaller than the image
@@ -49,12 +51,12 @@ class Decoder(nn.Module):
         x = codes
         for layer in self.dense:
             x = F.relu(layer(x))
-        x = x.unflatten(1, self.size)  # rows, columns, channels
-        for number, layer in enumerate(self.convolve):
-            x = layer(doubled(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x.unflatten(1, self.size).permute(0, 3, 1, 2)  # from rows, columns, channels
+        for number, layer in enumerate(cast(Iterable[SameConv], self.convolve)):
+            x = gathered(taps(x, layer.weight), cast(Tensor, layer.bias), 4, 2 * x.shape[2], 2 * x.shape[3])
             if number < len(self.convolve) - 1:
                 x = F.leaky_relu(x, 0.2)
-        return x.permute(0, 3, 1, 2).float()
+        return x.float()
 
 
 class VAE(nn.Module):

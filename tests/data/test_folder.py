@@ -128,7 +128,10 @@ def test_odd_masks_are_errors(odd: Callable[[], Image.Image], complaint: str, ph
 
 def test_evaluation_needs_masks(photos: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(
-        RECIPES["folder"]["compact"], data_root=str(photos), inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
+        RECIPES["folder"]["compact"],
+        data_root=str(photos),
+        inpainter=Inpainter(channels=2),
+        segmenter=Segmenter(channels=8, dimension=4),
     )
     Model(recipe).save(tmp_path / "model")
     with pytest.raises(InputError, match=r"needs the true segments: .*masks lacks 10 of 10.*predict"):
