@@ -176,7 +176,7 @@ BAD = {
     "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
     "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
     "train multi_dsprites --separation.branches 9": "separation.branches is 9; it must be from 1 to the 5 segments",
-    "train multi_dsprites --stage vae": "There is no stage 'vae'; choose one of inpainting, separation, vaes, end_to_end, consistency. Did",
+    "train multi_dsprites --stage vae": "no stage 'vae'; choose one of inpainting, separation, vaes, end_to_end, consistency",
     "train multi_dsprites --vaes.background-per-batch yes": "vaes.background-per-batch",
     "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
     "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
@@ -294,7 +294,8 @@ def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
 def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
-    settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --end-to-end.steps 2 --end-to-end.batch 2"
+    settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
+    settings += " --end-to-end.steps 0"
     settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
     train = ["train", DATASET, "--run", str(run), *settings.split()]
     assert cli.main(train) == 0
@@ -307,7 +308,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
 
     assert cli.main(["evaluate", str(run), "--scenes", "10"]) == 0
     shown = capsys.readouterr().out
-    assert all(text in shown for text in (f"{run}/end_to_end", "original's protocol", "FG-ARI", f"{run}/scores.json"))
+    assert all(text in shown for text in (f"{run}/vaes", "original's protocol", "FG-ARI", f"{run}/scores.json"))
     assert f"{run}/segments.png" in shown and "PSNR" in shown
 
     assert cli.main(["report", str(run)]) == 0

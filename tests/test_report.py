@@ -15,10 +15,11 @@ from PIL import Image
 from intarsia.errors import InputError
 from intarsia.evaluate import evaluate_run
 from intarsia.model import Model
+from intarsia.recipe_file import save_recipe
 from intarsia.report import report
 from intarsia.report.curves import HEIGHT, POINTS, WIDTH, curve, curves
 from intarsia.report.html import animation, number, picture
-from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes, save_recipe
+from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 
 TINY = Recipe(
     "multi_dsprites",

@@ -69,9 +69,9 @@ TINY = Recipe(
         spread_from_step=9,
         regrouping=Regrouping(from_step=0, tolerance=1000.0),
     ),
-    vaes=Vaes(steps=100, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50, moves=10.0),
-    end_to_end=EndToEnd(steps=100, batch=4, warmup_steps=10),
-    consistency=Consistency(steps=100, batch=4, variations=2, canonical=True),
+    vaes=Vaes(steps=20, batch=4, warmup_steps=10, beta_ramp_steps=50, capacity_ramp_steps=50, moves=10.0),
+    end_to_end=EndToEnd(steps=20, batch=4, warmup_steps=10),
+    consistency=Consistency(steps=20, batch=4, variations=2, canonical=True),
 )
 
 # Each process of several runs it from the start; the last line tells what each of them ends with.
@@ -572,7 +572,7 @@ def toys() -> Iterator[dict[str, SceneSample]]:
         latest["latest"] = toy_scenes(indices)
         return latest["latest"]
 
-    first = SimpleNamespace(first=lambda count: draw(range(count)))
+    first = SimpleNamespace(first=lambda count: draw(range(count)), unlabelled=None)
     with pytest.MonkeyPatch.context() as patch:
         for stage in (separation, vaes, end_to_end):
             patch.setitem(stage.__globals__, "scenes_of", lambda recipe, split, seed=None: draw if split == "train" else first)

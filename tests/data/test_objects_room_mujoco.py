@@ -1,5 +1,6 @@
 import ctypes.util
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_drawing_again_gives_the_same_whatever_was_drawn_before() -> None:
 @pytest.mark.usefixtures("drawing")
 def test_rooms_are_written_by_other_processes_and_the_sky_is_darkened_in_training_alone(tmp_path: Path) -> None:
     made = material("train", None)
-    made.contents.splits.update(test=2, val=2)
+    made = replace(made, contents=replace(made.contents, splits=made.contents.splits | {"test": 2, "val": 2}))
     assert write(tmp_path, made, limit=8) == 8
     images, masks = render("train", np.arange(8))
     test, train = (open_dataset("objects_room_mujoco", 0, split, tmp_path) for split in ("test", "train"))
