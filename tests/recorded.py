@@ -1,13 +1,12 @@
 """The recorded weights and layouts of the original, in ours."""
 
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from intarsia.networks.tensorflow import BatchNorm, FrozenNormConv
+from intarsia.interop.names import original_names
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
 
@@ -46,74 +45,10 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float = VALUES) -> 
     assert (found - expected).abs().max() <= tolerance * expected.abs().max()
 
 
-def inpainter_names() -> Iterator[tuple[str, str]]:
-    """Our layers of the inpainter and the original's, in pairs."""
-    for tower, letter in (("edge_tower", "a"), ("tower", "b")):
-        for place, number in enumerate((1, 2, 3, 31, 4, 41, 5, 51, 6)):
-            yield f"{tower}.convolve.{place}", f"Inpainter//{letter}conv{number}"
-    for place, level in enumerate((5, 4, 3, 2, 1)):
-        yield f"decoder.{place}", f"Inpainter//deconv{level}"
-        yield f"intensity.{place}", f"Inpainter//intensity{level}"
-        if place:
-            yield f"enlarge_intensity.{place - 1}", f"Inpainter//upintensity{level}"
-
-
-def segnet_names() -> Iterator[tuple[str, str, str]]:
-    """Our layers of the small segmenter, the original's convolutions, and its normalisations."""
-    strided, dilated, doubling = {2: "_downsample", 4: "_downsample"}, dict.fromkeys((7, 8, 9, 10), "_atrous"), (13, 15)
-    norms = 0
-    for number in range(1, 18):
-        if number in doubling:
-            scope = f"Generator//conv{number}_upsample"
-            yield f"layers.{number - 1}", f"{scope}/conv{number}_upsample_conv", f"{scope}/batch_normalization"
-        else:
-            suffix = f"_{norms}" if norms else ""
-            convolution = f"Generator//conv{number}{(strided | dilated).get(number, '')}"
-            yield f"layers.{number - 1}", convolution, f"Generator//batch_normalization{suffix}"
-            norms += 1
-
-
-def resnet_names() -> Iterator[tuple[str, str]]:
-    """Our layers of the large segmenter and the original's, in pairs."""
-    yield "stem", "Generator//resnet_v2/conv1"
-    place = 0
-    for block, units in enumerate((3, 4, 6, 3), 1):
-        for unit in range(1, units + 1):
-            scope = f"Generator//resnet_v2/block{block}/unit_{unit}/bottleneck_v2"
-            parts = {"norm": "preact", "narrow": "conv1", "convolve": "conv2", "widen": "conv3"}
-            for ours, theirs in (parts | ({"shortcut": "shortcut"} if unit == 1 else {})).items():
-                yield f"units.{place}.{ours}", f"{scope}/{theirs}"
-            place += 1
-    yield "norm", "Generator//resnet_v2/postnorm"
-    for number in range(4):
-        yield f"classify.{number}", f"Generator//aspp/conv{number + 1}"
-
-
-def original_names(network: nn.Module, layers: list[tuple[str, ...]]) -> dict[str, str]:
-    """Every parameter and buffer of ours, and what the original calls it."""
-    names = {}
-    for ours, *theirs in layers:
-        layer = network.get_submodule(ours)
-        if isinstance(layer, FrozenNormConv):
-            convolution, norm = theirs
-            kinds = {"weight": f"{convolution}/kernel", "bias": f"{convolution}/bias"}
-            kinds |= {"factor": f"{norm}/gamma", "shift": f"{norm}/beta"}
-            kinds |= {"mean": f"{norm}/moving_mean", "variance": f"{norm}/moving_variance"}
-        elif isinstance(layer, BatchNorm):
-            kinds = {"bias": "beta", "mean": "moving_mean", "variance": "moving_variance"}
-            kinds = {kind: f"{theirs[0]}/{name}" for kind, name in kinds.items()}
-        elif isinstance(layer, nn.Linear):
-            kinds = {kind: f"{theirs[0]}/{kind}" for kind in ("weight", "bias")}
-        else:
-            kinds = {"weight": f"{theirs[0]}/weights", "bias": f"{theirs[0]}/biases"}
-        names |= {f"{ours}.{kind}": name for kind, name in kinds.items()}
-    return names
-
-
 @torch.no_grad()
-def fill(network: nn.Module, layers: list[tuple[str, ...]]) -> dict[str, str]:
+def fill(network: nn.Module) -> dict[str, str]:
     """Give a network the recordings' weights; returns `original_names`."""
-    names, state = original_names(network, layers), network.state_dict()
+    names, state = original_names(network), network.state_dict()
     assert names.keys() == state.keys()
     network.load_state_dict({ours: recipe_weight(theirs, state[ours].shape) for ours, theirs in names.items()})
     return names

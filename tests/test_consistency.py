@@ -16,12 +16,11 @@ from intarsia.objectives import consistency_error, divergence
 from intarsia.recipes import RECIPES
 from intarsia.stages.consistency import changed_codes, changed_scenes, draw_change
 from intarsia.stages.separation import play
-from tests.recorded import GRADIENTS, VALUES, assert_close, images_first, masks_first, original_layout, recipe_weight
+from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, masks_first, original_layout
 
 
 def filled(network):
-    state = network.state_dict()
-    network.load_state_dict({o: recipe_weight(t, state[o].shape) for o, t in original_names(network).items()})
+    fill(network)
     return network
 
 

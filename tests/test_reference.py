@@ -22,22 +22,19 @@ from tests.recorded import (
     assert_close,
     fill,
     images_first,
-    inpainter_names,
     masks_first,
     original_layout,
-    resnet_names,
-    segnet_names,
 )
 
 
 def reference_inpainter() -> tuple[ReferenceInpainter, dict[str, str]]:
     inpainter = ReferenceInpainter()
-    return inpainter, fill(inpainter, list(inpainter_names()))
+    return inpainter, fill(inpainter)
 
 
 def reference_segnet(segments: int) -> tuple[SegNet, dict[str, str]]:
     segmenter = SegNet(segments)
-    return segmenter, fill(segmenter, list(segnet_names()))
+    return segmenter, fill(segmenter)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +68,7 @@ def test_small_segmenter_is_the_originals(reference, segments):
 def test_large_segmenter_is_the_originals(reference):
     recorded = reference("generator_resnet_c5")
     segmenter, images = ResNet50(5), images_first(recorded["image"])
-    names = fill(segmenter, list(resnet_names()))
+    names = fill(segmenter)
     with torch.no_grad():
         for mode, training in (("eval", False), ("train", True)):
             logits = segmenter.train(training)(images)

@@ -1,12 +1,11 @@
 """VAEs and fusion: what they promise, and that they compute what the original does."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor, nn
 
+from intarsia.interop.names import original_names
 from intarsia.manipulation import informative_dimensions, traverse
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder, parts
@@ -26,31 +25,10 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=Generator().manual_seed(seed))
 
 
-def vae_names(scope: str) -> Iterator[tuple[str, str]]:
-    """Our layers of a VAE and the original's, in pairs."""
-    for number in range(4):
-        yield f"encoder.convolve.{number}", f"{scope}/conv{number + 1}"
-        yield f"decoder.convolve.{number}", f"{scope}/deconv{4 - number}"
-    yield from zip(
-        ("encoder.dense.0", "encoder.dense.1", "encoder.mean", "encoder.log_variance", "decoder.dense.0", "decoder.dense.1"),
-        (f"{scope}/{layer}" for layer in ("fc1", "fc2", "fc_zmean", "fc_logsigmasq", "up_fc2", "up_fc1")),
-        strict=True,
-    )
-
-
-def layer_names() -> dict[str, str]:
-    """Our layers of the scene autoencoder, and what the original calls them."""
-    names = {}
-    for part, scope in {"texture": "texVAE", "shape": "maskVAE", "background": "bgVAE"}.items():
-        names |= {f"{part}.{ours}": theirs for ours, theirs in vae_names(f"VAE//separate/{scope}")}
-    names |= {f"object_fusion.convolve.{number}": f"VAE//fusion/conv{number + 1}" for number in range(3)}
-    return names | {f"scene_fusion.convolve.{number}": f"Fusion//conv{number + 1}" for number in range(4)}
-
-
 def filled(objects: int) -> SceneAutoencoder:
     """The scene autoencoder of 64x64 pixels with the recordings' weights."""
     autoencoder = SceneAutoencoder(64, 64, objects)
-    fill(autoencoder, list(layer_names().items()))
+    fill(autoencoder)
     return autoencoder
 
 
@@ -265,14 +243,12 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
 
     (separate + errors["object_error"] + errors["scene_error"]).backward()
     compared = 0
-    for ours, theirs in layer_names().items():
-        for kind, value in autoencoder.get_submodule(ours).named_parameters():
-            for name_of_kind in (kind, {"weight": "weights", "bias": "biases"}[kind]):
-                for scope in ("separate", "fusion", "Fusion"):
-                    key = f"d_{scope}/{theirs}/{name_of_kind}".replace("/", "|").replace("|", "/", 1)
-                    if key in recorded:
-                        assert_close(value.grad, original_layout(recorded[key]), GRADIENTS)
-                        compared += 1
+    for ours, theirs in original_names(autoencoder).items():
+        for scope in ("separate", "fusion", "Fusion"):
+            key = f"d_{scope}/{theirs.replace('/', '|')}"
+            if key in recorded:
+                assert_close(autoencoder.get_parameter(ours).grad, original_layout(recorded[key]), GRADIENTS)
+                compared += 1
     assert compared == 10
     norms = {
         "VAE||separate": ("texture", "shape", "background"),
@@ -302,7 +278,7 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
     model = Model(Recipe("multi_texture", vae=Vae(filled=False), fusion=Fusion(channels=32)))
-    fill(model.autoencoder, list(layer_names().items()))
+    fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
     for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,14 +169,6 @@ def _variant(options: list[str], dataset: str) -> str:
     return variant
 
 
-def _parse_prepare(argv: list[str]) -> Prepare:
-    return fill(Prepare, argv, "prepare")
-
-
-def _parse_evaluate(argv: list[str]) -> Evaluate:
-    return fill(Evaluate, argv, "evaluate")
-
-
 def _parse_predict(argv: list[str]) -> Predict:
     command = fill(Predict, argv, "predict")
     if not command.images:
@@ -189,14 +182,6 @@ def _parse_manipulate(argv: list[str]) -> Manipulate:
     return command
 
 
-def _parse_import_tf1(argv: list[str]) -> ImportTf1:
-    return fill(ImportTf1, argv, "import-tf1")
-
-
-def _parse_report(argv: list[str]) -> Report:
-    return fill(Report, argv, "report")
-
-
 def _parse_results(argv: list[str]) -> Results:
     command = fill(Results, argv, "results")
     if not command.runs:
@@ -205,13 +190,13 @@ def _parse_results(argv: list[str]) -> Results:
 
 
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
-    "prepare": _parse_prepare,
-    "import-tf1": _parse_import_tf1,
+    "prepare": partial(fill, Prepare, verb="prepare"),
+    "import-tf1": partial(fill, ImportTf1, verb="import-tf1"),
     "train": _parse_train,
-    "evaluate": _parse_evaluate,
+    "evaluate": partial(fill, Evaluate, verb="evaluate"),
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
-    "report": _parse_report,
+    "report": partial(fill, Report, verb="report"),
     "results": _parse_results,
 }
 

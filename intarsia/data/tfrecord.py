@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from intarsia.errors import InputError
 
-__all__ = ["Record", "byte_values", "features", "records"]
+__all__ = ["Record", "byte_values", "features", "masked_crc32c", "records"]
 
 GZIP = b"\x1f\x8b"
 TAR = 257, b"ustar"
@@ -60,7 +60,7 @@ def _records(path: Path, raw: IO[bytes], stream: IO[bytes], compressed: bool) ->
                 return
             if len(head) == 12:
                 (length, length_check) = struct.unpack("<QI", head)
-                if _masked(head[:8]) != length_check or length > LONGEST:
+                if masked_crc32c(head[:8]) != length_check or length > LONGEST:
                     raise InputError(_foreign(path, head, stream) if not number else f"{path} is damaged in {where}.")
                 data, check = stream.read(length), stream.read(4)
             if len(head) < 12 or len(data) < length or len(check) < 4:
@@ -68,17 +68,17 @@ def _records(path: Path, raw: IO[bytes], stream: IO[bytes], compressed: bool) ->
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             reason = "ends within" if isinstance(error, EOFError) else f"is damaged ({error}) in"
             raise InputError(f"{path} {reason} {where} (byte {raw.tell()} of the file). Fetch it again.") from error
-        if _masked(data) != int.from_bytes(check, "little"):
+        if masked_crc32c(data) != int.from_bytes(check, "little"):
             raise InputError(f"{path} is damaged in {where}: the data don't match their checksum. Fetch it again.")
         position += 16 + length
         number += 1
         yield Record(data, raw.tell())
 
 
-def _masked(data: bytes) -> int:
-    """The checksum as TFRecord keeps it."""
-    crc = crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+def masked_crc32c(data: bytes | memoryview) -> int:
+    """The checksum that TensorFlow's files carry: a CRC-32C, rotated and shifted, so that it can stand in what it covers."""
+    plain = crc32c(bytes(data))
+    return ((plain >> 15 | plain << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _foreign(path: Path, head: bytes, stream: IO[bytes]) -> str:

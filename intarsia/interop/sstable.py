@@ -2,18 +2,11 @@
 
 from collections.abc import Iterator
 
-from google_crc32c import value as crc32c
-
+from intarsia.data.tfrecord import masked_crc32c
 from intarsia.interop.protobuf import varint
 
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of every table
 FOOTER, TRAILER = 48, 5  # bytes: at the end of the file; after every block
-
-
-def masked_crc32c(data: bytes | memoryview) -> int:
-    """The checksum that TensorFlow's files carry: a CRC-32C, rotated and shifted, so that it can stand in what it covers."""
-    plain = crc32c(bytes(data))
-    return ((plain >> 15 | plain << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def is_table(file: bytes) -> bool:

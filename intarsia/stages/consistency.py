@@ -1,6 +1,5 @@
 """Stage 5: perceptual cycle consistency. An object whose shape is changed has to be found in its own segment again."""
 
-import copy
 from functools import partial
 from typing import cast
 
@@ -13,13 +12,13 @@ from intarsia.engine import Run
 from intarsia.masks import background_last_order, layered, opened, reordered
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
-from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import consistency_error, divergence
 from intarsia.pictures import coloured, sheet
 from intarsia.settings import Recipe
 from intarsia.shapes import Images, Logits, Masks
 from intarsia.stages.inpainting import improve_guesses
 from intarsia.stages.separation import (
+    begin,
     epsilon_at,
     follow,
     frozen,
@@ -36,21 +35,9 @@ def consistency(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place, and `model.segmenter`, which becomes a running average; the VAEs stand still."""
     recipe, settings, game, fabric = model.recipe, model.recipe.consistency, model.recipe.separation, run.fabric
     scenes = scenes_of(recipe, "train")
-    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
     model.autoencoder.to(fabric.device).requires_grad_(False)
-    inpainter, inpainter_optimizer = fabric.setup(
-        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate, fused=True)
-    )
-    segmenter, segmenter_optimizer = fabric.setup(
-        player.train(), Adam(player.parameters(), settings.segmenter_learning_rate, fused=True)
-    )
-    state = {
-        "inpainter": inpainter,
-        "inpainter_optimizer": inpainter_optimizer,
-        "segmenter": segmenter,
-        "segmenter_optimizer": segmenter_optimizer,
-        "average": average,
-    }
+    state = begin(model, fabric, settings.inpainter_learning_rate, settings.segmenter_learning_rate)
+    inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average = state.values()
     played = max(0, game.steps - 1)  # the game goes on as in the last step of stage 2
 
     for step in run.steps(state, settings.steps, model.save):
@@ -73,7 +60,7 @@ def consistency(model: Model, run: Run) -> None:
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss + settings.weight * error)
             segmenter_optimizer.step()
-            follow(average, player, game.averaging, step)
+            follow(average, segmenter, game.averaging, step)
             figures["consistency_error"] = error
 
         if run.due(step):

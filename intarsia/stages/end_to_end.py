@@ -1,6 +1,5 @@
 """Stage 4: all networks together. The game goes on, and its segments also have to be what the VAEs can tell."""
 
-import copy
 from functools import partial
 
 import torch
@@ -15,6 +14,7 @@ from intarsia.objectives import description_loss
 from intarsia.shapes import Images, Masks, PerImage
 from intarsia.stages.inpainting import improve_guesses, set_learning_rate
 from intarsia.stages.separation import (
+    begin,
     epsilon_at,
     follow,
     frozen,
@@ -31,21 +31,10 @@ def end_to_end(model: Model, run: Run) -> None:
     """Train all of `model` in place; `model.segmenter` becomes the running average of the segmenter that plays."""
     recipe, settings, game, fabric = model.recipe, model.recipe.end_to_end, model.recipe.separation, run.fabric
     scenes = scenes_of(recipe, "train")
-    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
-    inpainter, inpainter_optimizer = fabric.setup(
-        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate, fused=True)
-    )
-    segmenter, segmenter_optimizer = fabric.setup(player.train(), Adam(player.parameters(), fused=True))
+    state = begin(model, fabric, settings.inpainter_learning_rate, settings.segmenter_learning_rate)
+    inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average = state.values()
     autoencoder, vae_optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
-    state = {
-        "inpainter": inpainter,
-        "inpainter_optimizer": inpainter_optimizer,
-        "segmenter": segmenter,
-        "segmenter_optimizer": segmenter_optimizer,
-        "average": average,
-        "autoencoder": autoencoder,
-        "vae_optimizer": vae_optimizer,
-    }
+    state |= {"autoencoder": autoencoder, "vae_optimizer": vae_optimizer}
     played, coded = max(0, game.steps - 1), max(0, recipe.vaes.steps - 1)  # as in the last steps of stages 2 and 3
 
     for step in run.steps(state, settings.steps, model.save):
@@ -81,7 +70,7 @@ def end_to_end(model: Model, run: Run) -> None:
                 fabric.backward(loss + vae_loss(errors, recipe.vaes, coded, run))
             segmenter_optimizer.step()
             vae_optimizer.step()
-            follow(average, player, game.averaging, step)
+            follow(average, segmenter, game.averaging, step)
             figures |= {"description_loss": description, **errors}
 
         if run.due(step):

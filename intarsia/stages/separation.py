@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,18 +32,8 @@ def separation(model: Model, run: Run) -> None:
     """Train `model.inpainter` in place; `model.segmenter` becomes the running average of the segmenter that plays."""
     recipe, settings, fabric = model.recipe, model.recipe.separation, run.fabric
     scenes = scenes_of(recipe, "train")
-    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter)
-    inpainter, inpainter_optimizer = fabric.setup(
-        model.inpainter, Adam(model.inpainter.parameters(), settings.inpainter_learning_rate, fused=True)
-    )
-    segmenter, segmenter_optimizer = fabric.setup(player.train(), Adam(player.parameters(), fused=True))
-    state = {
-        "inpainter": inpainter,
-        "inpainter_optimizer": inpainter_optimizer,
-        "segmenter": segmenter,
-        "segmenter_optimizer": segmenter_optimizer,
-        "average": average,
-    }
+    state = begin(model, fabric, settings.inpainter_learning_rate, settings.segmenter_learning_rate)
+    inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average = state.values()
 
     for step in run.steps(state, settings.steps, model.save):
         draws = run.generator(step=step)
@@ -65,11 +56,30 @@ def separation(model: Model, run: Run) -> None:
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
-            follow(average, player, settings.averaging, step)
+            follow(average, segmenter, settings.averaging, step)
 
         if run.due(step):
             figures |= validate(model, run, step)
         run.log(step, **figures)
+
+
+def begin(model: Model, fabric: Fabric, inpainter_learning_rate: float, segmenter_learning_rate: float) -> dict[str, Any]:
+    """The state of a game: inpainter and optimizer, segmenter and optimizer, and the segmenter's running average.
+
+    The inpainter and the average are the model's own; the segmenter that plays is a copy.
+    """
+    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter).train()
+    inpainter, inpainter_optimizer = fabric.setup(
+        model.inpainter, Adam(model.inpainter.parameters(), inpainter_learning_rate, fused=True)
+    )
+    segmenter, segmenter_optimizer = fabric.setup(player, Adam(player.parameters(), segmenter_learning_rate, fused=True))
+    return {
+        "inpainter": inpainter,
+        "inpainter_optimizer": inpainter_optimizer,
+        "segmenter": segmenter,
+        "segmenter_optimizer": segmenter_optimizer,
+        "average": average,
+    }
 
 
 @contextmanager
