@@ -41,7 +41,7 @@ Figures = dict[str, Any]
 def code_length(recipe: Recipe) -> int:
     """Of all objects and the background together."""
     sizes = recipe.vae
-    return (recipe.segments - 1) * (sizes.shape_dimension + sizes.texture_dimension) + sizes.background_dimension
+    return recipe.objects * (sizes.shape_dimension + sizes.texture_dimension) + sizes.background_dimension
 
 
 def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int) -> tuple[Figures, Figures]:

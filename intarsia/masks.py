@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
-from intarsia.shapes import Edges, Images, Masks
+from intarsia.shapes import Edges, Images, Maps, Masks
 
 __all__ = ["background_last", "background_last_order", "edge_map", "layered", "moved", "opened", "reordered", "signed_edge_map"]
 
@@ -62,22 +62,26 @@ def opened(masks: Masks) -> Masks:
     return F.max_pool2d(-F.max_pool2d(-masks, 3, 1, 1), 3, 1, 1)
 
 
-def background_last(masks: Masks, whole_batch: bool = False) -> Masks:
-    """The masks `b k h w` with the background's channel moved to the end; the others, the objects, keep their order.
+def background_last(masks: Masks, whole_batch: bool = False, backgrounds: int = 1) -> Maps:
+    """The masks of `b k h w` as objects and background, `b n+1 h w`: n = k - backgrounds objects, in the order they had.
 
-    The background is the channel with the largest sum over the pixels of its image, the lowest of equals. The original sums
-    over the whole batch (`whole_batch`), so that all its images have the same background channel and an image's result depends
-    on its company (docs/notes/004-vaes.md).
+    The background is the channel with the largest sum over the pixels of its image, the lowest of equals; or the sum of the
+    several channels for which that holds. The original sums over the whole batch (`whole_batch`), so that all its images have
+    the same background channel and an image's result depends on its company (docs/notes/004-vaes.md); and of several, only one
+    is the largest, and the others the last.
     """
-    return reordered(masks, background_last_order(masks, whole_batch))
+    ordered = reordered(masks, background_last_order(masks, whole_batch, backgrounds))
+    return torch.cat([ordered[:, :-backgrounds], ordered[:, -backgrounds:].sum(1, keepdim=True)], 1)
 
 
-def background_last_order(masks: Masks, whole_batch: bool = False) -> Tensor:
-    """Which channel each one of `background_last` was before: indices `b k`; their argsort leads back."""
+def background_last_order(masks: Masks, whole_batch: bool = False, backgrounds: int = 1) -> Tensor:
+    """Which channel each one was before, in the order of `background_last`: indices `b k`; their argsort leads back."""
+    channels = torch.arange(masks.shape[1], device=masks.device)
     sums = masks.sum((2, 3))
-    background = (sums.sum(0, keepdim=True).expand_as(sums) if whole_batch else sums).argmax(1, keepdim=True)
-    others = torch.arange(masks.shape[1] - 1, device=masks.device).expand(len(masks), -1)
-    return torch.cat([others + (others >= background), background], 1)
+    if whole_batch:
+        sums, backgrounds = sums.sum(0, keepdim=True).expand_as(sums), 1
+    rank = sums.argsort(dim=1, descending=True, stable=True).argsort(1)
+    return torch.where(rank < backgrounds, 2 * len(channels) - rank, channels).argsort(1)
 
 
 def reordered(masks: Masks, order: Tensor) -> Masks:

@@ -56,7 +56,7 @@ class Model(nn.Module):
             self.autoencoder = SceneAutoencoder(
                 recipe.height,
                 recipe.width,
-                recipe.segments - 1,
+                recipe.objects,
                 codes.texture_dimension,
                 codes.shape_dimension,
                 codes.background_dimension,
@@ -76,12 +76,12 @@ class Model(nn.Module):
         return torch.cat([self.segmenter(part).softmax(1) for part in images.split(chunk)])
 
     def ordered_masks(self, images: Images) -> Masks:
-        """Soft masks `b k h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
+        """Soft masks `b n+1 h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
         return self.ordered(self.segment(images))
 
     def ordered(self, masks: Masks) -> Masks:
         """The same of the segmenter's masks."""
-        return background_last(opened(masks), self.recipe.vaes.background_per_batch)
+        return background_last(opened(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
@@ -135,7 +135,7 @@ class Model(nn.Module):
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        room, (*images, count, height, width) = self.recipe.segments - 1, decoded.shapes.shape
+        room, (*images, count, height, width) = self.recipe.objects, decoded.shapes.shape
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
         visible, textures = layered(decoded.shapes), decoded.textures

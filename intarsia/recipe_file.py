@@ -37,6 +37,10 @@ def check_recipe(recipe: Recipe) -> None:
             raise InputError(f"{name} is {size}; it must be a positive multiple of 32 pixels.")
     if recipe.segments < 2:
         raise InputError(f"segments is {recipe.segments}; at least 2 are needed, a background and an object.")
+    if not 1 <= recipe.backgrounds < recipe.segments:
+        raise InputError(f"backgrounds is {recipe.backgrounds}; it must be from 1 to {recipe.segments - 1}.")
+    if recipe.backgrounds > 1 and recipe.consistency.steps:
+        raise InputError(f"backgrounds is {recipe.backgrounds}; consistency.steps above 0 need 1, as the original has it.")
     if not 1 <= recipe.separation.branches <= recipe.segments:
         raise InputError(
             f"separation.branches is {recipe.separation.branches}; it must be from 1 to the {recipe.segments} segments."

@@ -36,6 +36,8 @@ _MULTI_TEXTURE = Recipe(
     ),
 )
 
+_OBJECTS_ROOM = Recipe(dataset="objects_room", segments=6, backgrounds=3, edge_threshold=0.2)  # sky, floor and walls
+
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
 
 # The published procedure with the original's networks; what differs between datasets is given where they are listed.
@@ -121,11 +123,34 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             dataset="multi_texture_pair",
             segments=3,
             consistency=Consistency(steps=1000, batch=8, weight=2.5e-4, canonical=True),
-        )
+        ),
+        "reference": dataclasses.replace(
+            _REFERENCE,
+            dataset="multi_texture_pair",
+            segments=3,
+            segmenter=Segmenter(network="segnet"),
+            separation=dataclasses.replace(
+                _REFERENCE.separation, branches=3, epsilon_start=50.0, epsilon=50.0, epsilon_end=50.0
+            ),
+            vaes=dataclasses.replace(_REFERENCE.vaes, moves=30.0),
+            consistency=Consistency(steps=10_000),
+        ),
     },
     "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
-    "objects_room": {"compact": Recipe(dataset="objects_room", segments=6)},
-    "objects_room_mujoco": {"compact": Recipe(dataset="objects_room_mujoco", segments=6)},
+    "objects_room": {
+        "compact": _OBJECTS_ROOM,
+        "reference": dataclasses.replace(
+            _REFERENCE,
+            dataset="objects_room",
+            segments=6,
+            backgrounds=3,
+            edge_threshold=0.2,
+            inpainting=dataclasses.replace(_REFERENCE.inpainting, learning_rate=3e-5, final_learning_rate=3e-5),
+            separation=dataclasses.replace(_REFERENCE.separation, branches=6),
+            vaes=dataclasses.replace(_REFERENCE.vaes, batch=8, texture_beta=6.0, capacity_ramp_steps=100_000),
+        ),
+    },
+    "objects_room_mujoco": {"compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco")},
     "flying_animals": {"compact": _FLYING_ANIMALS},
     "flying_animals_debian": {"compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian")},
 }

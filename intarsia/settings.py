@@ -266,6 +266,8 @@ class Recipe:
     """Columns of an image, in pixels."""
     segments: int = 5
     """Number of segments k, background included."""
+    backgrounds: int = 1
+    """How many of them are background, for the stages with codes: the largest ones."""
     edge_threshold: float = 0.5
     """Share of the strongest gradient from which on a pixel is an edge."""
     inpainter: Inpainter = field(default_factory=Inpainter)
@@ -277,6 +279,11 @@ class Recipe:
     vaes: Vaes = field(default_factory=Vaes)
     end_to_end: EndToEnd = field(default_factory=EndToEnd)
     consistency: Consistency = field(default_factory=Consistency)
+
+    @property
+    def objects(self) -> int:
+        """Number of objects n that a scene can hold: all segments but the background's."""
+        return self.segments - self.backgrounds
 
 
 def planned(recipe: Recipe) -> list[str]:

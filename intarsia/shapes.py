@@ -1,9 +1,9 @@
 """Axis letters, ranges and units, in one place.
 
-b images, k segments, n = k - 1 objects, c channels or colours, d numbers of a code, h rows, w columns. Images are float32 in
-[0, 1]; masks are float32 in [0, 1] and sum to 1 over k (segment 0 of *generated* masks is the background); errors are sums of
-absolute differences in the images' units; positions and lengths are pixels. The aliases are checked at run time in the tests
-(jaxtyping + beartype) and are plain tensors otherwise.
+b images, k segments, n objects (k less those of the background), c channels or colours, d numbers of a code, h rows, w
+columns. Images are float32 in [0, 1]; masks are float32 in [0, 1] and sum to 1 over k (segment 0 of *generated* masks is the
+background); errors are sums of absolute differences in the images' units; positions and lengths are pixels. The aliases are
+checked at run time in the tests (jaxtyping + beartype) and are plain tensors otherwise.
 """
 
 from typing import TYPE_CHECKING

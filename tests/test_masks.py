@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from intarsia.masks import background_last, edge_map, layered, opened, signed_edge_map
+from intarsia.masks import background_last, background_last_order, edge_map, layered, opened, signed_edge_map
 
 THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
 
@@ -182,6 +182,16 @@ def test_background_last_by_hand():
     whole = background_last(masks, whole_batch=True)[:, :, 0, 0]
     assert whole.tolist() == torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]).tolist()
     assert torch.equal(background_last(masks[:1]), background_last(masks)[:1])  # company does not matter
+
+
+def test_several_backgrounds_by_hand():
+    """The two largest of four channels, added up; over the batch (.3 .7 .5 .5), as the original: the largest and the last."""
+    masks = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.2, 0.5, 0.2, 0.1]])[:, :, None, None].expand(2, 4, 3, 3)
+    each = background_last(masks, backgrounds=2)[:, :, 0, 0].tolist()
+    assert each == [pytest.approx([0.1, 0.2, 0.7]), pytest.approx([0.2, 0.1, 0.7])]
+    assert background_last_order(masks, backgrounds=2).tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
+    whole = background_last(masks, whole_batch=True, backgrounds=2)[:, :, 0, 0].tolist()
+    assert whole == [pytest.approx([0.1, 0.3, 0.6]), pytest.approx([0.2, 0.2, 0.6])]
 
 
 def test_opening_and_background_are_the_originals(reference):

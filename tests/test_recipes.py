@@ -44,13 +44,22 @@ def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert all(getattr(pair, stage).steps > 0 for stage in STAGES)
 
 
+PUBLISHED = {  # rate of stage 1, epsilon, batches of stages 1 to 3, texture beta, nats a step, segments, of the background
+    "multi_texture": (1e-4, 30, (16, 8, 16), 4, 2e-5, 5, 1),
+    "multi_dsprites": (1e-4, 30, (16, 8, 16), 6, 2e-5, 5, 1),
+    "objects_room": (3e-5, 30, (16, 8, 8), 6, 2e-4, 6, 3),
+    "multi_texture_pair": (1e-4, 50, (16, 8, 16), 4, 2e-5, 3, 1),
+}
+
+
 @pytest.mark.parametrize("dataset", [dataset for dataset, variant in SHIPPED if variant == "reference"])
 def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
     """What the recipe says in numbers, as the stages read it at their first and at a late step."""
     recipe, optimizer = RECIPES[dataset]["reference"], torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))])
+    first_rate, epsilon, batches, beta, nats, segments, backgrounds = PUBLISHED[dataset]
     game, codes = recipe.separation, recipe.vaes
     stages = [
-        (recipe.inpainting, recipe.inpainting.learning_rate, recipe.inpainting.final_learning_rate, 1e-4),
+        (recipe.inpainting, recipe.inpainting.learning_rate, recipe.inpainting.final_learning_rate, first_rate),
         (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, 3e-5),
         (codes, codes.learning_rate, codes.final_learning_rate, 1e-4),
     ]
@@ -58,10 +67,12 @@ def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
         for settings, highest, final, published in stages:
             set_learning_rate(optimizer, highest, step, settings.steps, settings.warmup_steps, final)
             assert optimizer.param_groups[0]["lr"] == pytest.approx(published)
-        assert epsilon_at(step, game) == 30
-        assert capacity_at(step, codes) == pytest.approx(2e-5 * step)
+        assert epsilon_at(step, game) == epsilon
+        assert capacity_at(step, codes) == pytest.approx(nats * step)
     assert game.inpainter_learning_rate == 1e-4 and (game.inpainter_turns, game.segmenter_turns) == (1, 3)
-    assert (recipe.inpainting.batch, game.batch, codes.batch) == (16, 8, 16)
+    assert (recipe.inpainting.batch, game.batch, codes.batch) == batches
+    assert (codes.texture_beta, codes.background_beta, codes.shape_gamma) == (beta, 6, 500)
+    assert (recipe.segments, recipe.backgrounds) == (segments, backgrounds)
     assert game.branches == recipe.segments and not (game.random_regions or game.regrouping.weight or game.averaging)
     hidden = random_regions(3, recipe, torch.Generator().manual_seed(0))
     assert hidden.shape[1] == 2 and (hidden == hidden[:1]).all()  # one box for all

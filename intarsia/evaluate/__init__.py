@@ -151,7 +151,7 @@ def identity_switching_rates(model: Model, scenes: Scenes) -> dict[str, Any]:
         channels = []
         for part in np.array_split(indices, range(AT_ONCE, len(indices), AT_ONCE)):
             images, masks = (each.to(device) for each in scenes(part))
-            found = background_last(model.segment(images), model.recipe.vaes.background_per_batch)
+            found = background_last(model.segment(images), model.recipe.vaes.background_per_batch, model.recipe.backgrounds)
             channels.append(best_overlap_iou(masks, found)[1])
         rates[name] = {"rate": round(identity_switching(torch.cat(channels)), 6), "scenes": len(indices)}
     return {"identity_switching": rates} if rates else {}
@@ -164,7 +164,7 @@ def one_channel_animation(model: Model, scenes: Scenes) -> Images:
     """
     images, _ = scenes(next(iter(scenes.tracks.values()))[:FRAMES])
     found = model.segment(images.to(next(model.parameters()).device)).cpu()
-    first = background_last(found, model.recipe.vaes.background_per_batch)[:, :1]
+    first = background_last(found, model.recipe.vaes.background_per_batch, model.recipe.backgrounds)[:, :1]
     return torch.cat([images, first.expand(-1, 3, -1, -1)], 3)
 
 

@@ -62,7 +62,7 @@ def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
         InputError: if there is no such object, or no room for it.
     """
     check_object(source, object)
-    room = model.recipe.segments - 1
+    room = model.recipe.objects
     if len(scene.shape) >= room:
         present = model.decode(scene).shapes.amax((1, 2)) > PRESENT
         if present.all():

@@ -54,6 +54,6 @@ def traverse(
         layers[:, object] = autoencoder.object_fusion(textures, shapes).sigmoid()
         behind = decoded.background * (1 - (masks.sum(0) - own) - shapes)
         region = torch.maximum(own, shapes)[:, 0]
-    empty = layers.new_zeros(len(offsets), model.recipe.segments - 1 - len(masks), *layers.shape[2:])
+    empty = layers.new_zeros(len(offsets), model.recipe.objects - len(masks), *layers.shape[2:])
     fused = autoencoder.scene_fusion(torch.cat([layers, empty, behind[:, None]], 1))
     return fused if raw else over(scene.image, fused, region)

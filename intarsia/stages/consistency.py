@@ -92,7 +92,7 @@ def error_of_changes(
 def draw_change(recipe: Recipe, draws: Generator) -> tuple[int, Tensor]:
     """Which object of all scenes changes, and what the numbers of its code become: `v b d`, for a step's whole batch."""
     settings = recipe.consistency
-    number = int(torch.randint(recipe.segments - 1, (), generator=draws))
+    number = int(torch.randint(recipe.objects, (), generator=draws))
     values = 2 * torch.rand(settings.variations, settings.batch, settings.dimensions, generator=draws) - 1
     return number, settings.reach * values
 

@@ -57,7 +57,7 @@ def end_to_end(model: Model, run: Run) -> None:
             moves = draw_moves(recipe, settings.batch, draws)[:, mine]
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 logits = segmenter(images)
-                masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch)
+                masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 clean = opened(masks.detach())  # the segmenter's gradient ends here: no code learns to please it, nor it a code
                 practice = moved_shapes(clean, moves) if recipe.vaes.moves else None
                 found = autoencoder(images, clean, noise, practice)

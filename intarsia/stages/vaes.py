@@ -75,7 +75,7 @@ def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> 
 
 def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
     """Noise from a standard normal for every code of a step's whole batch."""
-    objects, codes = recipe.segments - 1, recipe.vae
+    objects, codes = recipe.objects, recipe.vae
     shapes = objects * (1 + COPIES) if recipe.vaes.moves else objects
     return Codes(
         texture=torch.randn(batch, objects, codes.texture_dimension, generator=draws),
@@ -86,7 +86,7 @@ def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
 
 def draw_moves(recipe: Recipe, batch: int, draws: Generator) -> Tensor:
     """How far `moved_shapes` moves each copy to the right and down, `2 b COPIES*n`, in pixels, for a step's whole batch."""
-    return recipe.vaes.moves * (2 * torch.rand(2, batch, COPIES * (recipe.segments - 1), generator=draws) - 1)
+    return recipe.vaes.moves * (2 * torch.rand(2, batch, COPIES * recipe.objects, generator=draws) - 1)
 
 
 def moved_shapes(masks: Masks, moves: Tensor) -> Masks:
