@@ -26,6 +26,7 @@ from intarsia.settings import STAGES, Recipe
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
+SHIPPED = Path(__file__).with_name("weights")  # a model folder for each model that comes with the package
 
 
 class Model(nn.Module):
@@ -217,15 +218,25 @@ def weights_sha256(folder: Path) -> str:
 def latest(folder: Path) -> Path:
     """The folder of the newest model in a run folder, or the folder itself where it is a model's.
 
+    Where there is no such folder, it may be the name of a model that comes with the package.
+
     Raises:
-        InputError: if there is neither.
+        InputError: if it is none of these.
     """
+    if not folder.exists() and str(folder) in shipped():
+        return SHIPPED / folder
     for candidate in (folder, *(folder / stage for stage in reversed(STAGES))):
         if (candidate / RECIPE).is_file() and (candidate / WEIGHTS).is_file():
             return candidate
     raise InputError(
-        f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)})."
+        f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)}). "
+        f"The package comes with {', '.join(shipped()) or 'no models'}."
     )
+
+
+def shipped() -> list[str]:
+    """The names of the models that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
 def has_codes(source: Path) -> bool:
@@ -239,5 +250,5 @@ def has_codes(source: Path) -> bool:
 
 
 def load(folder: str | Path) -> Model:
-    """The newest model of a run folder, or the model of a model folder; `InputError` where there is none."""
+    """The newest model of a run folder, the model of a model folder, or a shipped one by its name; else `InputError`."""
     return Model.load(latest(Path(folder)))

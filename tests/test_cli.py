@@ -146,6 +146,7 @@ def test_every_shipped_recipe_can_be_asked_for(dataset: str, variant: str) -> No
 
 def test_other_verbs() -> None:
     assert cli.parse(["evaluate", "a", "--scenes", "20"]) == cli.Evaluate(Path("a"), scenes=20)
+    assert cli.parse(["evaluate", "a", "--out", "b"]) == cli.Evaluate(Path("a"), out=Path("b"))
     assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == cli.Predict(
         Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
     )
@@ -347,6 +348,26 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     written = cli.parse(["train", DATASET, "--recipe", *entry["recipe"].split()])  # its words are understood
     assert isinstance(written, cli.Train) and written.recipe == load_recipe(run / "recipe.json")
     assert entry["processor"][0]
+
+
+def test_a_shipped_model_by_its_name(tmp_path: Path, photo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    Model(dataclasses.replace(TINY, vaes=dataclasses.replace(TINY.vaes, steps=0))).save(package / "tiny")
+    monkeypatch.setattr("intarsia.model.SHIPPED", package)
+    monkeypatch.chdir(tmp_path)
+    before = contents(package)
+    assert cli.main(["evaluate", "tiny", "--scenes", "10"]) == 0
+    assert "runs/tiny/scores.json" in capsys.readouterr().out
+    assert json.loads(Path("runs/tiny/scores.json").read_text())["test_images"] == 10
+    assert cli.main(["evaluate", "tiny", "--scenes", "10", "--out", "other"]) == 0
+    assert Path("other/scores.json").read_bytes() == Path("runs/tiny/scores.json").read_bytes()
+    assert cli.main(["predict", "tiny", str(photo)]) == 0
+    assert Path("runs/tiny/predictions/photo-overlay.png").is_file()
+    capsys.readouterr()
+    assert "once stage 'vaes' is trained" in complaint(["manipulate", "tiny", str(photo), "--list"], capsys)
+    assert "The package comes with tiny." in complaint(["predict", "tin", str(photo)], capsys)
+    assert contents(package) == before
+    assert {path.name for path in Path("runs").iterdir()} == {"tiny"}
 
 
 def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:

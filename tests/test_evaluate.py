@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_scores_are_written(folder: Path) -> None:
-    scores = evaluate_run(folder, scenes=10)
+    scores = evaluate_run(folder, folder, scenes=10)
     content = json.loads((folder / "scores.json").read_text())
     assert content == json.loads(json.dumps(dataclasses.asdict(scores)))
     assert content["recipe"] == json.loads((folder / "recipe.json").read_text())
@@ -92,13 +92,13 @@ def test_scores_are_written(folder: Path) -> None:
     assert {name: len(indices) for name, indices in shown.items()} == {"best": 4, "median": 4, "worst": 4}
     with Image.open(folder / "segments.png") as picture:
         assert picture.size == (3 * (2 * 64 + 4), 8 * (2 * 64 + 4))
-    assert evaluate_run(folder, scenes=10) == scores
+    assert evaluate_run(folder, folder, scenes=10) == scores
     assert not list(folder.glob(".*"))
 
 
 def test_table_shows_every_figure(folder: Path) -> None:
     scores = dataclasses.replace(
-        evaluate_run(folder, scenes=10),
+        evaluate_run(folder, folder, scenes=10),
         figures={"iou": {"mean": 0.11, "std": 0.012}, "miou": 0.2, "miou_objects": 0.3, "mbo": 0.4, "mbo_objects": 0.5}
         | {"ari": 0.6, "fg_ari": 0.7},
     )
@@ -126,7 +126,7 @@ def test_table_shows_the_codes(folder: Path) -> None:
     figures |= {"factor_r2": 0.61, "factor_r2_single": 0.42, "dci_disentanglement": 0.31, "dci_completeness": 0.33, "mig": 0.21}
     numbers = [{"locality": 0.9}, {"locality": None}, {"locality": 0.8}]
     codes = {"objects": 25, "locality_images": 10, "numbers": numbers, "factors": {"row": {}, "scale": {}}}
-    scores = evaluate_run(folder, scenes=10)
+    scores = evaluate_run(folder, folder, scenes=10)
     console = Console(width=100)
     with console.capture() as capture:
         console.print(table(dataclasses.replace(scores, figures=scores.figures | figures, codes=codes)))
@@ -165,7 +165,7 @@ def test_found_segments_wear_the_colours_of_the_true_ones() -> None:
 @pytest.mark.parametrize("scenes", [0, 5, 15, 2010, -10])
 def test_odd_number_of_scenes_is_refused(scenes: int, folder: Path) -> None:
     with pytest.raises(InputError, match=rf"scenes is {scenes}; it must be a multiple of 10 from 10 to 2000"):
-        evaluate_run(folder, scenes)
+        evaluate_run(folder, folder, scenes)
 
 
 def test_model_of_another_size_is_refused() -> None:

@@ -196,9 +196,9 @@ def test_a_model_of_more_or_fewer_segments_than_the_scenes(segments: int) -> Non
 
 def test_a_run_with_codes_has_their_figures(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "vaes")
-    scores = evaluate_run(tmp_path / "vaes", scenes=10)
+    scores = evaluate_run(tmp_path / "vaes", tmp_path / "vaes", scenes=10)
     assert scores.codes and scores.figures["psnr"] > 0 and "fg_ari" in scores.figures
     content = json.loads((tmp_path / "vaes" / "scores.json").read_text())
     assert content["codes"] == scores.codes
     model.save(tmp_path / "separation")
-    assert evaluate_run(tmp_path / "separation", scenes=10).codes is None
+    assert evaluate_run(tmp_path / "separation", tmp_path / "separation", scenes=10).codes is None

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from intarsia.errors import InputError
 from intarsia.masks import edge_map
-from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, weights_sha256
+from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, shipped, weights_sha256
 from intarsia.objectives import divergence
 from intarsia.scene import Scene
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
@@ -130,6 +130,29 @@ def test_latest_is_the_last_stage_with_a_model(tmp_path):
     assert latest(tmp_path) == tmp_path / "separation"
     assert latest(tmp_path / "inpainting") == tmp_path / "inpainting"
     assert_same(load(str(tmp_path)), later)
+
+
+def test_shipped_models_have_names_and_folders_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("intarsia.model.SHIPPED", tmp_path / "package")
+    with pytest.raises(InputError, match=r"tiny is neither a run nor a model.*comes with no models"):
+        load("tiny")
+    packed = dataclasses.replace(TINY, seed=1)
+    Model(packed).save(tmp_path / "package" / "tiny")
+    Model(dataclasses.replace(packed, vaes=Vaes(steps=0))).save(tmp_path / "package" / "other")
+    (tmp_path / "package" / "notes").mkdir()
+    assert shipped() == ["other", "tiny"]
+    assert_same(load("tiny"), Model(packed))
+    assert latest(Path("tiny")) == tmp_path / "package" / "tiny"
+    assert has_codes(latest(Path("tiny"))) and not has_codes(latest(Path("other")))
+    for name in ("tinny", "package/tiny/..", "notes"):
+        with pytest.raises(InputError, match=r"neither a run nor a model.*comes with other, tiny"):
+            load(name)
+    Path("tiny").mkdir()  # such as a run that has no model yet
+    with pytest.raises(InputError, match="tiny is neither a run nor a model"):
+        load("tiny")
+    Model(TINY).save(Path("tiny"))
+    assert_same(load("tiny"), Model(TINY))
 
 
 def test_full_disk_keeps_the_old_model(folder):

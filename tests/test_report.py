@@ -75,7 +75,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (run / "vaes" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (run / "machine.json").write_text(json.dumps({"processor": "Abacus & Sons", "threads": 1}))
-    evaluate_run(run, scenes=10)
+    evaluate_run(run, run, scenes=10)
     return run
 
 
@@ -128,7 +128,7 @@ def test_changes_of_numbers_and_the_baseline_are_shown(run: Path) -> None:
 
 def test_a_run_without_codes(run: Path) -> None:
     (run / "vaes").rename(run / "separation")
-    evaluate_run(run, scenes=10)
+    evaluate_run(run, run, scenes=10)
     page = Page(report(run).read_text())
     assert "Objects as codes" not in page.texts and "picture" not in page.tags
     assert len(page.loaded) == 12 * 3

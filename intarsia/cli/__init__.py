@@ -285,9 +285,9 @@ def _evaluate(command: Evaluate) -> None:
     early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
     print(f"Weights: {source}{early}", flush=True)
     dataset, root = split_data(command.data) if command.data else (None, None)
-    scores = evaluate_run(command.run, command.scenes, root, dataset)
+    out = command.out or _home(command.run) / (dataset or "")
+    scores = evaluate_run(command.run, out, command.scenes, root, dataset)
     Console(highlight=False).print(table(scores))
-    out = command.run / (dataset or "")
     print(f"Wrote {out / SCORES}.\nLook at {out / PICTURE}: image, true segments, found segments.")
 
 
@@ -295,7 +295,7 @@ def _predict(command: Predict) -> None:
     from intarsia.predict import predict
 
     _set_threads(command.threads)
-    out = command.out or command.run / "predictions"
+    out = command.out or _home(command.run) / "predictions"
     notices, files = predict(command.run, list(command.images), out, command.overwrite)
     for notice in notices:
         print(notice)
@@ -306,9 +306,14 @@ def _manipulate(command: Manipulate) -> None:
     from intarsia.manipulate import manipulate
 
     _set_threads(command.threads)
-    out = command.out or command.run / "manipulations"
+    out = command.out or _home(command.run) / "manipulations"
     lines, files = manipulate(command.run, command.image, command.change, out, command.overwrite)
     print("\n".join(lines + ([f"Wrote to {out}: {', '.join(path.name for path in files)}."] if files else [])))
+
+
+def _home(run: Path) -> Path:
+    """Where files of a run go by default: its folder; of a shipped model, which has none here, one that a run would have."""
+    return run if run.exists() else Path("runs") / run
 
 
 def _set_threads(threads: int) -> None:

@@ -27,11 +27,15 @@ class Evaluate:
     """Score a run on the test scenes: a table here, `scores.json` and `segments.png` in the run folder."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, one of its stages, or a model folder."""
+    """A run folder, one of its stages, a model folder, or the name of a shipped model."""
     scenes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
     """How many test scenes, a multiple of 10, for a quick look."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
     """Other scenes than the run's, such as a test variant or folder:PATH: their dataset and folder."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN, with --data RUN/NAME)")] = (
+        None
+    )
+    """Folder for the files; of a shipped model, those of runs/NAME are the defaults."""
     threads: int = 0
     """Threads; 0 leaves it to PyTorch."""
 
@@ -41,7 +45,7 @@ class Predict:
     """Take your own images apart: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, one of its stages, or a model folder."""
+    """A run folder, one of its stages, a model folder, or the name of a shipped model."""
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
     """PNG, JPEG or WebP files. They are resized to the size the model takes."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/predictions)")] = None
@@ -77,7 +81,7 @@ class Manipulate:
     """Change the objects of an image one by one, or animate what the numbers of their codes do."""
 
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder with stage 'vaes', that stage, or a model folder."""
+    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
     image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
     """A PNG, JPEG or WebP file. It is resized to the size the model takes."""
     change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)

@@ -18,7 +18,7 @@ from intarsia.data import Scenes, open_dataset
 from intarsia.errors import InputError
 from intarsia.evaluate.codes import evaluate_codes, rounded
 from intarsia.evaluate.parts import in_parts
-from intarsia.files import replacing
+from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last
 from intarsia.metrics import (
     adjusted_rand_index,
@@ -68,13 +68,14 @@ class Scores:
     recipe: Recipe
 
 
-def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None) -> Scores:
-    """Score the newest model of a run (or a model folder); `scores.json` and `segments.png` go into that folder.
-
-    Of another dataset's scenes, they go into a folder of its name in that folder.
+def evaluate_run(
+    run: Path, out: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None
+) -> Scores:
+    """Score the newest model of a run; `scores.json` and `segments.png` go into the folder `out`, in place of older ones.
 
     Args:
-        folder: A run, one of its stages, or a model.
+        run: A run, one of its stages, or a model: its folder, or the name of a shipped one.
+        out: Of the run itself, `records` and `report` find them there.
         scenes: How many test scenes, from the first on: a multiple of 10; None for all of them.
         data_root: Folder of other scenes than those the run was trained on.
         dataset: What they are, where it is another dataset than the run's.
@@ -82,7 +83,7 @@ def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None 
     Raises:
         InputError: if the true segments of the scenes are not known.
     """
-    source = latest(folder)
+    source = latest(run)
     model = Model.load(source)
     recipe = model.recipe
     root = data_root or (recipe.data_root if dataset in (None, recipe.dataset) else None)
@@ -106,8 +107,7 @@ def evaluate_run(folder: Path, scenes: int | None = None, data_root: str | None 
         codes=codes,
         recipe=recipe,
     )
-    out = folder / (dataset or "")
-    out.mkdir(exist_ok=True)
+    make_folder(out)
     with replacing(out / PICTURE) as path:
         Image.fromarray(segments_sheet(model, test)).save(path, format="png")
     if test.tracks:

@@ -135,9 +135,9 @@ def test_evaluation_needs_masks(photos: Path, tmp_path: Path) -> None:
     )
     Model(recipe).save(tmp_path / "model")
     with pytest.raises(InputError, match=r"needs the true segments: .*masks lacks 10 of 10.*predict"):
-        evaluate_run(tmp_path / "model")
+        evaluate_run(tmp_path / "model", tmp_path / "model")
     (photos / "masks").mkdir()
     for number in range(COUNT):
         mask().save(photos / "masks" / f"{number:02}.png")
-    scores = evaluate_run(tmp_path / "model")
+    scores = evaluate_run(tmp_path / "model", tmp_path / "model")
     assert (scores.dataset, scores.source, scores.test_images) == ("folder", "photos, 40 images", 10)
