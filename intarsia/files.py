@@ -45,3 +45,9 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"Can't make the folder {folder}: {error.strerror or error}.") from error
+
+
+def check_new(folder: Path) -> None:
+    """Raise `InputError` for a folder that holds something, or a path that is no folder."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} exists; give a new or empty folder.")

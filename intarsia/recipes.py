@@ -174,6 +174,11 @@ def command_line(recipe: Recipe) -> str:
     return " ".join(sorted(spellings, key=len)[0])
 
 
+def train_command(recipe: Recipe) -> str:
+    """The command that trains a recipe."""
+    return f"intarsia train {recipe.dataset} --recipe {command_line(recipe)} --seed {recipe.seed}"
+
+
 def _flat(settings: dict[str, Any], name: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
     found: dict[str, Any] = {}

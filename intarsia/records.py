@@ -13,26 +13,26 @@ from intarsia.model import RECIPE, latest, weights_sha256
 from intarsia.recipe_file import load_recipe
 from intarsia.settings import Recipe, planned
 
-__all__ = ["SCORES", "WHOLE_IMAGE_VAE", "Records", "read_records", "record_machine"]
+__all__ = [
+    "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Records", "Training", "check_finished", "read_records", "read_training",
+    "record_machine",
+]  # fmt: skip
 
 SCORES, LOG, MACHINE, WHOLE_IMAGE_VAE = "scores.json", "log.jsonl", "machine.json", "whole_image_vae.json"
+TRAINING = "training.json"  # beside a model that has left its run
 
 
 @dataclass(frozen=True)
-class Records:
-    """The records of an evaluated run.
+class Training:
+    """What a run recorded while it was trained.
 
     logs: For each stage of the recipe its records, one per optimizer step; none for a stage that has not begun.
-    scores: As `intarsia evaluate` wrote them, of the newest weights.
     machine: `processor` and `threads`.
-    whole_image_vae: The baseline's figures beside this model's, where `benchmarks/locality.py` took them.
     """
 
     recipe: Recipe
     logs: dict[str, list[dict[str, Any]]]
-    scores: dict[str, Any]
     machine: dict[str, Any]
-    whole_image_vae: dict[str, Any] | None
 
     def step(self, stage: str) -> int:
         """The last step that a stage has logged."""
@@ -49,27 +49,57 @@ class Records:
         return sum(log[-1]["seconds"] for log in self.logs.values() if log) / 60
 
 
+@dataclass(frozen=True)
+class Records(Training):
+    """The records of an evaluated run.
+
+    scores: As `intarsia evaluate` wrote them, of the newest weights.
+    whole_image_vae: The baseline's figures beside this model's, where `benchmarks/locality.py` took them.
+    """
+
+    scores: dict[str, Any]
+    whole_image_vae: dict[str, Any] | None
+
+
+def read_training(run: Path) -> Training:
+    """Read what a run folder recorded while it was trained.
+
+    Raises:
+        InputError: if it is no run, or a file can't be read.
+    """
+    if not (run / RECIPE).is_file():
+        raise InputError(f"{run} is not a run: it holds no {RECIPE}.")
+    recipe = load_recipe(run / RECIPE)
+    logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
+    machine = read_json(run / MACHINE) if (run / MACHINE).is_file() else _machine_now()
+    return Training(recipe, logs, machine)
+
+
+def check_finished(run: Path, training: Training) -> None:
+    """Raise `InputError` if a stage has steps left."""
+    for stage in training.logs:
+        steps = getattr(training.recipe, stage).steps
+        if training.step(stage) != steps:
+            raise InputError(f"{run} is unfinished: {stage} is at step {training.step(stage)} of {steps}.")
+
+
 def read_records(run: Path) -> Records:
     """Read a run folder.
 
     Raises:
         InputError: if it is no run, it has not been evaluated, a file can't be read, or figures are of other weights.
     """
-    if not (run / RECIPE).is_file():
-        raise InputError(f"{run} is not a run: it holds no {RECIPE}.")
-    recipe = load_recipe(run / RECIPE)
+    training = read_training(run)
     if not (run / SCORES).is_file():
         raise InputError(f"{run} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {run}` first.")
     scores = read_json(run / SCORES)
-    logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
     newest = weights_sha256(latest(run))
     if scores.get("weights_sha256") != newest:
         raise InputError(f"{run / SCORES} is of other weights; run `intarsia evaluate {run}` again.")
     baseline = read_json(run / WHOLE_IMAGE_VAE) if (run / WHOLE_IMAGE_VAE).is_file() else None
     if baseline is not None and baseline.get("weights_sha256") != newest:
         raise InputError(f"{run / WHOLE_IMAGE_VAE} is of other weights; run benchmarks/locality.py again, or delete it.")
-    machine = read_json(run / MACHINE) if (run / MACHINE).is_file() else _machine_now()
-    return Records(recipe, logs, scores, machine, baseline)
+    return Records(training.recipe, training.logs, training.machine, scores, baseline)
 
 
 def record_machine(run: Path, threads: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.recipes import command_line
-from intarsia.records import SCORES, read_json, read_records
+from intarsia.records import SCORES, check_finished, read_json, read_records
 
 __all__ = ["results", "results_of"]
 
@@ -41,11 +41,7 @@ def results_of(run: Path) -> tuple[str, dict[str, Any]]:
     """Dataset and results of one run: its scores, those of its baseline if taken, and what its training took."""
     records = read_records(run)
     recipe, scores = records.recipe, records.scores
-    for stage in records.logs:
-        if records.step(stage) != getattr(recipe, stage).steps:
-            raise InputError(
-                f"{run} is unfinished: {stage} is at step {records.step(stage)} of {getattr(recipe, stage).steps}."
-            )
+    check_finished(run, records)
     try:
         return recipe.dataset, {
             "seeds": recipe.seed,

@@ -23,7 +23,7 @@ from intarsia.settings import Inpainter, Segmenter
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "report", "results"]
+VERBS = ["prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "report", "results", "export"]
 
 Capture = pytest.CaptureFixture[str]
 
@@ -158,6 +158,8 @@ def test_other_verbs() -> None:
     assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
     assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
     assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
+    assert cli.parse(["export", "a", "b"]) == cli.Export(Path("a"), Path("b"))
+    assert cli.parse(["export", "a", "b", "--float32"]) == cli.Export(Path("a"), Path("b"), float32=True)
     assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))
 
 
@@ -189,6 +191,7 @@ BAD = {
     "predict": "`intarsia predict` needs RUN",
     "predict a": "No image is given",
     "results": "No run is given",
+    "export a": "`intarsia export` needs MODEL",
     "manipulate": "`intarsia manipulate` needs",
     "manipulate a": "`intarsia manipulate` needs IMAGE",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension or an edit such as --move DX DY",

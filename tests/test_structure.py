@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "studio"},
+    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -34,6 +34,7 @@ INFERENCE = {
     "predict",
     "manipulate",
     "report",
+    "export",
     "studio",
 }  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}

@@ -13,6 +13,7 @@ from intarsia.cli.commands import (
     DEFAULT_VARIANT,
     Command,
     Evaluate,
+    Export,
     ImportTf1,
     Manipulate,
     Predict,
@@ -25,6 +26,7 @@ from intarsia.cli.commands import (
 )
 from intarsia.cli.filling import fill, similar
 from intarsia.errors import InputError
+from intarsia.files import check_new
 from intarsia.options import check_change, check_options
 from intarsia.recipe_file import check_recipe, load_recipe
 from intarsia.recipes import RECIPES
@@ -33,6 +35,7 @@ from intarsia.settings import STAGES, Recipe
 __all__ = [
     "Command",
     "Evaluate",
+    "Export",
     "ImportTf1",
     "Manipulate",
     "Predict",
@@ -103,6 +106,7 @@ def _overview() -> str:
         "manipulate RUN IMAGE": Manipulate,
         "report RUN": Report,
         "results RUN...": Results,
+        "export RUN MODEL": Export,
     }
     lines += [f"  {usage:<21} {(verb.__doc__ or '').splitlines()[0].replace('`', '')}" for usage, verb in usages.items()]
     lines += ["", "Datasets and their recipes:", ""]
@@ -198,6 +202,7 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "manipulate": _parse_manipulate,
     "report": partial(fill, Report, verb="report"),
     "results": _parse_results,
+    "export": partial(fill, Export, verb="export"),
 }
 
 
@@ -234,14 +239,18 @@ def _run(command: Command) -> None:
             entries = results(list(command.runs), command.out)
             written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
             print(f"Wrote {command.out}: {written}.")
+        case Export():
+            from intarsia.export import export
+
+            size = export(command.run, command.out, command.float32) / 1e6
+            print(f"Wrote {command.out}: {size:.1f} MB. Next, for its scores: intarsia evaluate {command.out}")
 
 
 def _import_tf1(command: ImportTf1) -> None:
     from intarsia.interop import import_tf1
 
     recipe = _named_recipe(command.recipe)
-    if command.out.exists() and not (command.out.is_dir() and not any(command.out.iterdir())):
-        raise InputError(f"{command.out} exists; give a new or empty folder.")
+    check_new(command.out)
     model, lines = import_tf1(command.prefix, recipe, command.all_that_fits)
     model.save(command.out)
     print("\n".join([*lines, f"Wrote the model to {command.out}."]))

@@ -121,7 +121,19 @@ class ImportTf1:
     """Of slim's ResNet-50, take the moving averages too, which the original leaves out."""
 
 
-Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Report | Results
+@dataclass(frozen=True)
+class Export:
+    """Make a model folder, small and on its own, of a finished run: weights, recipe, how it was trained."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder, or one of its stages."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
+    """Folder for the model: new or empty."""
+    float32: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Keep every digit of the weights, in twice the room, instead of float16."""
+
+
+Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Report | Results | Export
 
 
 @dataclass(frozen=True)

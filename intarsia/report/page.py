@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from intarsia.recipes import command_line
+from intarsia.recipes import train_command
 from intarsia.records import Records
 from intarsia.report.curves import curves
 from intarsia.report.html import escape, number, rows, table
@@ -50,11 +50,10 @@ def _head(name: str, title: str, records: Records) -> str:
         tiles.append(("PSNR, dB", number(figures["psnr"], 1)))
         tiles.append(("locality, bare output", number(figures["locality"])))
     threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
-    command = f"intarsia train {recipe.dataset} --recipe {command_line(recipe)} --seed {recipe.seed}"
     return (
         f"<h1>{escape(title)}</h1><p class='soft'>Run <code>{escape(name)}</code>: {records.steps:,} steps in "
         f"{records.minutes:.1f} minutes on {threads} of {escape(machine['processor'])}; "
-        f"scored on {records.scores['test_images']:,} test scenes.</p><p><code>{escape(command)}</code></p>"
+        f"scored on {records.scores['test_images']:,} test scenes.</p><p><code>{escape(train_command(recipe))}</code></p>"
         f"<div class='tiles'>{''.join(f'<div><b>{value}</b><span>{label}</span></div>' for label, value in tiles)}</div>"
     )
 
