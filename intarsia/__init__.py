@@ -10,10 +10,11 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "load"]
+__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "from_pretrained", "load", "push_to_hub"]
 
 if TYPE_CHECKING:
     from intarsia.errors import InputError
+    from intarsia.hub import from_pretrained, push_to_hub
     from intarsia.model import Model, load
     from intarsia.recipes import RECIPES
     from intarsia.scene import Scene
@@ -25,7 +26,9 @@ _HOMES = {
     "RECIPES": "intarsia.recipes",
     "Recipe": "intarsia.settings",
     "Scene": "intarsia.scene",
+    "from_pretrained": "intarsia.hub",
     "load": "intarsia.model",
+    "push_to_hub": "intarsia.hub",
 }
 
 

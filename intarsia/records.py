@@ -14,11 +14,12 @@ from intarsia.recipe_file import load_recipe
 from intarsia.settings import Recipe, planned
 
 __all__ = [
-    "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Records", "Training", "check_finished", "read_records", "read_training",
-    "record_machine",
+    "PICTURE", "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Records", "Training", "check_finished", "read_records",
+    "read_training", "record_machine",
 ]  # fmt: skip
 
 SCORES, LOG, MACHINE, WHOLE_IMAGE_VAE = "scores.json", "log.jsonl", "machine.json", "whole_image_vae.json"
+PICTURE = "segments.png"  # of the first test scenes
 TRAINING = "training.json"  # beside a model that has left its run
 
 

@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "studio"},
+    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "hub", "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -35,6 +35,7 @@ INFERENCE = {
     "manipulate",
     "report",
     "export",
+    "hub",
     "studio",
 }  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}

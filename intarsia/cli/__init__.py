@@ -285,9 +285,9 @@ def _train(command: Train) -> None:
 def _evaluate(command: Evaluate) -> None:
     from rich.console import Console
 
-    from intarsia.evaluate import PICTURE, evaluate_run, table
+    from intarsia.evaluate import evaluate_run, table
     from intarsia.model import latest
-    from intarsia.records import SCORES
+    from intarsia.records import PICTURE, SCORES
 
     _set_threads(command.threads)
     source = latest(command.run)
