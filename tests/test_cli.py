@@ -23,7 +23,7 @@ from intarsia.settings import Inpainter, Segmenter
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "report", "results", "export"]
+VERBS = ["prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "report", "results", "export"]
 
 Capture = pytest.CaptureFixture[str]
 
@@ -158,6 +158,7 @@ def test_other_verbs() -> None:
     assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
     assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
     assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
+    assert cli.parse(["demo", "a", "--scene", "3"]) == cli.Demo(Path("a"), 3)
     assert cli.parse(["export", "a", "b"]) == cli.Export(Path("a"), Path("b"))
     assert cli.parse(["export", "a", "b", "--float32"]) == cli.Export(Path("a"), Path("b"), float32=True)
     assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))

@@ -18,7 +18,8 @@ LAYERS: tuple[set[str], ...] = (
      "diagnosis", "engine"},
     {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "hub", "studio"},
+    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "hub", "demo",
+     "studio"},
     {"cli"},
 )  # fmt: skip
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
@@ -36,6 +37,7 @@ INFERENCE = {
     "report",
     "export",
     "hub",
+    "demo",
     "studio",
 }  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}

@@ -12,6 +12,7 @@ from intarsia import __version__
 from intarsia.cli.commands import (
     DEFAULT_VARIANT,
     Command,
+    Demo,
     Evaluate,
     Export,
     ImportTf1,
@@ -34,6 +35,7 @@ from intarsia.settings import STAGES, Recipe
 
 __all__ = [
     "Command",
+    "Demo",
     "Evaluate",
     "Export",
     "ImportTf1",
@@ -104,6 +106,7 @@ def _overview() -> str:
         "evaluate RUN": Evaluate,
         "predict RUN IMAGE...": Predict,
         "manipulate RUN IMAGE": Manipulate,
+        "demo RUN": Demo,
         "report RUN": Report,
         "results RUN...": Results,
         "export RUN MODEL": Export,
@@ -200,6 +203,7 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "evaluate": partial(fill, Evaluate, verb="evaluate"),
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
+    "demo": partial(fill, Demo, verb="demo"),
     "report": partial(fill, Report, verb="report"),
     "results": _parse_results,
     "export": partial(fill, Export, verb="export"),
@@ -228,6 +232,8 @@ def _run(command: Command) -> None:
             _predict(command)
         case Manipulate():
             _manipulate(command)
+        case Demo():
+            _demo(command)
         case Report():
             from intarsia.report import report
 
@@ -318,6 +324,15 @@ def _manipulate(command: Manipulate) -> None:
     out = command.out or _home(command.run) / "manipulations"
     lines, files = manipulate(command.run, command.image, command.change, out, command.overwrite)
     print("\n".join(lines + ([f"Wrote to {out}: {', '.join(path.name for path in files)}."] if files else [])))
+
+
+def _demo(command: Demo) -> None:
+    from intarsia.demo import demo
+
+    _set_threads(command.threads)
+    out = command.out or _home(command.run) / "demo"
+    lines, _ = demo(command.run, command.scene, out, command.overwrite)
+    print("\n".join([*lines, f"Both are in {out}."]))
 
 
 def _home(run: Path) -> Path:

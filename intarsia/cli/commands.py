@@ -94,6 +94,22 @@ class Manipulate:
 
 
 @dataclass(frozen=True)
+class Demo:
+    """Take a test scene apart and animate its largest object: a glance at what a model can do."""
+
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
+    scene: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 0
+    """Which of the test scenes."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/demo)")] = None
+    """Folder for the files."""
+    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Replace files of the same names."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+@dataclass(frozen=True)
 class Prepare:
     """Write a dataset's scenes into arrays, once, for `--data-root`; an interrupted one goes on with the same command."""
 
@@ -133,7 +149,7 @@ class Export:
     """Keep every digit of the weights, in twice the room, instead of float16."""
 
 
-Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Report | Results | Export
+Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Demo | Report | Results | Export
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""A test scene taken apart, and one of its objects moved: what a model can do, at a glance."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intarsia.data import scenes_of
+from intarsia.errors import InputError
+from intarsia.files import make_folder
+from intarsia.manipulation import composite, move, placements
+from intarsia.model import Model, has_codes, latest
+from intarsia.pictures import check_targets, overlay, sheet, write_gif, write_picture, zoom_for
+from intarsia.scene import Scene
+
+__all__ = ["demo"]
+
+FRAMES = 48  # of the animation: there and back
+DISTANCE = 0.25  # of the image's width
+LEGS = 4  # of the way, each straight for the object's code: a single one would squeeze the object half-way
+
+
+def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
+    """Take a test scene apart with the newest model of a run, and animate its largest object; all else stands still.
+
+    There will be `scene-N.png`, the image, its segments in colour, and each object alone; and `scene-N-moving.gif`, in which
+    the object goes a quarter of the image's width towards the side where there is more room, and comes back.
+
+    Returns:
+        Lines for the person who asked, and the files written.
+
+    Raises:
+        InputError: before anything is written, if the model has no codes yet, there is no such scene, no object was found in
+            it, or files would be replaced unasked.
+    """
+    source = latest(run)
+    if not has_codes(source):
+        raise InputError(f"{source} is the model of a stage before 'vaes': it can't move objects yet.")
+    model = Model.load(source)
+    test = scenes_of(model.recipe, "test", seed=0)  # those that `evaluate` scores
+    scene = model.encode(test([number]).images[0])
+    places = placements(scene.masks[:-1])
+    present = [object for object, place in enumerate(places) if place.area >= 1]
+    if not present:
+        raise InputError(f"The model finds no object in scene {number} of {test.name}; try another one.")
+    largest = max(present, key=lambda object: places[object].area)
+    distance = DISTANCE * test.width * (1 if places[largest].x < test.width / 2 else -1)
+    files = [out / f"scene-{number}.png", out / f"scene-{number}-moving.gif"]
+    check_targets([], files, overwrite)
+    frames = _moving(model, scene, largest, distance)
+    make_folder(out)
+    write_picture(files[0], _taken_apart(scene, present))
+    write_gif(files[1], frames)
+    still = int((frames == scene.image).all(1).all(0).sum())
+    return [
+        f"Scene {number} of the test scenes of {test.name}: {len(present)} object{'' if len(present) == 1 else 's'} found.",
+        f"{files[0].name}: the image, its segments, and each object alone.",
+        f"{files[1].name}: the largest object moves, all else stands still: {still:,} of {test.height * test.width:,} pixels "
+        "never change.",
+    ], files
+
+
+def _moving(model: Model, scene: Scene, object: int, distance: float) -> Tensor:
+    """Frames `f 3 h w` of an object that goes so many pixels to the right and comes back."""
+    way = [scene]
+    for _ in range(LEGS):
+        way.append(move(model, way[-1], object, distance / LEGS, 0))
+    phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # never 0, where the image's own pixels would flash up
+    frames = []
+    for gone in (LEGS * (1 - phases.cos()) / 2).tolist():
+        leg = int(gone)
+        shape = torch.lerp(way[leg].shape, way[leg + 1].shape, gone - leg)
+        frames.append(composite(model, scene, dataclasses.replace(scene, shape=shape)))
+    return torch.stack(frames)
+
+
+def _taken_apart(scene: Scene, objects: list[int]) -> np.ndarray:
+    """The image, its segments in colour, and each of these objects on white, side by side."""
+    alone = [scene.image * scene.masks[each] + 1 - scene.masks[each] for each in objects]
+    pictures = [scene.image[None], overlay(scene.image[None], scene.masks[None]), *(each[None] for each in alone)]
+    return sheet(pictures, zoom_for(scene.image))
