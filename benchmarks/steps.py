@@ -5,7 +5,6 @@ after warm-up, on 2 threads. Beside it stands what the original took in TensorFl
 in a process of its own, so that its peak memory is its own. Writes docs/steps.json; the last line is that JSON object.
 """
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -17,6 +16,7 @@ from time import perf_counter
 
 import torch
 import tyro
+from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 from torch import Generator, Tensor
@@ -28,20 +28,15 @@ from intarsia.networks.autoencoder import Codes
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import capacity_loss, inpainting_loss
 from intarsia.recipes import RECIPES
-from intarsia.settings import Recipe, Segmenter
+from intarsia.settings import Recipe
 from intarsia.shapes import Images
+from intarsia.stages.consistency import error_of_changes
 from intarsia.stages.inpainting import random_regions
 from intarsia.stages.separation import play, some_segments
-from intarsia.stages.vaes import draw_noise, errors_of
+from intarsia.stages.vaes import draw_moves, draw_noise, errors_of, moved_shapes
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LARGE = RECIPES["multi_texture"]["reference"]
-SMALL = dataclasses.replace(
-    LARGE,
-    segments=3,
-    segmenter=Segmenter(network="segnet"),
-    separation=dataclasses.replace(LARGE.separation, branches=3, epsilon_start=50.0, epsilon=50.0, epsilon_end=50.0),
-)
+LARGE, SMALL = (RECIPES[name]["reference"] for name in ("multi_texture", "multi_texture_pair"))
 Loss = Callable[[Model, Images, Generator], Tensor]
 
 
@@ -61,13 +56,21 @@ def segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
 
 
 def codes(model: Model, images: Images, draws: Generator) -> Tensor:
-    settings, noise = model.recipe.vaes, Codes(*draw_noise(model.recipe, draws))
+    settings, noise = model.recipe.vaes, Codes(*draw_noise(model.recipe, len(images), draws))
     with torch.no_grad():
         masks = model.ordered(model.segmenter(images).softmax(1))
-    errors = errors_of(model.autoencoder(images, masks, noise), images, masks)
+    practice = moved_shapes(masks, draw_moves(model.recipe, len(images), draws))
+    errors = errors_of(model.autoencoder(images, masks, noise, practice), images, masks)
     loss = settings.shape_gamma * capacity_loss(errors["shape_nats"], 0.1)
     loss = loss + settings.texture_beta * errors["texture_nats"] + settings.background_beta * errors["background_nats"]
     return loss + sum(value for name, value in errors.items() if name.endswith("_error"))
+
+
+def consistent_segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
+    logits = model.segmenter(images)
+    judged = play(model.inpainter, images, model.edges(images), model.recipe.separation.epsilon, True, logits.softmax(1))
+    error = error_of_changes(Fabric(accelerator="cpu"), model, model.segmenter, images, logits, slice(None), draws)
+    return judged.mean() + model.recipe.consistency.weight * error
 
 
 # Recipe, images per step, what learns, its loss; seconds that the original took (its best where it varied).
@@ -78,6 +81,8 @@ CASES: dict[str, tuple[Recipe, int, str, Loss, float]] = {
     "cis_segnet_inpainter": (SMALL, 8, "inpainter", inpainter_turn, 1.0),
     "cis_segnet_segmenter": (SMALL, 8, "segmenter", segmenter_turn, 0.8),
     "vae": (SMALL, 16, "autoencoder", codes, 0.6),
+    "consistency_inpainter": (SMALL, 4, "inpainter", inpainter_turn, 0.65),
+    "consistency_segmenter": (SMALL, 4, "segmenter", consistent_segmenter_turn, 2.4),
 }
 
 
