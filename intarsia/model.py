@@ -65,6 +65,7 @@ class Model(nn.Module):
                 codes.hidden,
                 recipe.fusion.channels,
                 codes.filled,
+                recipe.fusion.corrective,
             )
             if codes.glorot:
                 glorot(self.autoencoder)

@@ -46,7 +46,7 @@ _REFERENCE = Recipe(
     inpainter=Inpainter(network="reference"),
     segmenter=Segmenter(network="resnet50"),
     vae=Vae(filled=False, glorot=True),
-    fusion=Fusion(channels=32),
+    fusion=Fusion(channels=32, corrective=False),
     inpainting=Inpainting(
         steps=50_000,
         batch=16,

@@ -70,6 +70,8 @@ class Fusion:
 
     channels: int = 16
     """Of every convolution; 32 in the original."""
+    corrective: bool = True
+    """Start from the plain composition and learn what to add, instead of making every pixel anew, the original's way."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +191,12 @@ class Vaes:
     background_beta: float = 6.0
     """Weight of the background code's divergence."""
     beta_ramp_steps: int = 1000
-    """Steps over which both betas rise from 0, linearly."""
-    shape_gamma: float = 50.0
-    """Weight of the distance between the shape codes' divergence and the capacity."""
-    capacity: float = 25.0
-    """Nats that an object's shape code carries at the end."""
-    capacity_ramp_steps: int = 5000
+    """Steps over which both betas, and shape_gamma, rise from 0, linearly."""
+    shape_gamma: float = 1.0
+    """Weight of the distance between the shape codes' divergence and the capacity; the error beside it is in nats."""
+    capacity: float = 0.0
+    """Nats that an object's shape code is to carry at the end; with 0, it carries what pays."""
+    capacity_ramp_steps: int = 0
     """Steps over which the capacity rises from 0, linearly."""
     background_per_batch: bool = False
     """Choose the background's channel for the whole batch, as the original does, instead of for each image."""

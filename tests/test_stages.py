@@ -595,6 +595,8 @@ TOY = dataclasses.replace(
         warmup_steps=10,
         texture_beta=1.0,
         background_beta=1.0,
+        beta_ramp_steps=110,
+        shape_gamma=50.0,
         capacity=6.0,
         capacity_ramp_steps=110,
     ),

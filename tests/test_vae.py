@@ -277,7 +277,7 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 @pytest.mark.parametrize("part", ["texture", "background"])
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
-    model = Model(Recipe("multi_texture", vae=Vae(filled=False), fusion=Fusion(channels=32)))
+    model = Model(Recipe("multi_texture", vae=Vae(filled=False), fusion=Fusion(channels=32, corrective=False)))
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
@@ -290,3 +290,16 @@ def test_traversals_are_the_originals(reference, monkeypatch, part):
             found = traverse(model, scene, part, int(dimension), offsets, object, raw=True)
             assert_close(found, expected)
             assert_close(found - found[1], expected - expected[1], 1e-3)
+
+
+def test_corrective_fusion_starts_from_the_plain_composition():
+    """Untrained it is texture times shape, and the sum of the layers, to half a step of 8 bits; trained, what it adds counts."""
+    torch.manual_seed(0)
+    textures, shapes, layers = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16), torch.rand(2, 4, 3, 16, 16) / 4
+    layers[0, :, :, :8] = 0
+    objects, scene = TextureShapeFusion(8, corrective=True), SceneFusion(3, 8, corrective=True)
+    assert torch.allclose(objects(textures, shapes).sigmoid(), textures * shapes, atol=0.5 / 255 + 1e-6)
+    assert torch.allclose(scene(layers), layers.sum(1), atol=0.5 / 255 + 1e-6)
+    error = (scene(layers) - 1).abs().sum() + (objects(textures, shapes).sigmoid() - 1).abs().sum()
+    error.backward()
+    assert all(network.convolve[-1].weight.grad.abs().sum() > 0 for network in (objects, scene))

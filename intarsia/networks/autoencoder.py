@@ -68,6 +68,7 @@ class SceneAutoencoder(nn.Module):
         channels, hidden: Sizes of the VAEs.
         fusion_channels: Size of the fusion networks.
         filled: Whether texture and background VAE see the mean colour of what is theirs outside of it, instead of black.
+        corrective: Whether the fusion networks start from the plain composition.
     """
 
     def __init__(
@@ -82,14 +83,15 @@ class SceneAutoencoder(nn.Module):
         hidden: int = 256,
         fusion_channels: int = 32,
         filled: bool = False,
+        corrective: bool = False,
     ) -> None:
         super().__init__()
         self.filled = filled
         self.texture = VAE(height, width, 3, texture, channels, hidden)
         self.shape = VAE(height, width, 1, shape, channels, hidden)
         self.background = VAE(height, width, 3, background, channels, hidden)
-        self.object_fusion = TextureShapeFusion(fusion_channels)
-        self.scene_fusion = SceneFusion(objects, fusion_channels)
+        self.object_fusion = TextureShapeFusion(fusion_channels, corrective)
+        self.scene_fusion = SceneFusion(objects, fusion_channels, corrective)
 
     def forward(self, images: Images, masks: Masks, noise: Codes | None = None, practice: Maps | None = None) -> Reconstruction:
         """Take images apart by their masks and put them together again.

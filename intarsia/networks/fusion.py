@@ -1,4 +1,12 @@
-"""Fusion: a shape and a texture become an object, objects and a background become an image."""
+"""Fusion: a shape and a texture become an object, objects and a background become an image.
+
+In the original, convolutions make every pixel anew, and blur what they see even where shapes are right. `corrective` ones start
+from the plain composition instead, texture times shape, the sum of the layers, and learn what to add to its logits
+(docs/notes/004-vaes.md).
+"""
+
+from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -7,44 +15,58 @@ from torch import Tensor, nn
 from intarsia.networks.layers import ReflectConv, initialise
 from intarsia.shapes import Images, Maps, Objects
 
+HALF_STEP = 0.5 / 255
+
 
 class TextureShapeFusion(nn.Module):
-    """Three convolutions with mirrored borders, shared by all objects; as in the original.
+    """Three convolutions with mirrored borders, shared by all objects; as in the original unless corrective.
 
     Args:
         channels: Of the layers between; 32 in the original.
+        corrective: Whether the plain composition is added.
     """
 
-    def __init__(self, channels: int = 32) -> None:
+    def __init__(self, channels: int = 32, corrective: bool = False) -> None:
         super().__init__()
-        self.convolve = nn.ModuleList(ReflectConv(i, o) for i, o in ((4, channels), (channels, channels), (channels, 3)))
-        initialise(self)
+        self.corrective = corrective
+        self.convolve = _layers((4, channels, channels, 3), corrective)
 
     def forward(self, textures: Images, shapes: Maps) -> Images:
         """Pictures `b 3 h w` and masks `b 1 h w`, both in [0, 1], to logits `b 3 h w` of the object on black, in float32."""
-        return _convolve(self.convolve, torch.cat([textures, shapes], 1))
+        logits = _convolve(self.convolve, torch.cat([textures, shapes], 1))
+        return logits + _logits(textures * shapes) if self.corrective else logits
 
 
 class SceneFusion(nn.Module):
-    """Four convolutions with mirrored borders; as in the original.
+    """Four convolutions with mirrored borders; as in the original unless corrective.
 
     Args:
         objects: Number of objects n, empty ones included.
         channels: Of the layers between; 32 in the original.
+        corrective: Whether the plain composition is added.
     """
 
-    def __init__(self, objects: int, channels: int = 32) -> None:
+    def __init__(self, objects: int, channels: int = 32, corrective: bool = False) -> None:
         super().__init__()
-        sizes = ((3 * (objects + 1), channels), (channels, channels), (channels, channels), (channels, 3))
-        self.convolve = nn.ModuleList(ReflectConv(i, o) for i, o in sizes)
-        initialise(self)
+        self.corrective = corrective
+        self.convolve = _layers((3 * (objects + 1), channels, channels, channels, 3), corrective)
 
     def forward(self, layers: Objects) -> Images:
         """Layers `b n+1 3 h w` in [0, 1], each black where it is not visible, the background last; returns images `b 3 h w`.
 
         The first convolution sees colour by colour, and layer by layer within a colour, as the original's weights want it.
         """
-        return _convolve(self.convolve, layers.transpose(1, 2).flatten(1, 2)).sigmoid()
+        logits = _convolve(self.convolve, layers.transpose(1, 2).flatten(1, 2))
+        return (logits + _logits(layers.sum(1)) if self.corrective else logits).sigmoid()
+
+
+def _layers(sizes: tuple[int, ...], corrective: bool) -> nn.ModuleList:
+    """Convolutions from size to size; the last one of corrective ones starts at 0."""
+    layers = nn.ModuleList(ReflectConv(i, o) for i, o in pairwise(sizes))
+    initialise(layers)
+    if corrective:
+        nn.init.zeros_(cast(ReflectConv, layers[-1]).weight)
+    return layers
 
 
 def _convolve(layers: nn.ModuleList, x: Tensor) -> Tensor:
@@ -53,3 +75,8 @@ def _convolve(layers: nn.ModuleList, x: Tensor) -> Tensor:
     for layer in layers[:-1]:
         x = F.relu(layer(x))
     return layers[-1](x).float()
+
+
+def _logits(pictures: Images) -> Images:
+    """What the sigmoid makes these pictures of; within half a step of 8 bits from black and white."""
+    return pictures.float().clamp(HALF_STEP, 1 - HALF_STEP).logit()

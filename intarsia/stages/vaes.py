@@ -59,13 +59,13 @@ def ramp_at(step: int, steps: int) -> float:
 
 
 def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> Tensor:
-    """The sum of all networks' losses, with capacity and betas of this step of stage 3, from what `errors_of` gives."""
+    """The sum of all networks' losses, with the capacity and weights of this step of stage 3, from what `errors_of` gives."""
     nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
     return (
         errors["texture_error"]
         + ramp * settings.texture_beta * errors["texture_nats"]
         + errors["shape_error"]
-        + settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+        + ramp * settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
         + errors["background_error"]
         + ramp * settings.background_beta * errors["background_nats"]
         + errors["object_error"]

@@ -28,7 +28,7 @@ RECIPE = dataclasses.replace(
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     separation=dataclasses.replace(RECIPES["multi_texture"]["compact"].separation, branches=3),
-    fusion=Fusion(channels=32),
+    fusion=Fusion(channels=32, corrective=False),
 )
 
 
