@@ -12,7 +12,10 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, informative_dimensions, placements, traverse
 from intarsia.manipulation.edits import check_code
-from intarsia.model import Model, has_codes, latest
+from intarsia.manipulation.history import read_history
+from intarsia.manipulation.opening import open_model
+from intarsia.manipulation.replay import begin, check_history, replay
+from intarsia.model import Model
 from intarsia.options import Change, check_change
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.scene import Scene
@@ -37,9 +40,9 @@ class _Traversal:
 def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
     """Change the objects of an image file, or show what can be changed, with the newest model of a run.
 
-    An edit gives `NAME-edited.png`, at the size the model takes, and `NAME-before-after.png`. A traversal gives an animation
-    for each number, `NAME-object1-shape-d0.gif` or `NAME-background-d0.gif`, and a sheet of them all, a row for each,
-    `NAME-traversals.png` (or named like its only animation). Asked for a list, nothing is written.
+    An edit, or a file of them, gives `NAME-edited.png`, at the size the model takes, and `NAME-before-after.png`. A traversal
+    gives an animation for each number, `NAME-object1-shape-d0.gif` or `NAME-background-d0.gif`, and a sheet of them all, a row
+    for each, `NAME-traversals.png` (or named like its only animation). Asked for a list, nothing is written.
 
     Returns:
         Lines for the person who asked, and the files written.
@@ -49,7 +52,7 @@ def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: boo
             files can't be used, or there is no such object or number.
     """
     check_change(change)
-    model = _open(run)
+    model = open_model(run)
     scene, lines = _encode(model, image)
     _check_number(scene, "--object", change.object)
     if change.list:
@@ -90,16 +93,6 @@ def listing(scene: Scene, count: int) -> list[str]:
 def _told(part: str, kl: Tensor, count: int) -> str:
     numbers = informative_dimensions(kl, min(count, len(kl)))
     return f"{part} {', '.join(f'd{number} {float(kl[number]):.2f}' for number in numbers)}"
-
-
-def _open(run: Path) -> Model:
-    """The newest model of a run, if its codes are trained."""
-    source = latest(run)
-    if not has_codes(source):
-        name = source.resolve().name
-        raise InputError(f"Objects can be changed once stage 'vaes' is trained; the newest model of {run} is that of {name!r}.")
-    model = Model.load(source)
-    return model.to("cuda") if torch.cuda.is_available() else model
 
 
 def _encode(model: Model, image: Path) -> tuple[Scene, list[str]]:
@@ -150,6 +143,10 @@ def _write_traversals(
 
 def _edit(model: Model, scene: Scene, change: Change) -> tuple[Scene, list[str]]:
     """The scene with the edits made, and how far the object came."""
+    if change.edits:
+        history = read_history(change.edits)
+        check_history(history, model, scene.image)
+        return replay(model, begin(scene), history.edits).scene, []
     if change.copy_from and change.copy_object:
         source, notices = _encode(model, change.copy_from)
         _check_number(source, "--copy-object", change.copy_object)

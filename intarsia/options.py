@@ -81,6 +81,8 @@ class Change:
     """Add an object of another image (or of the same), in front of all; further edits are made to it, instead of --object."""
     copy_object: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="")] = None
     """Which object of that image."""
+    edits: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """Make the edits of a JSON file, such as `intarsia serve` exports for this image and this model."""
     raw: Flag = False
     """Show the bare fusion output, instead of leaving all pixels alone that the change does not touch."""
 
@@ -92,19 +94,21 @@ def check_change(change: Change) -> None:
     """Raise `InputError` where it is not clear what to do, or to which object."""
     given = [item.name for item in fields(change) if getattr(change, item.name) is not item.default]
     shows = [name for name in ("list", "traverse", "dimension") if name in given]
-    edits = [name for name in (*EDITS, "copy_from") if name in given]
+    edits = [name for name in (*EDITS, "copy_from", "edits") if name in given]
     shown, edited = (", ".join(f"--{name.replace('_', '-')}" for name in names) for names in (shows, edits))
     if not shows and not edits:
-        raise InputError("Nothing to do: give --list, --traverse, --dimension or an edit such as --move DX DY.")
+        raise InputError("Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move DX DY.")
     if len(shows) > 1 or (shows and edits):
         raise InputError(f"{', '.join(filter(None, (shown, edited)))} can't be had at once; use them one after the other.")
+    if change.edits and (len(edits) > 1 or change.object is not None):
+        raise InputError("--edits FILE says all that is to be done; leave --object and other edits out.")
     if ("remove" in edits and len(edits) > 1) or (change.to_front and change.to_back):
         raise InputError(f"{edited} contradict each other.")
     if bool(change.copy_from) != (change.copy_object is not None):
         raise InputError("--copy-from IMAGE and --copy-object NUMBER belong together.")
     if change.copy_from and change.object is not None:
         raise InputError("Edits beside --copy-from are made to the copied object; leave --object out.")
-    needs_one = (edits and not change.copy_from) or ("dimension" in shows and change.part != "background")
+    needs_one = (edits and not change.copy_from and not change.edits) or ("dimension" in shows and change.part != "background")
     if needs_one and change.object is None:
         raise InputError(f"{shown or edited} needs --object NUMBER; --list shows the objects.")
     if change.part == "background" and change.object is not None:

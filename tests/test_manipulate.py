@@ -1,59 +1,28 @@
 """What `manipulate` writes and says; how good the edits are is tests/test_manipulation.py's matter."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.manipulate import manipulate
+from intarsia.manipulation.history import History, Move, Order, Recolour, history_to_json
+from intarsia.manipulation.replay import model_sha256, picture_sha256
 from intarsia.model import Model
 from intarsia.options import Change
-from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
-
-TINY = Recipe(
-    "multi_dsprites",
-    height=32,
-    width=32,
-    segments=3,
-    inpainter=Inpainter(channels=2, patches=0),
-    segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(channels=4, hidden=16),
-    fusion=Fusion(channels=4),
-)
-
-
-class Halves(nn.Module):
-    """A segmenter: background at the top, an object at the bottom left, one at the bottom right."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        masks = images.new_full((len(images), 3, *images.shape[2:]), -20)
-        masks[:, 0, :18] = 20
-        masks[:, 1, 18:, :16] = 20
-        masks[:, 2, 18:, 16:] = 20
-        return masks
-
-
-class Square(nn.Module):
-    """A shape decoder: a square whose place is in two numbers of the code."""
-
-    def forward(self, codes: Tensor) -> Tensor:
-        down, across = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-        x, y = (codes[:, number, None, None] * 8 + 12 for number in (0, 1))
-        return (10 - 2 * torch.maximum((across - x).abs(), (down - y).abs()))[:, None]
+from intarsia.pictures import read_picture
+from tests.halves import RECIPE, model_of_halves
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    model = Model(TINY)
-    model.segmenter = Halves()  # type: ignore[assignment]
-    model.autoencoder.shape.decoder = Square()  # type: ignore[assignment]
-    folder = tmp_path / "run" / "vaes"
-    Model(TINY).save(folder)
+    model = model_of_halves()
+    Model(RECIPE).save(tmp_path / "run" / "vaes")
     monkeypatch.setattr(Model, "load", lambda path: model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path / "run"
@@ -90,6 +59,21 @@ def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) 
     assert pixels(files[1]).shape == (8 * 32 + 2, 2 * (8 * 32 + 2), 3)
     manipulate(run, photo, dataclasses.replace(change, raw=True), tmp_path, overwrite=True)
     assert (pixels(files[0])[:, 26:] != before[:, 26:]).any()
+
+
+def test_file_of_edits_gives_what_the_edits_give(run: Path, photo: Path, tmp_path: Path) -> None:
+    manipulate(run, photo, Change(object=1, move=(3, 0), recolour="#ff8000", to_back=True), tmp_path / "by-hand")
+    edits = (Move(1, 3.0, 0.0), Recolour(1, "#ff8000"), Order(1, 1))
+    image = read_picture(photo, 32, 32).pixels
+    history = history_to_json(History(picture_sha256(image), model_sha256(model_of_halves()), edits))
+    (tmp_path / "edits.json").write_text(json.dumps(history))
+    _, files = manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "replayed")
+    for path in files:
+        assert (pixels(path) == pixels(tmp_path / "by-hand" / path.name)).all()
+    (tmp_path / "edits.json").write_text(json.dumps(history | {"picture_sha256": "0" * 64}))
+    with pytest.raises(InputError, match="The edits are for another picture"):
+        manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

@@ -62,12 +62,9 @@ def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
         InputError: if there is no such object, or no room for it.
     """
     check_object(source, object)
-    room = model.recipe.objects
-    if len(scene.shape) >= room:
-        present = model.decode(scene).shapes.amax((1, 2)) > PRESENT
-        if present.all():
-            raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
-        scene = remove(scene, int((~present).nonzero()[-1]))
+    spare = spare_object(model, scene)
+    if spare is not None:
+        scene = remove(scene, spare)
     return replace(
         scene,
         masks=torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks]),
@@ -76,6 +73,21 @@ def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
             for name in ("shape", "texture", "shape_kl", "texture_kl")
         },
     )
+
+
+def spare_object(model: Model, scene: Scene) -> int | None:
+    """The object whose place a further one takes: the last of those that are empty; none as long as there is room.
+
+    Raises:
+        InputError: if there is no room, and no object is empty.
+    """
+    room = model.recipe.objects
+    if len(scene.shape) < room:
+        return None
+    present = model.picture("shape", scene.shape).amax((1, 2, 3)) > PRESENT
+    if present.all():
+        raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
+    return int((~present).nonzero()[-1])
 
 
 def reorder(scene: Scene, order: Sequence[int]) -> Scene:
