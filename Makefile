@@ -43,5 +43,5 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/dev.stamp: .venv/runtime.stamp
-	$(INSTALL) -e '.[dev,hub,rooms,tensorboard]'
+	$(INSTALL) -e '.[dev,hub,rooms,studio,tensorboard]'
 	@touch $@

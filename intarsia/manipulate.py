@@ -69,7 +69,7 @@ def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: boo
         _write_traversals(model, scene, change, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files
     edited, said = _edit(model, scene, change)
-    shown = (model.render(edited) if change.raw else composite(model, scene, edited)).cpu()
+    shown = composite(model, scene, edited, change.raw).cpu()
     files = [out / f"{image.stem}-edited.png", out / f"{image.stem}-before-after.png"]
     check_targets([path for path in (image, change.copy_from) if path], files, overwrite)
     make_folder(out)

@@ -1,6 +1,7 @@
 """Pictures: image files as a model takes them; and for people to look at, uint8 arrays `h w 3`, stills and animations."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -67,18 +68,30 @@ class Picture:
     notices: list[str]
 
 
-def read_picture(path: Path, height: int, width: int) -> Picture:
+def read_picture(path: Path, height: int, width: int, content: bytes | None = None, most_pixels: int | None = None) -> Picture:
     """A PNG, JPEG or WebP file of any size and colour mode, turned as its camera says, transparent parts on white; resized.
+
+    Args:
+        path: The file; where its content is given, only what it is called.
+        height: In pixels, of the result.
+        width: Likewise.
+        content: The file's bytes, if it comes from elsewhere than the disk.
+        most_pixels: Refuse larger ones, before anything is unpacked.
 
     Raises:
         InputError: if it can't be read.
     """
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as file:
+        with Image.open(path if content is None else BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
+            if most_pixels is not None and file.width * file.height > most_pixels:
+                allowed = f"at most {most_pixels / 1e6:g} million pixels are taken"
+                raise InputError(f"{path} has {file.width}x{file.height} pixels; {allowed}.")
             file.load()
             image = ImageOps.exif_transpose(file)
     except FileNotFoundError:
         raise InputError(f"There is no image {path}.") from None
+    except InputError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file: {reason}.") from error
@@ -125,18 +138,31 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(temporary, format="png")
 
 
+def png(image: Tensor) -> bytes:
+    """The content of a PNG file of an image `3 h w` in [0, 1]; packed in a hurry."""
+    content = BytesIO()
+    Image.fromarray(sheet([image[None]], zoom=1, gap=0)).save(content, format="png", compress_level=1)
+    return content.getvalue()
+
+
 def write_gif(path: Path, frames: Images) -> None:
     """Write frames `f 3 h w` in [0, 1], enlarged, as an animation that starts over at its end.
 
     All frames share one palette of 256 colours, and colours are not mixed from dots: what stands still does not flicker. GIF
     counts time in hundredths of a second, so the animation is a little faster than `FRAMES_PER_SECOND`.
     """
+    with replacing(path) as temporary:
+        temporary.write_bytes(gif(frames, 100 // FRAMES_PER_SECOND * 10))
+
+
+def gif(frames: Images, milliseconds: int) -> bytes:
+    """The content of such a file; each frame is shown so long."""
     pictures = [sheet([frame[None]], zoom_for(frame), gap=0) for frame in frames]
     palette = Image.fromarray(np.concatenate(pictures)).quantize(256)
     first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
-    duration = 100 // FRAMES_PER_SECOND * 10
-    with replacing(path) as temporary:
-        first.save(temporary, format="gif", save_all=True, append_images=others, duration=duration, loop=0)
+    content = BytesIO()
+    first.save(content, format="gif", save_all=True, append_images=others, duration=milliseconds, loop=0)
+    return content.getvalue()
 
 
 def write_mp4(path: Path, frames: Images) -> None:

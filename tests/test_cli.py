@@ -23,7 +23,9 @@ from intarsia.settings import Inpainter, Segmenter
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
-VERBS = ["prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "report", "results", "export"]
+VERBS = [
+    "prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "serve", "report", "results", "export",
+]  # fmt: skip
 
 Capture = pytest.CaptureFixture[str]
 

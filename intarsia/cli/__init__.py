@@ -21,6 +21,7 @@ from intarsia.cli.commands import (
     Prepare,
     Report,
     Results,
+    Serve,
     Settings,
     Train,
     TrainForm,
@@ -44,6 +45,7 @@ __all__ = [
     "Prepare",
     "Report",
     "Results",
+    "Serve",
     "Train",
     "main",
     "parse",
@@ -107,6 +109,7 @@ def _overview() -> str:
         "predict RUN IMAGE...": Predict,
         "manipulate RUN IMAGE": Manipulate,
         "demo RUN": Demo,
+        "serve RUN": Serve,
         "report RUN": Report,
         "results RUN...": Results,
         "export RUN MODEL": Export,
@@ -204,6 +207,7 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
     "demo": partial(fill, Demo, verb="demo"),
+    "serve": partial(fill, Serve, verb="serve"),
     "report": partial(fill, Report, verb="report"),
     "results": _parse_results,
     "export": partial(fill, Export, verb="export"),
@@ -234,6 +238,12 @@ def _run(command: Command) -> None:
             _manipulate(command)
         case Demo():
             _demo(command)
+        case Serve():
+            from intarsia.model import shipped
+            from intarsia.studio import serve
+
+            _set_threads(command.threads)
+            serve(command.run or shipped()[0], command.host, command.port, not command.no_open)
         case Report():
             from intarsia.report import report
 

@@ -110,6 +110,22 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Serve:
+    """Change the objects of pictures in the browser: a page on this machine."""
+
+    run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a shipped model)")] = None
+    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen; other machines can't reach the default."""
+    port: int = 8017
+    """Likewise; 0 takes a free one."""
+    no_open: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
+    """Don't open the page in a browser."""
+    threads: int = 0
+    """Threads; 0 leaves it to PyTorch."""
+
+
+@dataclass(frozen=True)
 class Prepare:
     """Write a dataset's scenes into arrays, once, for `--data-root`; an interrupted one goes on with the same command."""
 
@@ -149,7 +165,7 @@ class Export:
     """Keep every digit of the weights, in twice the room, instead of float16."""
 
 
-Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Demo | Report | Results | Export
+Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Demo | Serve | Report | Results | Export
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,13 @@ class Edited:
     numbers: tuple[int, ...]
     next: int
 
+    def row(self, number: int) -> int:
+        """Where an object is in the scene's tensors; `InputError` where there is none of that number."""
+        if number not in self.numbers:
+            left = ", ".join(map(str, sorted(self.numbers))) or "none"
+            raise InputError(f"There is no object {number}; those left are {left}.")
+        return self.numbers.index(number)
+
 
 def begin(scene: Scene) -> Edited:
     """An encoded scene, before any edit."""
@@ -86,7 +93,7 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
             return _pasted(model, edited, edit)
         case SetCode(object=None):
             return Edited(plain.set_code(scene, edit.part, edit.dimension, edit.value), numbers, edited.next)
-    row = _row(edited, edit.object)
+    row = edited.row(edit.object)
     match edit:
         case Remove():
             return Edited(plain.remove(scene, row), numbers[:row] + numbers[row + 1 :], edited.next)
@@ -104,7 +111,7 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
         case Recolour():
             scene = recolour(model, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
         case SwapTexture():
-            scene = plain.swap_texture(scene, row, _row(edited, edit.other))
+            scene = plain.swap_texture(scene, row, edited.row(edit.other))
         case SetCode():
             scene = plain.set_code(scene, edit.part, edit.dimension, edit.value, row)
     return Edited(scene, numbers, edited.next)
@@ -122,11 +129,3 @@ def _pasted(model: Model, edited: Edited, paste: Paste) -> Edited:
         scene, numbers = plain.remove(scene, spare), numbers[:spare] + numbers[spare + 1 :]
     source = Scene(scene.image, scene.masks[-2:], background=scene.background, background_kl=scene.background_kl, **rows)
     return Edited(plain.copy(model, scene, source, 0), (edited.next, *numbers), edited.next + 1)
-
-
-def _row(edited: Edited, number: int) -> int:
-    """Where an object is in the scene's tensors."""
-    if number not in edited.numbers:
-        left = ", ".join(map(str, sorted(edited.numbers))) or "none"
-        raise InputError(f"There is no object {number}; those left are {left}.")
-    return edited.numbers.index(number)

@@ -1,0 +1,44 @@
+// Talking to the server: JSON both ways; whatever goes wrong becomes a Failure with a sentence for the person at the page.
+
+export const LOST = 0, GONE = 404, BUSY = 503;
+
+export class Failure extends Error {
+  constructor(text, status) {
+    super(text);
+    this.status = status;
+  }
+}
+
+async function answer(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch {
+    throw new Failure("The server does not answer. Your edits are kept here; trying again…", LOST);
+  }
+  if (response.ok) return response;
+  const told = await response.json().catch(() => ({}));
+  throw new Failure(told.error ?? `The server answers ${response.status}.`, response.status);
+}
+
+export const about = async () => (await answer("/api/model")).json();
+
+export const upload = async (content) => (await answer("/api/scenes", { method: "POST", body: content })).json();
+
+export const randomScene = async () => (await answer("/api/scenes/random", { method: "POST" })).json();
+
+const ask = (id, what, values) =>
+  answer(`/api/scenes/${id}/${what}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(values) });
+
+export const view = async (id, edits, raw) => (await ask(id, "view", { edits, raw })).json();
+
+export const strip = async (id, edits, object, part, dimension) =>
+  (await ask(id, "strip", { edits, object, part, dimension })).json();
+
+export const animation = async (id, edits) => (await ask(id, "gif", { edits })).blob();
+
+export const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
+export const png = (base64) => new Blob([bytes(base64)], { type: "image/png" });
+
+export const source = (base64) => `data:image/png;base64,${base64}`;

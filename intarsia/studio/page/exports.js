@@ -1,0 +1,42 @@
+// Files for the person at the page, and edits that come back from one.
+
+import * as api from "./api.js";
+
+const VERSION = 1;
+
+function save(content, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(content);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+const stem = (picture) => picture.name.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "-") || "picture";
+
+export const savePicture = (picture) => save(api.png(picture.view.picture), `${stem(picture)}-edited.png`);
+
+export const saveOriginal = (picture) => save(api.png(picture.picture), `${stem(picture)}.png`);
+
+export async function saveAnimation(picture) {
+  save(await api.animation(picture.id, picture.history.edits()), `${stem(picture)}-edits.gif`);
+}
+
+export function saveEdits(picture, model) {
+  const history = { version: VERSION, picture_sha256: picture.id, model_sha256: model, edits: picture.history.edits() };
+  save(new Blob([JSON.stringify(history, null, 2) + "\n"], { type: "application/json" }), `${stem(picture)}-edits.json`);
+}
+
+// The edits in a file, or an error with a sentence.
+export async function readEdits(file, picture, model) {
+  let history;
+  try {
+    history = JSON.parse(await file.text());
+  } catch {
+    throw new Error(`${file.name} is no JSON file.`);
+  }
+  if (history.version !== VERSION || !Array.isArray(history.edits)) throw new Error(`${file.name} holds no edits.`);
+  if (history.model_sha256 !== model) throw new Error(`The edits in ${file.name} are for another model.`);
+  if (history.picture_sha256 !== picture?.id) throw new Error(`The edits in ${file.name} are for another picture; open that first.`);
+  return history.edits;
+}

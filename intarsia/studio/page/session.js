@@ -1,0 +1,112 @@
+// The open pictures, and the way from their edits to what is shown. One request is on its way at a time; what is asked for
+// meanwhile waits, and only the newest of it is sent. So an answer is never older than the one that is shown.
+
+import * as api from "./api.js";
+import { History } from "./history.js";
+
+const AGAIN = 1500; // ms before a server that does not answer is asked again
+
+export class Session {
+  pictures = [];
+  current = null;
+  raw = false;
+  #wanted = 0; // requests so far: each one's number
+  #shown = 0; // the newest one answered
+  #asking = false;
+  #since = null; // when the event came that the newest request is for
+
+  // `on` has: shown(picture), said(text, bad), busy(whether)
+  constructor(on) {
+    this.on = on;
+  }
+
+  get idle() {
+    return !this.#asking && this.#wanted === this.#shown;
+  }
+
+  // Opens what `send` gets from the server; the picture is then the current one.
+  async open(send, name) {
+    this.on.busy(true);
+    try {
+      const opened = await send();
+      const bitmap = await createImageBitmap(api.png(opened.picture));
+      const picture = { ...opened, name, bitmap, history: new History(), view: null, selected: null };
+      this.pictures.push(picture);
+      this.go(picture);
+      this.on.said(opened.notices.join(" ") || `Opened ${name}.`);
+      return picture;
+    } catch (error) {
+      this.on.said(error.message.replace("Your edits are kept here; trying again…", "Try again once it runs."), true);
+      return null;
+    } finally {
+      this.on.busy(!this.idle);
+    }
+  }
+
+  go(picture) {
+    this.current = picture;
+    this.refresh();
+  }
+
+  // Asks for the current picture as its edits make it. `since`: the time of the event behind it, to be measured from.
+  refresh(since = null) {
+    this.#wanted++;
+    this.#since = since;
+    if (!this.#asking) this.#ask();
+  }
+
+  async #ask() {
+    this.#asking = true;
+    this.on.busy(true);
+    while (this.#shown < this.#wanted) {
+      const number = this.#wanted, picture = this.current, since = this.#since;
+      try {
+        const view = await api.view(picture.id, picture.history.edits(), this.raw);
+        const bitmap = await createImageBitmap(api.png(view.picture));
+        this.#shown = number;
+        if (picture !== this.current) continue;
+        picture.view = { ...view, bitmap, labels: api.bytes(view.labels) };
+        this.on.shown(picture);
+        if (since !== null) requestAnimationFrame((now) => performance.measure("edit-to-picture", { start: since, end: Math.max(now, since) }));
+      } catch (error) {
+        if (!(await this.#mend(error, picture))) this.#shown = number;
+      }
+    }
+    this.#asking = false;
+    this.on.busy(false);
+  }
+
+  // After a failure: whether to ask again.
+  async #mend(error, picture) {
+    if (error.status === api.GONE) {
+      try {
+        picture.id = (await api.upload(api.png(picture.picture))).id;
+        return true;
+      } catch (second) {
+        error = second;
+      }
+    }
+    this.on.said(error.message, true);
+    if (error.status === api.LOST || error.status === api.BUSY) {
+      await new Promise((done) => setTimeout(done, AGAIN));
+      if (await api.about().then(() => true, () => false)) this.on.said("The server is back.");
+      return true;
+    }
+    const had = picture.history.edits().length > 0;
+    picture.history.drop();
+    return had;
+  }
+
+  // What one number of a code does; null where something newer has to be shown first.
+  async strip(part, dimension) {
+    const picture = this.current;
+    if (!this.idle || !picture) return null;
+    const object = part === "background" ? null : picture.selected;
+    try {
+      const { picture: found } = await api.strip(picture.id, picture.history.edits(), object, part, dimension);
+      return picture === this.current && this.idle ? found : null;
+    } catch {
+      return null; // what goes wrong with the picture itself is told
+    }
+  }
+}

@@ -1,0 +1,223 @@
+"""The studio's server: routes, each of them short. It keeps pictures taken apart (`store`); the edits are the page's."""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Annotated, Any
+
+import torch
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from intarsia import __version__
+from intarsia.data import Scenes, scenes_of
+from intarsia.errors import InputError
+from intarsia.manipulation import composite
+from intarsia.manipulation.history import KINDS, edits_from_json
+from intarsia.manipulation.replay import model_sha256
+from intarsia.model import Model
+from intarsia.pictures import gif, png
+from intarsia.studio.gate import Gate
+from intarsia.studio.refusals import Refusal
+from intarsia.studio.store import Store
+from intarsia.studio.uploads import MOST_BYTES, picture_of, read_body, read_json
+from intarsia.studio.views import Strip, View, encoded, strip, view
+from intarsia.studio.worker import Worker
+
+__all__ = ["create_app"]
+
+UPLOADS_AT_ONCE = 4  # the others are not read before these are taken apart: what waits takes no memory
+MOST_FRAMES = 100  # of a history's animation
+FRAME_MILLISECONDS = 600
+KINDS_OF_FILES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+@dataclass(frozen=True)
+class About:
+    """What is served."""
+
+    version: str
+    dataset: str
+    height: int
+    width: int
+    room: int
+    """Objects that a picture can hold."""
+    model_sha256: str
+    no_random_scene: str
+    """Why there are no random scenes; empty if there are."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A picture, taken apart. `id` is the SHA-256 of its pixels; the server forgets it when many others come."""
+
+    id: str
+    picture: str
+    """As the model takes it: PNG, in Base64."""
+    notices: list[str]
+    """What was done to it."""
+
+
+def create_app(model: Model, host: str = "localhost") -> FastAPI:
+    """The server of one model, under one name.
+
+    Nothing that comes in names a file: the page's own files are read here, once, and pictures come as bytes.
+    """
+    app = FastAPI(title="Intarsia Studio", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Gate, host=host)
+    _answer_errors(app)
+    _add_page(app)
+    store, worker, random_scenes = Store(model), Worker(), _random_scenes(model)
+    _add_pictures(app, model, store, worker, random_scenes)
+    _add_views(app, model, store, worker)
+    about = About(
+        __version__,
+        model.recipe.dataset,
+        model.recipe.height,
+        model.recipe.width,
+        model.recipe.segments - 1,
+        model_sha256(model),
+        random_scenes if isinstance(random_scenes, str) else "",
+    )
+
+    @app.get("/api/model")
+    async def what_is_served() -> About:
+        """The model."""
+        return about
+
+    return app
+
+
+def _random_scenes(model: Model) -> Scenes | str:
+    """The test scenes that the model's recipe is for, or why there are none."""
+    try:
+        return scenes_of(model.recipe, "test")
+    except (InputError, OSError) as error:
+        return str(error)
+
+
+def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, random_scenes: Scenes | str) -> None:
+    recipe, slots = model.recipe, asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+    def opened(content: bytes) -> Opened:
+        picture = picture_of(content, recipe.height, recipe.width)
+        return Opened(store.add(picture.pixels), encoded(png(picture.pixels)), picture.notices)
+
+    def drawn(index: int) -> Opened:
+        assert isinstance(random_scenes, Scenes)
+        image = (random_scenes([index]).images[0] * 255).round() / 255  # as it will be once it has been a PNG
+        return Opened(store.add(image), encoded(png(image)), [])
+
+    file = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
+
+    @app.post("/api/scenes", openapi_extra={"requestBody": {"required": True, "content": file}})
+    async def open_picture(request: Request) -> Opened:
+        """Take a picture apart: the body is a PNG, JPEG or WebP file."""
+        async with slots:
+            return await worker(opened, await read_body(request, MOST_BYTES))
+
+    @app.post("/api/scenes/random")
+    async def open_random_scene(index: Annotated[int | None, Query(ge=0)] = None) -> Opened:
+        """Take a test scene apart: one at random, or that of an index."""
+        if isinstance(random_scenes, str):
+            raise Refusal(404, random_scenes)
+        return await worker(drawn, secrets.randbelow(random_scenes.size or 2**31) if index is None else index)
+
+
+def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None:
+    kinds = [TypeAdapter(kind).json_schema() for kind in KINDS.values()]
+    for name, kind in zip(KINDS, kinds, strict=True):
+        kind["properties"] = {"edit": {"const": name}} | kind["properties"]
+    edits = {"type": "array", "items": {"anyOf": kinds}}
+
+    def body(**others: Any) -> dict[str, Any]:
+        schema = {"type": "object", "required": ["edits"], "properties": {"edits": edits, **others}}
+        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+    def viewed(name: str, values: dict[str, Any]) -> View:
+        edited = store.edited(name, edits_from_json(values.get("edits")))
+        return view(model, store.scene(name), edited, values.get("raw") is True, store.memo)
+
+    def stripped(name: str, values: dict[str, Any]) -> Strip:
+        number, dimension = values.get("object"), values.get("dimension")
+        if not isinstance(dimension, int) or not isinstance(number, int | None):
+            raise InputError("A strip needs a part, a dimension (a whole number), and an object (a whole number or null).")
+        edited = store.edited(name, edits_from_json(values.get("edits")))
+        return strip(model, edited, values.get("part"), dimension, number, store.memo)  # type: ignore[arg-type]  # which is checked there
+
+    def animated(name: str, values: dict[str, Any]) -> bytes:
+        made, before = edits_from_json(values.get("edits")), store.scene(name)
+        counts = sorted({*range(0, len(made), len(made) // MOST_FRAMES + 1), len(made)})
+        frames = [composite(model, before, store.edited(name, made[:count]).scene, memo=store.memo) for count in counts]
+        return gif(torch.stack(frames).cpu(), FRAME_MILLISECONDS)
+
+    @app.post("/api/scenes/{name}/view", openapi_extra=body(raw={"type": "boolean", "default": False}))
+    async def view_scene(name: str, request: Request) -> View:
+        """A picture after some edits; with `raw`, the bare output of the fusion networks."""
+        return await worker(viewed, name, await read_json(request))
+
+    numbers = {"object": {"type": ["integer", "null"]}, "part": {"type": "string"}, "dimension": {"type": "integer"}}
+
+    @app.post("/api/scenes/{name}/strip", openapi_extra=body(**numbers))
+    async def strip_of_scene(name: str, request: Request) -> Strip:
+        """What one number of a code does to the picture after some edits."""
+        return await worker(stripped, name, await read_json(request))
+
+    @app.post("/api/scenes/{name}/gif", openapi_extra=body())
+    async def animation_of_edits(name: str, request: Request) -> Response:
+        """The edits one after the other, as an animation: a GIF file."""
+        return Response(await worker(animated, name, await read_json(request)), media_type="image/gif")
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Whatever goes wrong is told as `{"error": "a sentence"}`."""
+
+    def answer(status: int, text: str) -> JSONResponse:
+        return JSONResponse({"error": text}, status, {"retry-after": "1"} if status == 503 else None)
+
+    @app.exception_handler(InputError)
+    async def input_error(request: Request, error: InputError) -> JSONResponse:
+        return answer(400, str(error))
+
+    @app.exception_handler(Refusal)
+    async def refusal(request: Request, error: Refusal) -> JSONResponse:
+        return answer(error.status, str(error))
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return answer(error.status_code, f"{request.method} {request.url.path}: {error.detail}.")
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        return answer(400, f"{first['loc'][-1]}: {first['msg']}.")
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        return answer(500, "Something went wrong in the server; what it was is printed where it runs.")
+
+
+def _add_page(app: FastAPI) -> None:
+    page = {item.name: item.read_bytes() for item in files("intarsia.studio").joinpath("page").iterdir()}
+
+    def served(name: str) -> Response:
+        if name not in page:
+            raise HTTPException(404, "there is no such page")
+        kind = KINDS_OF_FILES[name.rpartition(".")[2]]
+        return Response(page[name], media_type=kind)
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> Response:
+        return served("index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return served("docs.html")
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def file(name: str) -> Response:
+        return served(name)
