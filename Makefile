@@ -19,7 +19,7 @@ demo: .venv/runtime.stamp  ## Train on generated scenes and evaluate: RUN=runs/d
 	$(INTARSIA) train multi_texture --recipe demo --run $(RUN)
 	$(INTARSIA) evaluate $(RUN)
 
-test: .venv/dev.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
+test: .venv/dev.stamp .venv/chromium.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: .venv/dev.stamp  ## Check rules and layout of the code
@@ -36,6 +36,13 @@ bench: .venv/dev.stamp  ## Run every program in benchmarks/, one after the other
 # pip is the last thing venv puts there, so an attempt that broke off is made again.
 $(BIN)/pip:
 	$(PYTHON) -m venv .venv
+
+# Debian's browser, for the tests of the studio's page; where it can't be had, they are skipped and say so.
+.venv/chromium.stamp: | .venv/dev.stamp
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& { apt-get install -yqq --no-install-recommends chromium || { apt-get update -qq && apt-get install -yqq --no-install-recommends chromium; }; } >/dev/null; } \
+		|| echo "No chromium, and no right to install it: the studio's page is NOT TESTED. As root: apt-get install chromium"
+	@touch $@
 
 # The second stamp waits for the first, so that two pips never write to one environment under `make -j`.
 .venv/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/pip

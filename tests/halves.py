@@ -56,6 +56,6 @@ def by_hand(model: Model) -> Model:
     return model.eval()
 
 
-def model_of_halves(seed: int = 0) -> Model:
+def model_of_halves(seed: int = 0, size: int = HEIGHT) -> Model:
     """A small one, of two objects."""
-    return by_hand(Model(dataclasses.replace(RECIPE, seed=seed)))
+    return by_hand(Model(dataclasses.replace(RECIPE, seed=seed, height=size, width=size)))

@@ -94,10 +94,14 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
 
 def _random_scenes(model: Model) -> Scenes | str:
     """The test scenes that the model's recipe is for, or why there are none."""
+    recipe = model.recipe
     try:
-        return scenes_of(model.recipe, "test")
+        scenes = scenes_of(recipe, "test")
     except (InputError, OSError) as error:
         return str(error)
+    if (scenes.height, scenes.width) != (recipe.height, recipe.width):
+        return f"The test scenes have {scenes.width}x{scenes.height} pixels, the model takes {recipe.width}x{recipe.height}."
+    return scenes
 
 
 def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, random_scenes: Scenes | str) -> None:
@@ -147,7 +151,7 @@ def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None
         if not isinstance(dimension, int) or not isinstance(number, int | None):
             raise InputError("A strip needs a part, a dimension (a whole number), and an object (a whole number or null).")
         edited = store.edited(name, edits_from_json(values.get("edits")))
-        return strip(model, edited, values.get("part"), dimension, number, store.memo)  # type: ignore[arg-type]  # which is checked there
+        return strip(model, store.scene(name), edited, values.get("part"), dimension, number, store.memo)  # type: ignore[arg-type]  # which is checked there
 
     def animated(name: str, values: dict[str, Any]) -> bytes:
         made, before = edits_from_json(values.get("edits")), store.scene(name)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.manipulation import Part, composite
-from intarsia.manipulation.compositing import Memo, decoded
+from intarsia.manipulation.compositing import Memo, decoded, over
 from intarsia.manipulation.edits import PRESENT, check_code
 from intarsia.manipulation.replay import Edited
 from intarsia.masks import layered
@@ -94,10 +94,11 @@ def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> 
 
 
 @torch.no_grad()
-def strip(model: Model, edited: Edited, part: Part, dimension: int, number: int | None, memo: Memo) -> Strip:
+def strip(model: Model, before: Scene, edited: Edited, part: Part, dimension: int, number: int | None, memo: Memo) -> Strip:
     """What one number of the code of an object, or of the background, does to the scene as it is now.
 
-    Only what changes is decoded anew; the networks then put all parts together for each of `OFFSETS`.
+    Only what changes is decoded anew; the networks then put all parts together for each of `OFFSETS`. They are laid over the
+    picture as it is shown, where the object is or would be.
 
     Raises:
         InputError: if there is no such part, object or dimension.
@@ -117,7 +118,9 @@ def strip(model: Model, edited: Edited, part: Part, dimension: int, number: int 
         textures[:, row] = found
     else:
         background = found
-    frames = model.fuse(Parts(shapes, textures, background)).cpu()
+    fused, visible = model.fuse(Parts(shapes, textures, background)), layered(shapes)
+    place = 1 - visible.sum(1) if row is None else torch.maximum(visible[:, row], layered(now.shapes)[row])
+    frames = over(composite(model, before, scene, memo=memo), fused, place).cpu()
     if row is not None:
         left, top, right, bottom = _surroundings(now.shapes[row], part)
         frames = frames[:, :, top:bottom, left:right]

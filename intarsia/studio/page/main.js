@@ -87,10 +87,11 @@ const copied = () => {
 function paste() {
   const found = copied(), { current } = session;
   if (!found || !current?.view) return;
-  const taken = current.history.edits().filter((each) => each.edit === "paste").length;
-  const object = current.view.objects.length && current.first + taken;
+  const edits = current.history.edits(), gone = edits.filter((each) => each.edit === "remove").map((each) => each.object);
+  const taken = edits.filter((each) => each.edit === "paste").length;
+  const object = current.first + taken;
   const shift = Math.round(model.width / 16), shape = JSON.stringify(found.shape);
-  const twin = current.view.objects.some((each) => JSON.stringify(each.shape) === shape);
+  const twin = current.view.objects.some((each) => JSON.stringify(each.shape) === shape && !gone.includes(each.number));
   current.selected = object;
   edit(found, ...(twin ? [{ edit: "move", object, dx: shift, dy: shift }] : []));
   say("Pasted. Drag it to its place.");
@@ -203,6 +204,7 @@ function say(text, bad = false) {
 
 function busy(on) {
   clearTimeout(busyTimer);
+  $("stage").setAttribute("aria-busy", on);
   if (!on) {
     document.body.classList.remove("busy");
     if ($("status").textContent === "Working…") say("");

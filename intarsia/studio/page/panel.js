@@ -46,7 +46,6 @@ export class Panel {
     label.append(element("small", `${nats.toFixed(2)} nats`));
     Object.assign(input, { type: "range", min: -FARTHEST, max: FARTHEST, step: 0.05, title: "Standard deviations of the prior" });
     strip.className = "strip";
-    strip.alt = `What ${label.firstChild.data.toLowerCase()}does, from -2 to 2`;
     const made = { part, dimension, box, input, strip, held: false, strips: "" };
     made.set = (value) => {
       const farthest = Math.max(FARTHEST, Math.ceil(Math.abs(value)));
@@ -83,6 +82,7 @@ export class Panel {
       const picture = await this.on.strip(slider.part, slider.dimension);
       if (picture === null || key !== this.key) return;
       slider.strip.src = source(picture);
+      slider.strip.alt = `What ${slider.part} ${slider.dimension} does, from -2 to 2`;
       slider.strips = state;
     }
   }
