@@ -93,7 +93,7 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
             return _pasted(model, edited, edit)
         case SetCode(object=None):
             return Edited(plain.set_code(scene, edit.part, edit.dimension, edit.value), numbers, edited.next)
-    row = edited.row(edit.object)
+    row = edited.row(edit.object)  # type: ignore[arg-type]  # the background's edits are done by now
     match edit:
         case Remove():
             return Edited(plain.remove(scene, row), numbers[:row] + numbers[row + 1 :], edited.next)
