@@ -59,7 +59,7 @@ class Studio:
         self.addresses: list[str] = []
         self.views: list[tuple[Any, Any]] = []  # edits and answer
         self.errors: list[str] = []
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(90_000)
         page.on("request", lambda request: self.addresses.append(request.url))
         page.on("requestfinished", self._note)
         page.on("requestfailed", self._note)

@@ -126,7 +126,8 @@ function shown(picture) {
   const { view } = picture;
   if (!view || picture !== session.current) return;
   picture.first ??= view.objects.length + 1; // the number that the first pasted object gets
-  if (!view.objects.some(({ number, empty }) => number === picture.selected && !empty)) picture.selected = null;
+  // An object that was just pasted is not in an answer to what was asked before.
+  if (session.newest && !view.objects.some(({ number, empty }) => number === picture.selected && !empty)) picture.selected = null;
   stage.selected = picture.selected;
   stage.show({ width: model.width, height: model.height, ...view }, picture.bitmap);
   $("empty").hidden = true;

@@ -21,7 +21,12 @@ export class Session {
   }
 
   get idle() {
-    return !this.#asking && this.#wanted === this.#shown;
+    return !this.#asking && this.newest;
+  }
+
+  // Whether what is shown is what was asked for last.
+  get newest() {
+    return this.#wanted === this.#shown;
   }
 
   // Opens what `send` gets from the server; the picture is then the current one.
