@@ -12,7 +12,8 @@ from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import composite, move, placements
-from intarsia.model import Model, has_codes, latest
+from intarsia.manipulation.opening import open_model
+from intarsia.model import Model
 from intarsia.pictures import check_targets, overlay, sheet, write_gif, write_picture, zoom_for
 from intarsia.scene import Scene
 
@@ -36,10 +37,7 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
         InputError: before anything is written, if the model has no codes yet, there is no such scene, no object was found in
             it, or files would be replaced unasked.
     """
-    source = latest(run)
-    if not has_codes(source):
-        raise InputError(f"{source} is the model of a stage before 'vaes': it can't move objects yet.")
-    model = Model.load(source)
+    model = open_model(run)
     test = scenes_of(model.recipe, "test", seed=0)  # those that `evaluate` scores
     scene = model.encode(test([number]).images[0])
     places = placements(scene.masks[:-1])

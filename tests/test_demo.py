@@ -94,7 +94,7 @@ def test_scenes_and_models_that_will_not_do(run: Path, tmp_path: Path, monkeypat
     with pytest.raises(InputError, match="finds no object in scene 0 of multi_dsprites"):
         demo(run, 0, out)
     (run / "vaes").rename(run / "separation")
-    with pytest.raises(InputError, match="separation is the model of a stage before 'vaes'"):
+    with pytest.raises(InputError, match="once stage 'vaes' is trained; the newest model of"):
         demo(run, 0, out)
     assert not out.exists()
 

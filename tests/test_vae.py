@@ -293,7 +293,7 @@ def test_traversals_are_the_originals(reference, monkeypatch, part):
 
 
 def test_corrective_fusion_starts_from_the_plain_composition():
-    """Untrained it is texture times shape, and the sum of the layers, to half a step of 8 bits; trained, what it adds counts."""
+    """Untrained it is texture times shape, and the sum of the layers, to half a step of 8 bits; what it adds is learned."""
     torch.manual_seed(0)
     textures, shapes, layers = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16), torch.rand(2, 4, 3, 16, 16) / 4
     layers[0, :, :, :8] = 0

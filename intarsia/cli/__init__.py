@@ -1,16 +1,13 @@
 """The command line: understanding a command, and running it. PyTorch is loaded only by a command that runs."""
 
-import dataclasses
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from intarsia import __version__
 from intarsia.cli.commands import (
-    DEFAULT_VARIANT,
     Command,
     Demo,
     Evaluate,
@@ -22,14 +19,13 @@ from intarsia.cli.commands import (
     Report,
     Results,
     Serve,
-    Settings,
     Train,
-    TrainForm,
 )
 from intarsia.cli.filling import fill, similar
+from intarsia.cli.training import parse_train, split_data
 from intarsia.errors import InputError
 from intarsia.files import check_new
-from intarsia.options import check_change, check_options
+from intarsia.options import check_change
 from intarsia.recipe_file import check_recipe, load_recipe
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe
@@ -109,7 +105,7 @@ def _overview() -> str:
         "predict RUN IMAGE...": Predict,
         "manipulate RUN IMAGE": Manipulate,
         "demo RUN": Demo,
-        "serve RUN": Serve,
+        "serve [RUN]": Serve,
         "report RUN": Report,
         "results RUN...": Results,
         "export RUN MODEL": Export,
@@ -119,64 +115,6 @@ def _overview() -> str:
     lines += [f"  {dataset:<21} {', '.join(variants)}" for dataset, variants in RECIPES.items()]
     lines += ["", "options: -h, --help; --version"]
     return "\n".join(lines)
-
-
-def _parse_train(argv: list[str]) -> Train:
-    wants_help = any(word in ("-h", "--help") for word in argv)
-    argv = _without_data(argv)
-    named = bool(argv) and not argv[0].startswith("-")
-    if not named and not wants_help:
-        raise InputError(f"Name a dataset right after `train`: {', '.join(RECIPES)}.")
-    dataset = argv[0] if named else next(iter(RECIPES))
-    if dataset not in RECIPES:
-        raise InputError(f"There is no dataset {dataset!r}; choose one of {', '.join(RECIPES)}.{similar(dataset, RECIPES)}")
-    options = argv[1:] if named else argv
-    variant = _variant(options, dataset)
-    shipped = RECIPES[dataset][variant]
-    default = TrainForm(settings=Settings(**_shallow(shipped)), recipe=variant)
-    description = (
-        f"{Train.__doc__} The numbers shown are those of {dataset}, recipe {variant}. "
-        f"Datasets: {', '.join(RECIPES)}. Recipes of {dataset}: {', '.join(RECIPES[dataset])}."
-    )
-    form = fill(TrainForm, options, f"train {dataset if named else 'DATASET'}", description, default)
-    recipe = Recipe(**_shallow(form.settings))
-    check_recipe(recipe)
-    check_options(form.options)
-    if form.stage not in (None, *STAGES):
-        raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{similar(form.stage, STAGES)}")
-    return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
-
-
-def _without_data(argv: list[str]) -> list[str]:
-    """`--data NAME:PATH` in other words: the dataset NAME, with --data-root PATH."""
-    for at, word in enumerate(argv):
-        option, equals, value = word.partition("=")
-        if option == "--data":
-            given = value if equals else "".join(argv[at + 1 : at + 2])
-            name, root = split_data(given)
-            return [name, "--data-root", root, *argv[:at], *argv[at + (1 if equals else 2) :]]
-    return argv
-
-
-def split_data(given: str) -> tuple[str, str]:
-    """Dataset and folder of NAME:PATH."""
-    name, _, root = given.partition(":")
-    if not name or not root:
-        raise InputError(f"--data is {given!r}; it must be NAME:PATH, such as folder:photos.")
-    return name, root
-
-
-def _variant(options: list[str], dataset: str) -> str:
-    """The recipe asked for: it decides the defaults of all other options, so it is sought before they are read."""
-    variant = DEFAULT_VARIANT if DEFAULT_VARIANT in RECIPES[dataset] else next(iter(RECIPES[dataset]))
-    for word, following in zip(options, [*options, None][1:], strict=True):
-        if word.startswith("--recipe="):
-            variant = word.partition("=")[2]
-        elif word == "--recipe" and following is not None:
-            variant = following
-    if variant not in RECIPES[dataset]:
-        raise InputError(f"There is no recipe {variant!r} for {dataset}; choose one of {', '.join(RECIPES[dataset])}.")
-    return variant
 
 
 def _parse_predict(argv: list[str]) -> Predict:
@@ -202,7 +140,7 @@ def _parse_results(argv: list[str]) -> Results:
 _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "prepare": partial(fill, Prepare, verb="prepare"),
     "import-tf1": partial(fill, ImportTf1, verb="import-tf1"),
-    "train": _parse_train,
+    "train": parse_train,
     "evaluate": partial(fill, Evaluate, verb="evaluate"),
     "predict": _parse_predict,
     "manipulate": _parse_manipulate,
@@ -212,10 +150,6 @@ _VERBS: dict[str, Callable[[list[str]], Command]] = {
     "results": _parse_results,
     "export": partial(fill, Export, verb="export"),
 }
-
-
-def _shallow(settings: Any) -> dict[str, Any]:
-    return {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings)}
 
 
 def _run(command: Command) -> None:

@@ -113,7 +113,9 @@ class Demo:
 class Serve:
     """Change the objects of pictures in the browser: a page on this machine."""
 
-    run: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a shipped model)")] = None
+    run: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a shipped model)")
+    ] = None
     """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
     """Where to listen; other machines can't reach the default."""

@@ -79,7 +79,7 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
         model.recipe.dataset,
         model.recipe.height,
         model.recipe.width,
-        model.recipe.segments - 1,
+        model.recipe.objects,
         model_sha256(model),
         random_scenes if isinstance(random_scenes, str) else "",
     )
