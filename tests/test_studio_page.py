@@ -23,6 +23,7 @@ from tests.studio import photo, pixels, running
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'intarsia[dev]'")
 Page = playwright.Page
 expect = playwright.expect
+expect.set_options(timeout=60_000)  # the machine may be busy with other things
 SIZE = 64  # px, of the pictures: there are random scenes of that size
 
 
