@@ -218,6 +218,18 @@ def test_object_moves_by_so_many_pixels(model, scene, dx, dy):
     assert after.area == pytest.approx(before.area, rel=0.05)
 
 
+def test_an_encoder_that_knows_the_place_saves_the_way(model, scene, monkeypatch):
+    """A code 2 pixels off, however far the way is; without it, the same place takes many more of the decoder's pictures."""
+    discs, calls = model.autoencoder.shape.decoder, []
+    monkeypatch.setattr(Discs, "forward", lambda self, codes, plain=Discs.forward: calls.append(1) or plain(self, codes))
+    by_steps = places(model, move(model, scene, 0, 30, -4))[0]
+    steps = len(calls)
+    monkeypatch.setattr(model.autoencoder.shape.encoder, "forward", lambda _: (discs.code(47, 12)[None], None))
+    at_once = places(model, move(model, scene, 0, 30, -4))[0]
+    assert (at_once.x, at_once.y) == pytest.approx((45, 12), abs=0.3) == (by_steps.x, by_steps.y)
+    assert len(calls) - steps < steps / 4
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.6])
 def test_object_grows_about_its_centre(model, scene, factor):
     before, after = (places(model, each)[1] for each in (scene, scale(model, scene, 1, factor)))

@@ -1,7 +1,8 @@
 """Edits in the words of a person: move, scale, recolour. The change of the code that gives them is searched for.
 
 What each number of a code stands for was learned, never told. So the decoded shape (or colour) is taken as it is, changed as
-wished, and the code is led there by the decoder's Jacobian, in steps so small that the shape always overlaps its next goal.
+wished, and the code is led there by the decoder's Jacobian: from the code that the encoder gives for the wished shape, or,
+where that is not near, from its own in steps so small that the shape always overlaps its next goal.
 
 References:
     Marquardt, An algorithm for least-squares estimation of nonlinear parameters, SIAM 1963.
@@ -26,6 +27,8 @@ STRIDE = 2.0  # px between goals on the way of a shape, at most
 COLOUR_STRIDE = 0.1  # in intensity, between goals on the way of a colour
 ITERATIONS = 4  # per goal
 LAST_ITERATIONS = 12  # for the last goal
+NEAR = 0.5  # of a shape's own square: the most by which a shape that overlaps it differs from it
+TOLD_ITERATIONS = 3  # from the encoder's code, where that is near
 DIFFERENCE = 0.01  # of a number of a code: smooth enough for ReLUs, far above rounding
 ENOUGH = 1e-3  # share of the error that an iteration has to remove for another to follow
 
@@ -101,11 +104,27 @@ def _reshape(
     model: Model, scene: Scene, object: int, way: Callable[[float], tuple[float, float, float]], length: float
 ) -> Scene:
     """Lead an object's shape code along a way: from a share of it to the factor and distances there. `length` in pixels."""
-    shape = _decoded_shape(model, scene, object)
-    count = max(1, math.ceil(length / STRIDE))
-    goals = [_transformed(shape, *way(number / count)) for number in range(1, count + 1)]
-    code = _led(lambda codes: model.autoencoder.shape.decoder(codes)[:, 0].sigmoid(), scene.shape[object], goals)
+    shape, code = _decoded_shape(model, scene, object), scene.shape[object]
+
+    def pictures(codes: Tensor) -> Tensor:
+        return model.autoencoder.shape.decoder(codes)[:, 0].sigmoid()
+
+    goal = _transformed(shape, *way(1.0))
+    with torch.no_grad():
+        told = torch.clamp(model.autoencoder.shape.encoder(goal[None, None])[0][0], -_limit(code), _limit(code))
+        far, near = (goal - pictures(torch.stack([code, told]))).square().sum((1, 2))
+    if near < min(far, NEAR * goal.square().sum()):
+        code = _led(pictures, told, [goal], TOLD_ITERATIONS)
+    else:
+        count = max(1, math.ceil(length / STRIDE))
+        goals = [_transformed(shape, *way(number / count)) for number in range(1, count + 1)]
+        code = _led(pictures, code, goals)
     return replace(scene, shape=_with_row(scene.shape, object, code))
+
+
+def _limit(code: Tensor) -> Tensor:
+    """How far each number of a code may be led."""
+    return code.abs().clamp(min=PLAUSIBLE)
 
 
 def _decoded_shape(model: Model, scene: Scene, object: int) -> Tensor:
@@ -128,17 +147,19 @@ def _transformed(shape: Tensor, factor: float, dx: float, dy: float) -> Tensor:
 
 
 @torch.no_grad()
-def _led(pictures: Callable[[Tensor], Tensor], code: Tensor, goals: Sequence[Tensor]) -> Tensor:
+def _led(
+    pictures: Callable[[Tensor], Tensor], code: Tensor, goals: Sequence[Tensor], last_iterations: int = LAST_ITERATIONS
+) -> Tensor:
     """The code `d` whose picture is near the last goal, by Levenberg's and Marquardt's method from each goal to the next.
 
     `pictures` makes `b ...` of codes `b d`. Numbers without effect stay as they are, and all stay where the prior finds them
     plausible.
     """
-    limit = code.abs().clamp(min=PLAUSIBLE)
+    limit = _limit(code)
     for goal in goals:
         damping = 1e-2
         missing = (goal - pictures(code[None])[0]).flatten()
-        for _ in range(LAST_ITERATIONS if goal is goals[-1] else ITERATIONS):
+        for _ in range(last_iterations if goal is goals[-1] else ITERATIONS):
             jacobian = _jacobian(pictures, code)
             gram = jacobian.mT @ jacobian
             ridge = damping * gram.diagonal().mean().clamp(min=1e-12)
