@@ -105,7 +105,7 @@ def frame_centre(page: Page) -> tuple[float, float]:
     return (left + right) / 2, (top + bottom) / 2
 
 
-def main(run: tyro.conf.Positional[Path], index: int = 2, out: Path = Path("docs/images/studio.gif")) -> None:
+def main(run: tyro.conf.Positional[Path], index: int = 7, out: Path = Path("docs/images/studio.gif")) -> None:
     """Film.
 
     Args:
