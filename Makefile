@@ -2,7 +2,7 @@
 
 PYTHON  ?= python3.11
 WORKERS ?= 2
-RUN     ?= runs/demo
+MODEL   ?= multi_texture
 
 BIN      := .venv/bin
 INTARSIA := $(BIN)/intarsia
@@ -15,9 +15,11 @@ INSTALL  := $(BIN)/python -m pip install -qq --no-input --no-compile --disable-p
 help:   ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
 
-demo: .venv/runtime.stamp  ## Train on generated scenes and evaluate: RUN=runs/demo is the folder
-	$(INTARSIA) train multi_texture --recipe demo --run $(RUN)
-	$(INTARSIA) evaluate $(RUN)
+demo: .venv/runtime.stamp  ## Take a test scene apart and move one of its objects: MODEL=multi_texture comes with the package
+	$(INTARSIA) demo $(MODEL) --scene 2 --overwrite
+	@echo "Now open the studio, or train a model from scratch:"
+	@echo "  $(INTARSIA) serve $(MODEL)"
+	@echo "  $(INTARSIA) train multi_texture --recipe demo"
 
 test: .venv/dev.stamp .venv/chromium.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
@@ -46,7 +48,7 @@ $(BIN)/pip:
 
 # The second stamp waits for the first, so that two pips never write to one environment under `make -j`.
 .venv/runtime.stamp: pyproject.toml constraints.txt | $(BIN)/pip
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[studio]'
 	@touch $@
 
 .venv/dev.stamp: .venv/runtime.stamp

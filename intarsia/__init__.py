@@ -4,7 +4,7 @@ A PyTorch implementation of "Learning to Manipulate Individual Objects in an Ima
 
 Example:
     >>> import intarsia
-    >>> model = intarsia.Model(intarsia.RECIPES["multi_texture"]["compact"])  # or intarsia.load("runs/mine")
+    >>> model = intarsia.Model(intarsia.RECIPES["multi_texture"]["compact"])  # or load("multi_dsprites")
 """
 
 from typing import TYPE_CHECKING, Any

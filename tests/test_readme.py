@@ -118,3 +118,22 @@ def test_the_table_shows_the_recorded_figures(dataset: str) -> None:
     for name in ("iou", "miou", "ari", "fg_ari"):
         assert f" {median(entry[name]):.3f} " in row, name
     assert f" {median(entry['minutes']):.1f} " in row
+
+
+WEIGHTS = ROOT / "intarsia" / "weights"
+SHIPPED = sorted(path.parent.name for path in WEIGHTS.glob("*/scores.json"))
+
+
+def shipped_row(name: str) -> str:
+    """What the table says of a model that comes with the package."""
+    figures = json.loads((WEIGHTS / name / "scores.json").read_text())["figures"]
+    minutes = json.loads((WEIGHTS / name / "training.json").read_text())["minutes"]
+    size = (WEIGHTS / name / "weights.safetensors").stat().st_size / 1e6
+    shown = [f"{size:.1f} MB", f"{figures['iou']['mean']:.3f}", f"{figures['fg_ari']:.3f}"]
+    shown += [f"{figures['psnr']:.1f}", f"{figures['locality']:.3f}", f"{minutes:.0f} min"]
+    return f"| `{name}` | {' | '.join(shown)} |"
+
+
+def test_the_table_shows_the_models_that_come_with_it() -> None:
+    rows = re.search(r"^## Models that come with it\n\n.*\n\|-.*\n((\|.*\n)*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert rows and rows[1].splitlines() == [shipped_row(name) for name in SHIPPED]
