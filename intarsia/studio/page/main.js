@@ -190,12 +190,14 @@ function buttons() {
   $("paste").hidden = !current?.view || !copied();
 }
 
-// Strips wait until nothing else is to be done.
+// Strips wait until nothing else is to be done, and nothing is being dragged or slid.
 let stripTimer = 0;
 function fillStrips() {
   strips++;
   clearTimeout(stripTimer);
-  stripTimer = setTimeout(() => panel.fill(strips), STRIPS_AFTER);
+  stripTimer = setTimeout(() => {
+    if (!session.current?.history.live.length) panel.fill(strips);
+  }, STRIPS_AFTER);
 }
 
 function say(text, bad = false) {
