@@ -18,13 +18,8 @@ from intarsia.scene import Parts, Scene
 
 __all__ = ["ObjectView", "Strip", "View", "encoded", "strip", "view"]
 
-OFFSETS = (
-    -2.0,
-    -1.0,
-    0.0,
-    1.0,
-    2.0,
-)  # of a strip, in standard deviations of the prior: values of the number, whatever it is now
+# Of a strip, in standard deviations of the prior: values of the number, whatever it is now.
+OFFSETS = (-2.0, -1.0, 0.0, 1.0, 2.0)
 STRIP_SIZE = 64  # px, of the longer side of a strip's pictures
 SEEN = 0.5  # a shape or mask is where it is above this
 ROOM = 2.0  # what a strip shows of an object's surroundings, in its own sizes
