@@ -211,7 +211,9 @@ def _segmenter(recipe: Recipe) -> nn.Module:
         return SegNet(recipe.segments)
     if sizes.network == "resnet50":
         return ResNet50(recipe.segments, sizes.enlargement, sizes.dilation)
-    return CompactSegmenter(recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension)
+    return CompactSegmenter(
+        recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension, sizes.smoothing
+    )
 
 
 def weights_sha256(folder: Path) -> str:

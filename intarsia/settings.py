@@ -38,6 +38,8 @@ class Segmenter:
     """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
     dimension: int = 16
     """Length of a pixel's embedding. Compact."""
+    smoothing: float = 0.0
+    """How often what neighbours say counts, 3 for borders soft over a pixel; 0 leaves them out. Compact."""
     enlargement: int = 2
     """The image is made so many times as high and wide first. ResNet-50."""
     dilation: int = 2

@@ -39,11 +39,20 @@ class CompactSegmenter(nn.Module):
         segments: Number of segments k.
         channels: Channels at half size; the two deeper levels have 2 and 4 times as many.
         dimension: Length of an embedding.
+        smoothing: What neighbours say counts, this often; 0 leaves them out (`smoothed`).
     """
 
-    def __init__(self, height: int = 64, width: int = 64, segments: int = 5, channels: int = 32, dimension: int = 16) -> None:
+    def __init__(
+        self,
+        height: int = 64,
+        width: int = 64,
+        segments: int = 5,
+        channels: int = 32,
+        dimension: int = 16,
+        smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.segments = segments
+        self.segments, self.smoothing = segments, smoothing
         self.stem = Block(12, channels)
         self.down = nn.ModuleList([Block(channels, 2 * channels, 2), Block(2 * channels, 4 * channels, 2)])
         self.position = nn.Parameter(torch.zeros(4 * channels, height // 8, width // 8))
@@ -67,7 +76,8 @@ class CompactSegmenter(nn.Module):
         fine = torch.cat([F.interpolate(narrow, size=images.shape[-2:], mode="bilinear"), (images - 0.5).to(narrow.dtype)], 1)
         fine = F.relu(self.sharpen(fine)).permute(0, 2, 3, 1)
         correction = torch.einsum("bhwd,bkd->bkhw", fine, self._queries(claims, pixels).to(fine.dtype))
-        return F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
+        logits = F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
+        return smoothed(logits, self.smoothing) if self.smoothing else logits
 
     def _features(self, images: Images) -> Tensor:
         """A U-Net over the image folded 2x2: `b c h/2 w/2`."""
@@ -101,3 +111,15 @@ class CompactSegmenter(nn.Module):
         weights = claims.softmax(1).to(pixels.dtype)
         means = torch.einsum("bkhw,bhwc->bkc", weights, pixels) / (weights.sum((2, 3))[..., None] + 1e-3)
         return self.query(torch.cat([means, weights.mean((2, 3))[..., None]], 2))
+
+
+def smoothed(logits: Logits, times: float) -> Logits:
+    """Each pixel's masks by its neighbourhood: the logarithm of their mean there, so many times.
+
+    The mean over 3x3 pixels is weighted 1-2-1 in both directions. Once, it blurs borders that were hard; three times, it leaves
+    them soft over about a pixel, as borders are that a camera sees or a renderer draws, and single odd pixels go.
+    """
+    share = F.pad(logits.softmax(1), (1, 1, 1, 1), mode="replicate")
+    share = (share[:, :, :-2] + 2 * share[:, :, 1:-1] + share[:, :, 2:]) / 4
+    share = (share[..., :-2] + 2 * share[..., 1:-1] + share[..., 2:]) / 4
+    return times * share.clamp(min=1e-4).log()
