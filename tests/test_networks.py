@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
 from intarsia.networks.inpainter import CompactInpainter, spread_colours
-from intarsia.networks.segmenter import FAINTEST, CompactSegmenter
+from intarsia.networks.segmenter import FAINTEST, CompactSegmenter, smoothed
 from intarsia.settings import Inpainter, Recipe, Segmenter
 
 SIZES = [(64, 64), (32, 96)]
@@ -179,6 +179,18 @@ def test_segmenter_keeps_images_apart(model, size):
     together = model.segmenter(images)
     for b in range(3):
         assert torch.allclose(model.segmenter(images[b : b + 1])[0], together[b], atol=1e-5)
+
+
+@pytest.mark.parametrize(("times", "beside", "odd"), [(1.0, 3 / 4, 1 / 4), (3.0, 27 / 28, 1 / 28)])
+def test_smoothing_by_hand(times: float, beside: float, odd: float):
+    """Of two hard segments side by side, a pixel at the border has one neighbour in four on the other side; an odd one three."""
+    halves = torch.zeros(1, 2, 5, 8)
+    halves[:, 0, :, :4] = halves[:, 1, :, 4:] = 40
+    masks = smoothed(halves, times).softmax(1)[0, 0]
+    assert masks[2].tolist() == pytest.approx([1, 1, 1, beside, 1 - beside, 0, 0, 0], abs=2e-4)
+    alone = torch.zeros(1, 2, 5, 5)
+    alone[:, 0], alone[0, :, 2, 2] = 40, torch.tensor([0.0, 40])
+    assert float(smoothed(alone, times).softmax(1)[0, 1, 2, 2]) == pytest.approx(odd, abs=1e-6)
 
 
 def claims_of(ground: Tensor, embedding: Tensor, segments: int) -> Tensor:
