@@ -24,6 +24,7 @@ from intarsia.settings import (
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
+    segmenter=Segmenter(smoothing=3.0),
     inpainting=Inpainting(steps=5000, spread=0.5),
     separation=Separation(
         steps=8000,

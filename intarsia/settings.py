@@ -38,6 +38,8 @@ class Segmenter:
     """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
     dimension: int = 16
     """Length of a pixel's embedding. Compact."""
+    span: float = 8.0
+    """What the longer side of the image measures in the space of embeddings; 0 leaves their places out of them. Compact."""
     smoothing: float = 0.0
     """How often what neighbours say counts, 3 for borders soft over a pixel; 0 leaves them out. Compact."""
     enlargement: int = 2

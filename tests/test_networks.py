@@ -183,7 +183,7 @@ def test_segmenter_keeps_images_apart(model, size):
 
 @pytest.mark.parametrize(("times", "beside", "odd"), [(1.0, 3 / 4, 1 / 4), (3.0, 27 / 28, 1 / 28)])
 def test_smoothing_by_hand(times: float, beside: float, odd: float):
-    """Of two hard segments side by side, a pixel at the border has one neighbour in four on the other side; an odd one three."""
+    """Of two hard segments side by side, a pixel at the border has a quarter on the other side; an odd one three."""
     halves = torch.zeros(1, 2, 5, 8)
     halves[:, 0, :, :4] = halves[:, 1, :, 4:] = 40
     masks = smoothed(halves, times).softmax(1)[0, 0]
@@ -193,9 +193,10 @@ def test_smoothing_by_hand(times: float, beside: float, odd: float):
     assert float(smoothed(alone, times).softmax(1)[0, 1, 2, 2]) == pytest.approx(odd, abs=1e-6)
 
 
-def claims_of(ground: Tensor, embedding: Tensor, segments: int) -> Tensor:
+def claims_of(ground: Tensor, embedding: Tensor, segments: int, span: float = 0.0) -> Tensor:
     """What a segmenter of so many segments claims, given `h w` and `h w d`: logits `k h w`."""
-    segmenter = CompactSegmenter(16, 16, segments, channels=8, dimension=embedding.shape[-1])
+    height, width = ground.shape
+    segmenter = CompactSegmenter(2 * height, 2 * width, segments, channels=8, dimension=embedding.shape[-1], span=span)
     return segmenter._claim(torch.cat([ground[..., None], embedding], -1)[None])[0]
 
 
@@ -210,6 +211,17 @@ def test_claims_by_hand():
     left, rest = 0.5e-4, 0.25 * (1 - near)
     assert left * far < math.exp(FAINTEST)
     assert second == pytest.approx([*3 * [math.exp(FAINTEST)], rest * near, rest * near, 0.6 * (1 - far)], rel=1e-3)
+
+
+def test_places_keep_objects_apart_by_hand():
+    """Three pixels of a row of eight, all embedded alike: the far one is claimed next, then what is left of the near one."""
+    ground = torch.full((4, 8), 20.0)
+    ground[2, [1, 2, 7]] = -20.0
+    claims = claims_of(ground, torch.zeros(4, 8, 2), 4, span=8.0)[:, 2].exp()  # a pixel of embedding is 1
+    assert claims[1, [1, 2, 7]].tolist() == pytest.approx([1, math.exp(-1), math.exp(-36)], abs=1e-5)
+    assert claims[2, [1, 2, 7]].tolist() == pytest.approx([0, 0, 1], abs=1e-3)
+    assert claims[3, [1, 2, 7]].tolist() == pytest.approx([0, 1 - math.exp(-1), 0], abs=1e-3)
+    assert claims_of(ground, torch.zeros(4, 8, 2), 4)[1, 2].exp()[[1, 2, 7]].tolist() == pytest.approx([1, 1, 1])
 
 
 def test_a_seed_lies_on_what_it_claims():

@@ -8,6 +8,7 @@ from intarsia.networks.layers import Attention
 from intarsia.shapes import Images, Logits
 
 FAINTEST = -12.0  # the lowest logit of a claim: exp(-12) of a pixel
+STRONGEST = 4.0  # the highest logit of a correction, where segments are local: it moves borders, and no more
 
 
 class Block(nn.Module):
@@ -32,6 +33,10 @@ class CompactSegmenter(nn.Module):
     NeurIPS 2021, section 3.1, but seeds are the least claimed pixels instead of random ones, so that an image always gets the
     same segments). Which channel an object gets does not have to be learned, nor can a channel die.
     A correction at full size, which also sees the image, sharpens the borders.
+
+    With a `span`, the first two numbers of an embedding say where its object is: the pixel's own place, moved by as much as the
+    network says (semi-convolutional: Novotny et al., "Semi-convolutional operators for instance segmentation", ECCV 2018).
+    What is far apart can then not be claimed together, nor corrected to be.
     Departs from the original's segmenters, which need far more steps than a laptop has (docs/notes/001-compact-networks.md).
 
     Args:
@@ -39,6 +44,7 @@ class CompactSegmenter(nn.Module):
         segments: Number of segments k.
         channels: Channels at half size; the two deeper levels have 2 and 4 times as many.
         dimension: Length of an embedding.
+        span: Embeddings are of place, too: what the longer side of the image measures among them. 0 leaves places out.
         smoothing: What neighbours say counts, this often; 0 leaves them out (`smoothed`).
     """
 
@@ -49,10 +55,11 @@ class CompactSegmenter(nn.Module):
         segments: int = 5,
         channels: int = 32,
         dimension: int = 16,
+        span: float = 0.0,
         smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        self.segments, self.smoothing = segments, smoothing
+        self.segments, self.span, self.smoothing = segments, span, smoothing
         self.stem = Block(12, channels)
         self.down = nn.ModuleList([Block(channels, 2 * channels, 2), Block(2 * channels, 4 * channels, 2)])
         self.position = nn.Parameter(torch.zeros(4 * channels, height // 8, width // 8))
@@ -76,6 +83,8 @@ class CompactSegmenter(nn.Module):
         fine = torch.cat([F.interpolate(narrow, size=images.shape[-2:], mode="bilinear"), (images - 0.5).to(narrow.dtype)], 1)
         fine = F.relu(self.sharpen(fine)).permute(0, 2, 3, 1)
         correction = torch.einsum("bhwd,bkd->bkhw", fine, self._queries(claims, pixels).to(fine.dtype))
+        if self.span:
+            correction = STRONGEST * (correction.float() / STRONGEST).tanh()
         logits = F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
         return smoothed(logits, self.smoothing) if self.smoothing else logits
 
@@ -95,6 +104,8 @@ class CompactSegmenter(nn.Module):
     def _claim(self, embedded: Tensor) -> Logits:
         """Logits of the segments' claims, `b k h w`, from ground logit and embedding of each pixel, `b h w 1+d`."""
         ground, embedding = embedded[..., 0], embedded[..., 1:]
+        if self.span:
+            embedding = torch.cat([self._points_at(embedding[..., :2]), embedding[..., 2:]], -1)
         claims, free = [F.logsigmoid(ground)], F.logsigmoid(-ground)
         for _ in range(self.segments - 1):
             with torch.no_grad():  # a free pixel with free ones around it
@@ -105,6 +116,12 @@ class CompactSegmenter(nn.Module):
             claims.append(free + near)
             free = free + torch.log1p(-near.exp().clamp(max=1 - 1e-4))
         return torch.stack(claims, 1).clamp(min=FAINTEST)
+
+    def _points_at(self, offsets: Tensor) -> Tensor:
+        """Each pixel's place moved by its offset, at most a quarter of the span each way: `b h w 2`, rows and columns."""
+        height, width = offsets.shape[1:3]
+        cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(height, width, 2).to(offsets)
+        return self.span * (cells / max(height, width) + offsets.tanh() / 4)
 
     def _queries(self, claims: Logits, pixels: Tensor) -> Tensor:
         """What each segment looks for in the correction, from its mean feature and its share of the image: `b k d`."""
