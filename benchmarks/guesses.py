@@ -1,9 +1,9 @@
-"""What an inpainter can guess, and what it can't: parts of something still visible, which should cost nothing, and whole objects.
+"""What an inpainter can guess, and what not: parts of something still visible, which should cost nothing, and whole things.
 
-`python benchmarks/guesses.py runs/t0/inpainting runs/t0/separation`: hides regions of test scenes, one at a time, and takes the mean
-absolute error of a colour, in intensities (0 to 1), inside them: half of an object, all of it, half of the background, all of it. Beside it,
-for the same pixels, the error of the guess made with everything hidden, and the share of it that seeing the rest takes away. True
-segments choose the regions, and nothing else. The last line is one JSON object.
+`python benchmarks/guesses.py runs/t0/inpainting runs/t0/separation`: hides regions of test scenes, one at a time, and takes the
+mean absolute error of a colour, in intensities (0 to 1), inside them: half of an object, all of it, half of the background, all
+of it. Beside it, for the same pixels, the error of the guess made with everything hidden, and the share of it that seeing the
+rest takes away. True segments choose the regions, and nothing else. The last line is one JSON object.
 """
 
 import json
@@ -23,22 +23,13 @@ from intarsia.metrics import hard
 from intarsia.model import Model, latest, shipped
 from intarsia.objectives import hidden_error
 from intarsia.options import Options, check_options
+from intarsia.regions import one_side
 from intarsia.shapes import Labels, Masks
 
 AT_ONCE = 20  # scenes in memory
 SMALLEST = 32  # px: smaller objects are left out
 
 Errors = dict[str, dict[str, float]]
-
-
-def halves(regions: Masks, generator: torch.Generator) -> Masks:
-    """Regions `r h w`, each cut through its centre of gravity at a random angle: one of the two sides."""
-    count, height, width = regions.shape
-    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(height, width, 2).float()
-    centres = (regions[..., None] * cells).sum((1, 2)) / regions.sum((1, 2))[:, None]
-    angles = 2 * torch.pi * torch.rand(count, generator=generator)
-    across = torch.stack([angles.sin(), angles.cos()], 1)
-    return regions * (torch.einsum("rhwc,rc->rhw", cells - centres[:, None, None], across) > 0)
 
 
 def regions_of(labels: Labels, generator: torch.Generator) -> dict[str, tuple[torch.Tensor, Masks]]:
@@ -48,7 +39,11 @@ def regions_of(labels: Labels, generator: torch.Generator) -> dict[str, tuple[to
         whole = torch.stack([labels == number for number in numbers], 1)
         scene, place = (whole.sum((2, 3)) >= SMALLEST).nonzero(as_tuple=True)
         whole = whole[scene, place].float()
-        found |= {f"half of the {name}": (scene, halves(whole, generator)), f"all of the {name}": (scene, whole)}
+        half = whole * one_side(whole[:, None], generator)[:, 0]
+        found |= {
+            f"half of the {name}": (scene, half),
+            f"all of the {name}": (scene, whole),
+        }
     return found
 
 
@@ -63,7 +58,7 @@ def errors(model: Model, count: int, spread: bool) -> Errors:
         for kind, (scene, hidden) in regions_of(hard(masks), generator).items():
             seen = images[scene]
             both = torch.stack([hidden, torch.ones_like(hidden)], 1)
-            guesses = model.inpainter(seen, both, model.edges(seen), *([spread] if recipe.inpainter.network == "compact" else []))
+            guesses = model.inpainter(seen, both, model.edges(seen), spread)
             error = hidden_error(seen, hidden[:, None].expand_as(both), guesses).sum(0)
             sums[kind] = sums.get(kind, 0) + torch.stack([*error, 3 * hidden.sum()])
     return {

@@ -24,16 +24,19 @@ from intarsia.settings import (
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
-    segmenter=Segmenter(smoothing=3.0),
+    segmenter=Segmenter(span=8.0, smoothing=3.0),
     inpainting=Inpainting(steps=5000, spread=0.5),
     separation=Separation(
-        steps=8000,
+        steps=3000,
+        epsilon=100.0,
         epsilon_end=50.0,
         epsilon_hold_steps=300,
         epsilon_ramp_steps=300,
         hard_from_step=300,
-        spread_from_step=5500,
+        spread_from_step=1500,
         spread_practice=0.5,
+        halved=0.5,
+        margin=1,
     ),
 )
 
@@ -95,6 +98,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
             _MULTI_TEXTURE,
+            segmenter=Segmenter(),
             inpainting=Inpainting(steps=1800, spread=0.5),
             separation=Separation(
                 steps=1520,

@@ -1,4 +1,7 @@
-"""Random regions to hide, for teaching the inpainter before there is a segmenter. Every draw comes from the generator given."""
+"""Regions to hide from the inpainter: random ones, and parts and margins of given ones.
+
+Every draw comes from the generator given.
+"""
 
 import math
 
@@ -64,6 +67,23 @@ def slivers(count: int, height: int, width: int, generator: Generator) -> Masks:
 def everything(count: int, height: int, width: int) -> Masks:
     """All of the image, and nothing of it, for the unconditional guess: `count 2 h w`."""
     return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(count, 2, height, width)
+
+
+def one_side(regions: Masks, generator: Generator) -> Masks:
+    """One side of a line through the centre of gravity of each region `b k h w`, at a random angle: `b k h w`, 0 or 1."""
+    count, segments, height, width = regions.shape
+    cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(height, width, 2).to(regions)
+    centres = torch.einsum("bkhw,hwc->bkc", regions, cells) / regions.sum((2, 3)).clamp(min=1e-6)[..., None]
+    angles = 2 * math.pi * torch.rand(count, segments, generator=generator).to(regions)
+    across = torch.stack([angles.sin(), angles.cos()], 2)
+    above = torch.einsum("hwc,bkc->bkhw", cells, across) - (centres * across).sum(2)[..., None, None]
+    return (above > 0).to(regions.dtype)
+
+
+def with_margin(regions: Masks, margin: int) -> Masks:
+    """Regions `b k h w` and so many pixels around them. The gradient is that of the regions: none comes from the margin."""
+    wider = F.max_pool2d(regions, 2 * margin + 1, 1, margin)
+    return regions + (wider - regions).detach()
 
 
 def _original_interval(size: int, generator: Generator) -> tuple[int, int]:

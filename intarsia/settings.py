@@ -38,8 +38,9 @@ class Segmenter:
     """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
     dimension: int = 16
     """Length of a pixel's embedding. Compact."""
-    span: float = 8.0
-    """What the longer side of the image measures in the space of embeddings; 0 leaves their places out of them. Compact."""
+    span: float = 0.0
+    """What the longer side of the image measures in the space of embeddings, 8 for segments that stay in one place; 0 leaves
+    places out of them. Compact."""
     smoothing: float = 0.0
     """How often what neighbours say counts, 3 for borders soft over a pixel; 0 leaves them out. Compact."""
     enlargement: int = 2
@@ -171,6 +172,10 @@ class Separation:
     """Segments sampled in each of the inpainter's turns: fewer are faster, all are the original's way."""
     random_regions: float = 0.5
     """Share of the inpainter's turns on random regions, so that it does not forget."""
+    halved: float = 0.0
+    """Share of the inpainter's turns on segments in which each is cut in two, and one side of it hidden."""
+    margin: int = 0
+    """The inpainter doesn't see so many pixels around a segment either, before `spread_from_step`: they tell too much."""
     averaging: float = 0.99
     """Decay per segmenter turn of the running average of its weights that is evaluated and kept; 0 keeps the weights."""
     regrouping: Regrouping = field(default_factory=Regrouping)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from intarsia.regions import boxes, everything, fields, shared_box, slivers
+from intarsia.regions import boxes, everything, fields, one_side, shared_box, slivers, with_margin
 
 SIZES = [(64, 64), (32, 96)]
 
@@ -124,3 +124,36 @@ def test_everything_is_all_and_nothing():
     hidden = everything(2, 4, 6)
     assert hidden.shape == (2, 2, 4, 6)
     assert (hidden[:, 0] == 1).all() and (hidden[:, 1] == 0).all()
+
+
+def test_one_side_is_half_of_what_is_round():
+    """Whatever the angle, a line through the centre halves a disc; of nothing it makes nothing."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
+    disc = ((rows - 20) ** 2 + (columns - 70) ** 2 < 15**2).float()
+    regions = torch.stack([disc, torch.zeros_like(disc)])[None].expand(20, -1, -1, -1)
+    sides = one_side(regions, seeded())
+    assert set(sides.unique().tolist()) == {0.0, 1.0}
+    kept = (regions * sides).sum((2, 3))
+    assert kept[:, 0] / disc.sum() == pytest.approx(0.5, abs=0.03)
+    assert (kept[:, 1] == 0).all()
+    below = (sides[:, 0, 63] > sides[:, 0, 0]).float().mean()  # of the angles, some turn each side down
+    assert 0 < below.mean() < 1
+
+
+def test_one_side_by_hand():
+    """The centre of gravity of soft pixels 3 and 7, weighed 1 and 3, is 6: on either side lies one of them."""
+    row = torch.zeros(1, 1, 1, 10)
+    row[..., 3], row[..., 7] = 0.25, 0.75
+    for seed in range(10):
+        side = one_side(row, seeded(seed))[0, 0, 0].tolist()
+        assert side in ([0.0] * 7 + [1.0] * 3, [1.0] * 6 + [0.0] * 4)
+
+
+def test_margin_by_hand():
+    regions = torch.tensor([[0, 0, 0.5, 0, 0, 0, 1]])[None, None].requires_grad_()
+    assert torch.equal(with_margin(regions, 0), regions)
+    hidden = with_margin(regions, 1)
+    assert hidden.flatten().tolist() == [0, 0.5, 0.5, 0.5, 0, 1, 1]
+    assert with_margin(regions, 2).flatten().tolist() == [0.5, 0.5, 0.5, 0.5, 1, 1, 1]
+    (hidden * torch.arange(7)).sum().backward()
+    assert regions.grad is not None and regions.grad.flatten().tolist() == [0, 1, 2, 3, 4, 5, 6]

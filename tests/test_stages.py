@@ -44,7 +44,7 @@ from intarsia.settings import (
 from intarsia.stages import STAGES, train
 from intarsia.stages.end_to_end import description_of, end_to_end
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
-from intarsia.stages.separation import epsilon_at, follow, hardened, play, propose, separation
+from intarsia.stages.separation import epsilon_at, follow, hardened, hidden_regions, play, propose, separation
 from intarsia.stages.vaes import capacity_at, ramp_at, vaes
 
 ROOT = Path(__file__).parent.parent
@@ -356,10 +356,10 @@ def test_the_inpainter_sees_hard_masks_from_their_step_on(tmp_path, monkeypatch)
     settings = dataclasses.replace(TINY.separation, steps=12, hard_from_step=6, regrouping=Regrouping(weight=0.0))
     confidences = []
 
-    def watched(*given):
+    def watched(*given, margin):
         confidences.append(float(given[-1].detach().amax(1).mean()))
         assert given[-1].requires_grad
-        return play(*given)
+        return play(*given, margin=margin)
 
     monkeypatch.setitem(separation.__globals__, "play", watched)
     recipe = dataclasses.replace(TINY, separation=settings)
@@ -384,6 +384,41 @@ def test_the_inpainter_practises_for_later(tmp_path):
     model.inpainter.register_forward_pre_hook(lambda _, given: seen.extend(given[3:]))
     separation(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
     assert seen == [True, False, False, True, False, True]  # its own turn, then two of the segmenter's; all from step 5 on
+
+
+@torch.no_grad()
+def test_what_lies_in_the_margin_is_not_seen():
+    model, generator = Model(TINY), Generator().manual_seed(0)
+    images = torch.rand(1, 3, TINY.height, TINY.width, generator=generator)
+    edges, box = model.edges(images), torch.zeros(1, 1, TINY.height, TINY.width)
+    box[..., 4:10, 4:10] = 1
+    other = images.clone()
+    other[..., 3:11, 3:11] = torch.where(box[..., 3:11, 3:11] > 0, images[..., 3:11, 3:11], 1 - images[..., 3:11, 3:11])
+    for margin, blind in ((0, False), (1, True)):
+        losses = [play(model.inpainter, seen, edges, 30.0, True, box, margin=margin) for seen in (images, other)]
+        assert torch.equal(*losses) == blind
+
+
+def test_the_margin_goes_when_the_inpainter_gets_stronger(tmp_path):
+    settings = dataclasses.replace(
+        TINY.separation, steps=6, spread_from_step=3, margin=1, random_regions=0.0, regrouping=Regrouping(weight=0.0)
+    )
+    model, overlaps, k = Model(dataclasses.replace(TINY, separation=settings)), [], TINY.segments
+    model.inpainter.register_forward_pre_hook(lambda _, given: overlaps.append(float(given[1][:, :k].sum(1).max().detach())))
+    separation(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert min(overlaps[1:3]) > 1.001 and max(overlaps[4:6]) < 1.0001  # the segmenter's turns, all segments
+
+
+def test_the_inpainter_practises_halves(tmp_path):
+    """The same segments are drawn with and without; cut, they lose some of themselves, and nothing else."""
+    found = []
+    for halved in (0.0, 1.0):
+        recipe = dataclasses.replace(TINY, separation=dataclasses.replace(TINY.separation, random_regions=0.0, halved=halved))
+        model, images = Model(recipe), torch.rand(4, 3, TINY.height, TINY.width, generator=Generator().manual_seed(0))
+        found.append(hidden_regions(model.segmenter, images, recipe, 4, slice(None), Generator().manual_seed(1)))
+    whole, half = found
+    assert torch.equal(half, torch.where(half > 0, whole, 0))
+    assert 0.2 < float(half.sum() / whole.sum()) < 0.8
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])

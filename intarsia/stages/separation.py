@@ -20,6 +20,7 @@ from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import separation_loss
 from intarsia.pictures import game_sheet
+from intarsia.regions import one_side, with_margin
 from intarsia.regrouping import regroup
 from intarsia.settings import Recipe, Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
@@ -40,17 +41,18 @@ def separation(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         edges, spread = model.edges(images), step >= settings.spread_from_step
+        margin = 0 if spread else settings.margin
         rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
         set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, settings.warmup_steps, rates[1])
 
         figures: dict[str, object]
         if is_inpainters_turn(step, settings):
-            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws, margin)
             practised = spread or bool(torch.rand((), generator=draws) < settings.spread_practice)
             loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, practised)
             figures = {"inpainting_loss": loss}
         else:
-            judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread)
+            judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread, margin=margin)
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 loss, figures = game_loss(fabric, segmenter(images), images, judge, average, settings, step)
                 segmenter_optimizer.zero_grad()
@@ -97,11 +99,21 @@ def is_inpainters_turn(step: int, settings: Separation) -> bool:
     return step % (settings.inpainter_turns + settings.segmenter_turns) < settings.inpainter_turns
 
 
-def hidden_regions(segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, draws: Generator) -> Masks:
-    """What the inpainter has to guess in its turn: segments, or random regions, this process's share of the whole batch."""
+def hidden_regions(
+    segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, draws: Generator, margin: int = 0
+) -> Masks:
+    """What the inpainter has to guess in its turn: random regions, this process's share of the whole batch, or segments.
+
+    Segments have a margin, and now and then they are cut in two: or the inpainter would forget, in a game that shows it whole
+    objects, how to guess what is left of one from what is seen of it.
+    """
     if torch.rand((), generator=draws) < recipe.separation.random_regions:
         return random_regions(batch, recipe, draws)[mine].to(images.device)
-    return some_segments(segmenter, images, recipe.separation.branches, draws)
+    segments = some_segments(segmenter, images, recipe.separation.branches, draws)
+    halved = recipe.separation.halved
+    if halved and torch.rand((), generator=draws) < halved:
+        segments = segments * one_side(segments, draws)
+    return with_margin(segments, margin)
 
 
 @torch.no_grad()
@@ -146,9 +158,15 @@ def hardened(logits: Logits) -> Masks:
     return one_hot(masks.argmax(1), masks.shape[1]) + (masks - masks.detach())
 
 
-def play(inpainter: nn.Module, images: Images, edges: Edges, epsilon: float, spread: bool, masks: Masks) -> PerImage:
-    """The separation loss of some segments; the unconditional guess rides in the same batch and gets no gradient."""
-    guesses: Guesses = inpainter(images, torch.cat([masks, torch.ones_like(masks[:, :1])], 1), edges, spread)
+def play(
+    inpainter: nn.Module, images: Images, edges: Edges, epsilon: float, spread: bool, masks: Masks, margin: int = 0
+) -> PerImage:
+    """The separation loss of some segments, guessed from what is seen beyond a margin of so many pixels.
+
+    The unconditional guess rides in the same batch and gets no gradient.
+    """
+    hidden = torch.cat([with_margin(masks, margin), torch.ones_like(masks[:, :1])], 1)
+    guesses: Guesses = inpainter(images, hidden, edges, spread)
     return separation_loss(images, masks, guesses[:, :-1], guesses[:, -1].detach(), epsilon)
 
 
