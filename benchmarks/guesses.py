@@ -23,7 +23,7 @@ from intarsia.metrics import hard
 from intarsia.model import Model, latest, shipped
 from intarsia.objectives import hidden_error
 from intarsia.options import Options, check_options
-from intarsia.regions import one_side
+from intarsia.regions import one_side, random_angles
 from intarsia.shapes import Labels, Masks
 
 AT_ONCE = 20  # scenes in memory
@@ -39,7 +39,7 @@ def regions_of(labels: Labels, generator: torch.Generator) -> dict[str, tuple[to
         whole = torch.stack([labels == number for number in numbers], 1)
         scene, place = (whole.sum((2, 3)) >= SMALLEST).nonzero(as_tuple=True)
         whole = whole[scene, place].float()
-        half = whole * one_side(whole[:, None], generator)[:, 0]
+        half = whole * one_side(whole[:, None], random_angles(len(whole), 1, generator))[:, 0]
         found |= {
             f"half of the {name}": (scene, half),
             f"all of the {name}": (scene, whole),

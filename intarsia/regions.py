@@ -69,15 +69,19 @@ def everything(count: int, height: int, width: int) -> Masks:
     return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(count, 2, height, width)
 
 
-def one_side(regions: Masks, generator: Generator) -> Masks:
-    """One side of a line through the centre of gravity of each region `b k h w`, at a random angle: `b k h w`, 0 or 1."""
-    count, segments, height, width = regions.shape
+def one_side(regions: Masks, angles: Tensor) -> Masks:
+    """One side of a line through the centre of gravity of each region `b k h w`: `b k h w`, 0 or 1; angles `b k` in radians."""
+    height, width = regions.shape[2:]
     cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(height, width, 2).to(regions)
     centres = torch.einsum("bkhw,hwc->bkc", regions, cells) / regions.sum((2, 3)).clamp(min=1e-6)[..., None]
-    angles = 2 * math.pi * torch.rand(count, segments, generator=generator).to(regions)
-    across = torch.stack([angles.sin(), angles.cos()], 2)
+    across = torch.stack([angles.sin(), angles.cos()], 2).to(regions)
     above = torch.einsum("hwc,bkc->bkhw", cells, across) - (centres * across).sum(2)[..., None, None]
     return (above > 0).to(regions.dtype)
+
+
+def random_angles(count: int, segments: int, generator: Generator) -> Tensor:
+    """Angles `count segments`, in radians, all equally likely."""
+    return 2 * math.pi * torch.rand(count, segments, generator=generator)
 
 
 def with_margin(regions: Masks, margin: int) -> Masks:

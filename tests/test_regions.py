@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from intarsia.regions import boxes, everything, fields, one_side, shared_box, slivers, with_margin
+from intarsia.regions import boxes, everything, fields, one_side, random_angles, shared_box, slivers, with_margin
 
 SIZES = [(64, 64), (32, 96)]
 
@@ -131,7 +131,7 @@ def test_one_side_is_half_of_what_is_round():
     rows, columns = torch.meshgrid(torch.arange(64), torch.arange(96), indexing="ij")
     disc = ((rows - 20) ** 2 + (columns - 70) ** 2 < 15**2).float()
     regions = torch.stack([disc, torch.zeros_like(disc)])[None].expand(20, -1, -1, -1)
-    sides = one_side(regions, seeded())
+    sides = one_side(regions, random_angles(20, 2, seeded()))
     assert set(sides.unique().tolist()) == {0.0, 1.0}
     kept = (regions * sides).sum((2, 3))
     assert kept[:, 0] / disc.sum() == pytest.approx(0.5, abs=0.03)
@@ -145,7 +145,7 @@ def test_one_side_by_hand():
     row = torch.zeros(1, 1, 1, 10)
     row[..., 3], row[..., 7] = 0.25, 0.75
     for seed in range(10):
-        side = one_side(row, seeded(seed))[0, 0, 0].tolist()
+        side = one_side(row, random_angles(1, 1, seeded(seed)))[0, 0, 0].tolist()
         assert side in ([0.0] * 7 + [1.0] * 3, [1.0] * 6 + [0.0] * 4)
 
 

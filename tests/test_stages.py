@@ -419,6 +419,8 @@ def test_the_inpainter_practises_halves(tmp_path):
     whole, half = found
     assert torch.equal(half, torch.where(half > 0, whole, 0))
     assert 0.2 < float(half.sum() / whole.sum()) < 0.8
+    shared = hidden_regions(model.segmenter, images[2:], recipe, 4, slice(2, 4), Generator().manual_seed(1))
+    torch.testing.assert_close(shared, half[2:])  # as the second of two processes would cut them
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])

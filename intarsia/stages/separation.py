@@ -20,7 +20,7 @@ from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import separation_loss
 from intarsia.pictures import game_sheet
-from intarsia.regions import one_side, with_margin
+from intarsia.regions import one_side, random_angles, with_margin
 from intarsia.regrouping import regroup
 from intarsia.settings import Recipe, Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
@@ -112,7 +112,7 @@ def hidden_regions(
     segments = some_segments(segmenter, images, recipe.separation.branches, draws)
     halved = recipe.separation.halved
     if halved and torch.rand((), generator=draws) < halved:
-        segments = segments * one_side(segments, draws)
+        segments = segments * one_side(segments, random_angles(batch, segments.shape[1], draws)[mine])
     return with_margin(segments, margin)
 
 
