@@ -48,6 +48,7 @@ def _one_line(verb: str) -> Iterator[None]:
         paragraph = re.sub(r"Missing from .*?: (\S+) .*", rf"`intarsia {verb}` needs \1", paragraph)
         paragraph = re.sub(r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a whole number", paragraph)
         paragraph = re.sub(r"could not convert string to float: ('.*')", r"\1 is not a number", paragraph)
+        paragraph = re.sub(r"no type matching \{None\}\|.*? - <class '\w+'>: (?!\[)", "", paragraph)  # of what may be left out
         raise InputError(f"{paragraph.rstrip('.')}. See `intarsia {verb} --help`.") from None
 
 
