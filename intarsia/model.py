@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +20,7 @@ from intarsia.networks.resnet import ResNet50
 from intarsia.networks.segmenter import CompactSegmenter
 from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
+from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
@@ -66,6 +68,7 @@ class Model(nn.Module):
                 recipe.fusion.channels,
                 codes.filled,
                 recipe.fusion.corrective,
+                codes.window,
             )
             if codes.glorot:
                 glorot(self.autoencoder)
@@ -96,9 +99,9 @@ class Model(nn.Module):
             return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
         masks = self.ordered_masks(image)
         objects, shapes, ground = parts(image, masks, self.recipe.vae.filled)
-        texture = self.autoencoder.texture.encoder(objects.flatten(0, 1))
-        shape = self.autoencoder.shape.encoder(shapes.flatten(0, 1))
-        background = self.autoencoder.background.encoder(ground)
+        texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
+        shape = self.autoencoder.shape.encode(shapes.flatten(0, 1))
+        background = self.autoencoder.background.encode(ground)
         each = (len(image), -1)
         return Scene(
             image=image,
@@ -123,8 +126,8 @@ class Model(nn.Module):
     @torch.no_grad()
     def picture(self, part: str, codes: Tensor) -> Tensor:
         """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1]."""
-        decoder = self.autoencoder.get_submodule(f"{part}.decoder")
-        decoded = decoder(codes.reshape(-1, codes.shape[-1])).sigmoid()
+        vae = cast(VAE, self.autoencoder.get_submodule(part))
+        decoded = vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid()
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()

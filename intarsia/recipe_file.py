@@ -11,6 +11,7 @@ from intarsia.settings import Recipe
 
 Settings = TypeVar("Settings")
 
+LEAST_SEEN_THROUGH_WINDOW = 4  # numbers of a shape: three tell where it is and how large
 AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
     "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
@@ -51,6 +52,11 @@ def check_recipe(recipe: Recipe) -> None:
         least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
         if not least <= value < math.inf:
             raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
+    if (window := recipe.vae.window) % 16 or (window and recipe.vae.shape_dimension < LEAST_SEEN_THROUGH_WINDOW):
+        raise InputError(
+            f"vae.window is {window} and vae.shape_dimension {recipe.vae.shape_dimension}; a window must be 0 or a multiple of "
+            f"16 pixels, and shapes seen through one have at least {LEAST_SEEN_THROUGH_WINDOW} numbers."
+        )
     for part in (recipe.inpainter, recipe.segmenter):
         networks = get_args(get_type_hints(type(part))["network"])
         if part.network not in networks:

@@ -49,7 +49,7 @@ _REFERENCE = Recipe(
     dataset="multi_texture",
     inpainter=Inpainter(network="reference"),
     segmenter=Segmenter(network="resnet50"),
-    vae=Vae(filled=False, glorot=True),
+    vae=Vae(filled=False, window=0, glorot=True),
     fusion=Fusion(channels=32, corrective=False),
     inpainting=Inpainting(
         steps=50_000,

@@ -65,6 +65,9 @@ class Vae:
     """Width of the dense layers."""
     filled: bool = True
     """Show textures and background on their own mean colour instead of on black, the original's way."""
+    window: int = 64
+    """Side, in pixels, of a window that follows each object, through which its shape is seen and drawn; with 0 it is the
+    whole image, the original's way."""
     glorot: bool = False
     """Start these and the fusion networks from Glorot's rule, as the original does, instead of from He's."""
 

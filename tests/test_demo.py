@@ -18,7 +18,7 @@ TINY = Recipe(
     segments=4,
     inpainter=Inpainter(channels=2, patches=0),
     segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(channels=4, hidden=16),
+    vae=Vae(channels=4, hidden=16, window=0),
     fusion=Fusion(channels=4),
 )
 

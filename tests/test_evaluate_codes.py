@@ -30,7 +30,7 @@ TINY = Recipe(
     "multi_dsprites",
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(channels=4, hidden=16, shape_dimension=2, texture_dimension=1),
+    vae=Vae(channels=4, hidden=16, window=0, shape_dimension=2, texture_dimension=1),
     fusion=Fusion(channels=4),
     vaes=Vaes(steps=5),
 )

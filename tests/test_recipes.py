@@ -156,3 +156,11 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_useless_number_is_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=rf"^{name} is {value}"):
         check_recipe(changed(RECIPE, name, value))
+
+
+def test_a_window_needs_room_for_what_it_shows() -> None:
+    check_recipe(changed(RECIPE, "vae.shape_dimension", 4))
+    for name, value in (("vae.shape_dimension", 3), ("vae.window", 24)):
+        with pytest.raises(InputError, match=rf"{name} (is )?{value}"):
+            check_recipe(changed(RECIPE, name, value))
+    check_recipe(changed(changed(RECIPE, "vae.shape_dimension", 1), "vae.window", 0))

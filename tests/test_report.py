@@ -26,7 +26,7 @@ TINY = Recipe(
     seed=6,
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(channels=4, hidden=16, shape_dimension=3, texture_dimension=2),
+    vae=Vae(channels=4, hidden=16, window=0, shape_dimension=3, texture_dimension=2),
     fusion=Fusion(channels=4),
     vaes=Vaes(steps=5),
 )

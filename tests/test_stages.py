@@ -56,7 +56,7 @@ TINY = Recipe(
     edge_threshold=1e-4,
     inpainter=Inpainter(channels=4),
     segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=4, hidden=8),
+    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=4, hidden=8, window=0),
     fusion=Fusion(channels=3),
     inpainting=Inpainting(steps=100, batch=4, warmup_steps=10, spread=0.5),
     separation=Separation(
@@ -621,7 +621,7 @@ TOY = dataclasses.replace(
     height=32,
     width=32,
     segments=2,
-    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128),
+    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=16, hidden=128, window=0),
     fusion=Fusion(channels=8),
     separation=dataclasses.replace(TINY.separation, regrouping=Regrouping(weight=0.0)),
     vaes=Vaes(

@@ -277,7 +277,7 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 @pytest.mark.parametrize("part", ["texture", "background"])
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
-    model = Model(Recipe("multi_texture", vae=Vae(filled=False), fusion=Fusion(channels=32, corrective=False)))
+    model = Model(Recipe("multi_texture", vae=Vae(filled=False, window=0), fusion=Fusion(channels=32, corrective=False)))
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
+from intarsia.networks.windows import WindowVAE
 from intarsia.shapes import Images, Maps, Masks, Objects
 
 
@@ -69,6 +70,7 @@ class SceneAutoencoder(nn.Module):
         fusion_channels: Size of the fusion networks.
         filled: Whether texture and background VAE see the mean colour of what is theirs outside of it, instead of black.
         corrective: Whether the fusion networks start from the plain composition.
+        window: Side of the shape VAE's window in pixels; 0 if it has none.
     """
 
     def __init__(
@@ -84,11 +86,16 @@ class SceneAutoencoder(nn.Module):
         fusion_channels: int = 32,
         filled: bool = False,
         corrective: bool = False,
+        window: int = 0,
     ) -> None:
         super().__init__()
         self.filled = filled
         self.texture = VAE(height, width, 3, texture, channels, hidden)
-        self.shape = VAE(height, width, 1, shape, channels, hidden)
+        self.shape = (
+            WindowVAE(height, width, window, shape, channels, hidden)
+            if window
+            else VAE(height, width, 1, shape, channels, hidden)
+        )
         self.background = VAE(height, width, 3, background, channels, hidden)
         self.object_fusion = TextureShapeFusion(fusion_channels, corrective)
         self.scene_fusion = SceneFusion(objects, fusion_channels, corrective)

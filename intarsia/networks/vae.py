@@ -84,6 +84,16 @@ class VAE(nn.Module):
 
         With `noise`, `b d` from a standard normal, the logits are of a code drawn from that Gaussian; without, of its mean.
         """
-        mean, log_variance = self.encoder(x)
+        mean, log_variance = self.encode(x)
         codes = mean if noise is None else mean + torch.exp(log_variance / 2) * noise
-        return mean, log_variance, self.decoder(codes)
+        return mean, log_variance, self.decode(codes)
+
+    def encode(self, x: Maps) -> tuple[Vectors, Vectors]:
+        """Pictures or masks `b colours h w` to mean and log variance of the codes, `b d` each, in float32."""
+        mean, log_variance = self.encoder(x)
+        return mean, log_variance
+
+    def decode(self, codes: Vectors) -> Maps:
+        """Codes `b d` to logits `b colours h w`, in float32."""
+        logits: Tensor = self.decoder(codes)
+        return logits

@@ -139,7 +139,7 @@ def changed_scenes(
     kept = autoencoder.object_fusion(others(found.textures).flatten(0, 1), shapes.flatten(0, 1)[:, None]).sigmoid()
     kept = kept.unflatten(0, shapes.shape[:2]).repeat(variations, 1, 1, 1, 1)
     shapes = shapes.repeat(variations, 1, 1, 1)
-    own = autoencoder.shape.decoder(codes).sigmoid() * (1 - shapes.sum(1, keepdim=True))
+    own = autoencoder.shape.decode(codes).sigmoid() * (1 - shapes.sum(1, keepdim=True))
     textures = found.textures[:, number].repeat(variations, 1, 1, 1)
     shown = autoencoder.object_fusion(textures, own).sigmoid()[:, None]
     visible = torch.cat([shapes[:, before], own, shapes[:, number:]], 1)
