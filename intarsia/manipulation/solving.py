@@ -129,7 +129,7 @@ def _limit(code: Tensor) -> Tensor:
 
 def _decoded_shape(model: Model, scene: Scene, object: int) -> Tensor:
     check_object(scene, object)
-    shape = model.decode(scene).shapes[object]
+    shape = model.picture("shape", scene.shape[object])[0]
     if shape.max() <= PRESENT:
         raise InputError("The object is empty: the image has none for its place, so there is nothing to change.")
     return shape
