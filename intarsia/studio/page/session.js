@@ -67,8 +67,9 @@ export class Session {
   refresh(since = null) {
     this.#wanted++;
     this.#since = since;
+    if (this.#asking) return;
     this.on.said(""); // what was said before is over
-    if (!this.#asking) this.#ask();
+    this.#ask();
   }
 
   async #ask() {
