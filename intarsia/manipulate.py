@@ -166,7 +166,7 @@ def _edit(model: Model, scene: Scene, change: Change) -> tuple[Scene, list[str]]
     if change.recolour:
         edited = manipulation.recolour(model, edited, number, _colour(change.recolour))
     if change.move or change.scale is not None:
-        before, after = (placements(model.decode(each).shapes)[number] for each in (start, edited))
+        before, after = (placements(model.shapes(each))[number] for each in (start, edited))
         width = (after.area / before.area) ** 0.5
         notices.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
     if change.to_front:

@@ -106,9 +106,11 @@ def moved(masks: Masks, right: Tensor, down: Tensor) -> Masks:
 def layered(shapes: Tensor) -> Tensor:
     """What is visible of shapes `... n h w` in [0, 1] that lie over one another, the first one in front.
 
-    Each takes what those before it leave; so the sum over n is at most 1, and shapes whose sum is at most 1 stay as they are.
+    Each takes what those before it leave; so the sum over n is at most 1, and shapes whose sum is at most 1 stay as they are,
+    bit by bit.
     """
-    return shapes.cumsum(-3).clamp(max=1).diff(dim=-3, prepend=torch.zeros_like(shapes[..., :1, :, :]))
+    before = pad(shapes.cumsum(-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
+    return torch.minimum(shapes, (1 - before).clamp(min=0))
 
 
 def _sobel(images: Images) -> Tensor:

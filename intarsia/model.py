@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, edge_map, layered, opened
+from intarsia.memo import FORGETFUL, Memo
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.reference import ReferenceInpainter
@@ -115,13 +117,27 @@ class Model(nn.Module):
         )
 
     @torch.no_grad()
-    def decode(self, scene: Scene) -> Parts:
-        """The shapes, textures and background that a scene's codes stand for; or those of several, with an axis more."""
+    def decode(self, scene: Scene, memo: Memo = FORGETFUL) -> Parts:
+        """The shapes, textures and background that a scene's codes stand for; or those of several, with an axis more.
+
+        Of a single scene each code is decoded on its own, so that its picture is the same, bit by bit, in every company; and
+        those that the memo knows are not decoded again.
+        """
         return Parts(
-            shapes=self.picture("shape", scene.shape).squeeze(-3),
-            textures=self.picture("texture", scene.texture),
-            background=self.picture("background", scene.background),
+            shapes=self.shapes(scene, memo),
+            textures=self._pictures("texture", scene.texture, memo),
+            background=self._pictures("background", scene.background.unsqueeze(-2), memo).squeeze(-4),
         )
+
+    @torch.no_grad()
+    def shapes(self, scene: Scene, memo: Memo = FORGETFUL) -> Tensor:
+        """The shapes alone, `n h w`."""
+        return self._pictures("shape", scene.shape, memo).squeeze(-3)
+
+    def _pictures(self, part: str, codes: Tensor, memo: Memo) -> Tensor:
+        if codes.dim() > 2 or not len(codes):
+            return self.picture(part, codes)
+        return torch.stack([memo(part, partial(self.picture, part), code) for code in codes])
 
     @torch.no_grad()
     def picture(self, part: str, codes: Tensor) -> Tensor:
@@ -131,11 +147,12 @@ class Model(nn.Module):
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()
-    def fuse(self, decoded: Parts) -> Tensor:
+    def fuse(self, decoded: Parts, memo: Memo = FORGETFUL) -> Tensor:
         """Put decoded parts together: an image `3 h w` in [0, 1], every pixel of it made by the fusion networks.
 
         As in training, but where shapes overlap, those in front hide the others (`masks.layered`; the original adds them).
-        Parts of `b` images, with an axis more, become `b 3 h w`.
+        Parts of `b` images, with an axis more, become `b 3 h w`. Objects that the memo knows, by texture and by what is
+        visible of them, are not fused again.
 
         Raises:
             InputError: if there are more objects than the model has room for.
@@ -144,17 +161,26 @@ class Model(nn.Module):
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
         visible, textures = layered(decoded.shapes), decoded.textures
-        objects = self.autoencoder.object_fusion(
-            textures.reshape(-1, 3, height, width), visible.reshape(-1, 1, height, width)
-        ).sigmoid()
+        if images or not count:
+            objects = self._objects(textures, visible)
+        else:
+            objects = torch.stack([memo("object", self._objects, *each) for each in zip(textures, visible, strict=True)])
         behind = decoded.background * (1 - visible.sum(-3, keepdim=True))
         empty = behind.new_zeros(*images, room - count, 3, height, width)
-        layers = torch.cat([objects.view_as(textures), empty, behind.unsqueeze(-4)], -4)
+        layers = torch.cat([objects, empty, behind.unsqueeze(-4)], -4)
         return self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind)
 
-    def render(self, scene: Scene) -> Tensor:
-        """The image `3 h w` in [0, 1] of a scene: decoded and fused; or the images of several."""
-        return self.fuse(self.decode(scene))
+    def _objects(self, textures: Tensor, visible: Tensor) -> Tensor:
+        """Objects `... 3 h w` on black, of their textures `... 3 h w` and of what is visible of their shapes, `... h w`."""
+        pictures, masks = textures.reshape(-1, *textures.shape[-3:]), visible.reshape(-1, 1, *visible.shape[-2:])
+        return self.autoencoder.object_fusion(pictures, masks).sigmoid().view_as(textures)
+
+    def render(self, scene: Scene, memo: Memo = FORGETFUL) -> Tensor:
+        """The image `3 h w` in [0, 1] of a scene: decoded and fused; or the images of several.
+
+        With a memo the images are the same, bit by bit.
+        """
+        return self.fuse(self.decode(scene, memo), memo)
 
     def edges(self, images: Images) -> Edges:
         """The edge maps `b 2 h w` that the inpainter sees."""

@@ -197,7 +197,7 @@ def test_what_is_not_there_is_named_with_what_is(said, scene):
 
 
 def places(model, scene):
-    return placements(model.decode(scene).shapes)
+    return placements(model.shapes(scene))
 
 
 def test_placement_of_a_square():

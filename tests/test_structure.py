@@ -14,8 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "settings", "recipes", "recipe_file", "options"},
-    {"data", "networks", "scene", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement", "pictures",
-     "diagnosis", "engine"},
+    {"data", "networks", "scene", "memo", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement",
+     "diagnosis", "pictures", "engine"},
     {"model", "locality"},
     {"stages", "manipulation", "records", "interop", "baselines"},
     {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "hub", "demo",
@@ -26,7 +26,15 @@ LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 # The ground that recipes, their neighbour, stand on as well.
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "settings", "__version__"}
 
-PLAIN = {"networks", "metrics", "disentanglement", "objectives", "masks", "regions"}  # take numbers and tensors, know no recipe
+PLAIN = {
+    "networks",
+    "metrics",
+    "disentanglement",
+    "objectives",
+    "masks",
+    "memo",
+    "regions",
+}  # take numbers and tensors, know no recipe
 INFERENCE = {
     "model",
     "manipulation",

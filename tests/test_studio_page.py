@@ -1,6 +1,7 @@
 """The studio in a real browser, Debian's chromium: what a person does there, and what then happens."""
 
 import json
+import os
 import shutil
 import socket
 import warnings
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image
 
 from intarsia.manipulate import manipulate
-from intarsia.model import Model
+from intarsia.model import Model, load
 from intarsia.options import Change
 from intarsia.studio.server import create_app
+from tests.film import HEIGHT, WIDTH, Film, session
 from tests.halves import RECIPE, model_of_halves
 from tests.studio import photo, pixels, running
 
@@ -374,3 +376,79 @@ def test_fits_every_screen_and_every_control_has_a_name(browser: Any, port: int,
     )
     assert unnamed == []
     context.close()
+
+
+def test_a_reload_keeps_pictures_and_edits(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.keyboard.press("Control+c")
+    one.page.keyboard.press("Delete")
+    one.page.keyboard.press("Control+v")
+    one.settle()
+    one.page.keyboard.press("ArrowRight")
+    one.page.keyboard.press("Control+z")
+    edits, shown = one.edits, one.shown()
+    one.page.reload()
+    one.page.wait_for_selector("#objects button")
+    assert one.edits == edits and (one.shown() == shown).all()
+    expect(one.page.locator("#subject")).to_have_text("Object 3")
+    one.page.keyboard.press("Control+y")
+    assert [each["edit"] for each in one.edits] == ["remove", "paste", "move"]
+    one.page.click("#reset")
+    assert one.edits == [] and (one.shown() == pixels(photo(0, (SIZE, SIZE)))).all()
+    fresh = studio(None)
+    assert fresh.page.locator("#objects button").count() == 0  # another tab begins anew
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+def test_a_picture_comes_by_clipboard_or_is_dropped(kind: str, studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    one.page.evaluate(
+        """([kind, bytes]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([Uint8Array.from(bytes)], "b.png", { type: "image/png" }));
+          const event = kind === "paste" ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
+            : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+          document.getElementById("stage").dispatchEvent(event);
+        }""",
+        [kind, list(photo(1, (SIZE, SIZE)))],
+    )
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    assert (one.shown() == pixels(photo(1, (SIZE, SIZE)))).all()
+    expect(one.page.locator("#status")).to_have_text("Opened b.png.")
+
+
+def test_a_finger_drags_an_object(browser: Any, port: int) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    one = Studio(context.new_page(), port)
+    one.open(photo(0, (SIZE, SIZE)))
+    fingers = context.new_cdp_session(one.page)
+
+    def touch(kind: str, *place: float) -> None:
+        points = [dict(zip("xy", one.at(*place), strict=True))] if place else []
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    top = one.page.evaluate("scrollY")
+    touch("touchStart", *LEFT)
+    for step in range(1, 5):
+        touch("touchMove", LEFT[0] + 1.5 * step, LEFT[1] - 2 * step)
+    touch("touchEnd")
+    (edit,) = one.edits
+    assert edit["edit"] == "move" and (edit["dx"], edit["dy"]) == (pytest.approx(6, abs=0.3), pytest.approx(-8, abs=0.3))
+    assert one.page.evaluate("scrollY") == top  # the page stayed where it was
+    context.close()
+
+
+def test_a_session_is_filmed(browser: Any, tmp_path: Path) -> None:
+    """The README's animation is this session: `INTARSIA_FILM=docs/images pytest tests/test_studio_page.py -k filmed`."""
+    path = Path(os.environ.get("INTARSIA_FILM") or tmp_path) / "studio.gif"
+    with running(create_app(load("multi_dsprites"))) as port:
+        one = Studio(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), port)
+        film = Film(one.page)
+        session(one.page, film, 7)
+        assert [each["edit"] for each in one.edits] == ["move", "set_code", "set_code", "recolour", "paste", "move"]
+        one.page.close()
+    film.save(path)
+    assert Image.open(path).n_frames > 20  # type: ignore[attr-defined]  # frames that show the same become one
+    assert path.stat().st_size < 2_000_000

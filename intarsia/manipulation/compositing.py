@@ -5,11 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.masks import layered
+from intarsia.memo import FORGETFUL, Memo
 from intarsia.model import Model
-from intarsia.scene import Parts, Scene
-
-Memo = dict[tuple[str, bytes], Tensor]
-"""Decoded pictures by part and code, the least recently used first. Whoever keeps one decides how long it may get."""
+from intarsia.scene import Scene
 
 VISIBLE = 0.1  # shapes and masks count as far as they are above this
 REACH = 2  # px that `over` goes beyond them, so that the soft rim of an object goes along with it
@@ -24,41 +22,21 @@ def composite(model: Model, before: Scene, after: Scene, raw: bool = False, memo
         before: The scene as `Model.encode` gave it.
         after: What edits made of it.
         raw: Show the bare output of the fusion networks, everywhere.
-        memo: What was decoded before, so that it need not be again; it is added to. The image is the same, bit by bit.
+        memo: What was decoded and fused before, so that it need not be again. The image is the same, bit by bit.
     """
-    memo = {} if memo is None else memo
-    fused = model.fuse(decoded(model, after, memo))
+    memo = Memo() if memo is None else memo
+    fused = model.render(after, memo)
     return fused if raw else over(before.image, fused, changed_region(model, before, after, memo))
 
 
 @torch.no_grad()
-def decoded(model: Model, scene: Scene, memo: Memo) -> Parts:
-    """What `Model.decode` gives, but each code on its own, and those that the memo knows not at all."""
-    codes = {"shape": scene.shape, "texture": scene.texture, "background": scene.background[None]}
-    found = {part: [_one(model, part, code, memo) for code in rows] for part, rows in codes.items()}
-    height, width = scene.image.shape[1:]
-    return Parts(
-        shapes=torch.cat([scene.image.new_empty(0, height, width), *found["shape"]]),
-        textures=torch.stack(found["texture"]) if found["texture"] else scene.image.new_empty(0, 3, height, width),
-        background=found["background"][0],
-    )
-
-
-def _one(model: Model, part: str, code: Tensor, memo: Memo) -> Tensor:
-    key = (part, code.cpu().numpy().tobytes())
-    memo[key] = memo.pop(key) if key in memo else model.picture(part, code)
-    return memo[key]
-
-
-@torch.no_grad()
-def changed_region(model: Model, before: Scene, after: Scene, memo: Memo | None = None) -> Tensor:
+def changed_region(model: Model, before: Scene, after: Scene, memo: Memo = FORGETFUL) -> Tensor:
     """Where one scene looks different from another, `h w` in [0, 1]: 0 everywhere if they hold the same.
 
     An object is the same where both its codes are. Those that are in one scene alone change all that is seen of their decoded
     shapes, and of their masks in the image; those in both, the places where one hides more of them than the other.
     """
-    memo = {} if memo is None else memo
-    was, now = (layered(decoded(model, scene, memo).shapes) for scene in (before, after))
+    was, now = (layered(model.shapes(scene, memo)) for scene in (before, after))
     codes_before, codes_after = (torch.cat([scene.shape, scene.texture], 1) for scene in (before, after))
     same = (codes_before[:, None] == codes_after).all(-1)
     gone, new = ~same.any(1), ~same.any(0)

@@ -84,7 +84,7 @@ def spare_object(model: Model, scene: Scene) -> int | None:
     room = model.recipe.objects
     if len(scene.shape) < room:
         return None
-    present = model.picture("shape", scene.shape).amax((1, 2, 3)) > PRESENT
+    present = model.shapes(scene).amax((1, 2)) > PRESENT
     if present.all():
         raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
     return int((~present).nonzero()[-1])

@@ -6,6 +6,7 @@ where that is not near, from its own in steps so small that the shape always ove
 
 References:
     Marquardt, An algorithm for least-squares estimation of nonlinear parameters, SIAM 1963.
+    Broyden, A class of methods for solving nonlinear simultaneous equations, Mathematics of Computation 1965.
 """
 
 import math
@@ -23,13 +24,15 @@ from intarsia.model import Model
 from intarsia.scene import Scene
 
 PLAUSIBLE = 3.0  # standard deviations of the prior: how far a number of a code may be led, unless it was farther before
-STRIDE = 2.0  # px between goals on the way of a shape, at most
-COLOUR_STRIDE = 0.1  # in intensity, between goals on the way of a colour
+STRIDE = 0.3  # of its radius, between goals on the way of a shape, at most
+COLOUR_STRIDE = 0.25  # in intensity, between goals on the way of a colour
 ITERATIONS = 4  # per goal
 LAST_ITERATIONS = 12  # for the last goal
 NEAR = 0.5  # of a shape's own square: the most by which a shape that overlaps it differs from it
-TOLD_ITERATIONS = 3  # from the encoder's code, where that is near
-DIFFERENCE = 0.01  # of a number of a code: smooth enough for ReLUs, far above rounding
+TOLD_ITERATIONS = 6  # from the encoder's code, where that is near
+DAMPING, LEAST_DAMPING = 1e-2, 1e-6  # of the mean of the squared Jacobian: at a goal's beginning, and ever
+DIFFERENCE = 1e-3  # of a number of a code: far above rounding
+CLOSE = 0.05  # share of a goal's own square: with less missing, a Jacobian is corrected, not computed anew
 ENOUGH = 1e-3  # share of the error that an iteration has to remove for another to follow
 
 
@@ -116,7 +119,8 @@ def _reshape(
     if near < min(far, NEAR * goal.square().sum()):
         code = _led(pictures, told, [goal], TOLD_ITERATIONS)
     else:
-        count = max(1, math.ceil(length / STRIDE))
+        radius = math.sqrt(float(shape.sum()) / math.pi)
+        count = max(1, math.ceil(length / (STRIDE * radius)))
         goals = [_transformed(shape, *way(number / count)) for number in range(1, count + 1)]
         code = _led(pictures, code, goals)
     return replace(scene, shape=_with_row(scene.shape, object, code))
@@ -129,7 +133,7 @@ def _limit(code: Tensor) -> Tensor:
 
 def _decoded_shape(model: Model, scene: Scene, object: int) -> Tensor:
     check_object(scene, object)
-    shape = model.decode(scene).shapes[object]
+    shape = model.picture("shape", scene.shape[object])[0]
     if shape.max() <= PRESENT:
         raise InputError("The object is empty: the image has none for its place, so there is nothing to change.")
     return shape
@@ -153,37 +157,44 @@ def _led(
     """The code `d` whose picture is near the last goal, by Levenberg's and Marquardt's method from each goal to the next.
 
     `pictures` makes `b ...` of codes `b d`. Numbers without effect stay as they are, and all stay where the prior finds them
-    plausible.
+    plausible. Near a goal the Jacobian is not computed anew but corrected by what each step is seen to do, as Broyden does:
+    most steps cost a single picture then.
     """
-    limit = _limit(code)
+    limit, now, jacobian = _limit(code), pictures(code[None])[0].flatten(), None
     for goal in goals:
-        damping = 1e-2
-        missing = (goal - pictures(code[None])[0]).flatten()
+        damping, missing = DAMPING, goal.flatten() - now
+        close = CLOSE * goal.square().sum()
         for _ in range(last_iterations if goal is goals[-1] else ITERATIONS):
-            jacobian = _jacobian(pictures, code)
+            before = missing.square().sum()
+            if jacobian is None or (before > close and damping <= DAMPING):
+                jacobian = _jacobian(pictures, code, now)
             gram = jacobian.mT @ jacobian
             ridge = damping * gram.diagonal().mean().clamp(min=1e-12)
             step = torch.linalg.solve(gram + ridge * torch.eye(len(code), device=code.device), jacobian.mT @ missing)
             trial = (code + step).clamp(-limit, limit)
-            left = (goal - pictures(trial[None])[0]).flatten()
-            before, after = missing.square().sum(), left.square().sum()
+            step, drawn = trial - code, pictures(trial[None])[0].flatten()
+            if not step.any():
+                break
+            left = goal.flatten() - drawn
+            after = left.square().sum()
             if after >= before:
                 damping *= 10
                 continue
-            code, missing, damping = trial, left, damping / 10
+            jacobian = jacobian + torch.outer((drawn - now - jacobian @ step) / step.square().sum(), step)
+            code, now, missing, damping = trial, drawn, left, max(damping / 10, LEAST_DAMPING)
             if after > (1 - ENOUGH) * before:
                 break
     return code
 
 
-def _jacobian(pictures: Callable[[Tensor], Tensor], code: Tensor) -> Tensor:
+def _jacobian(pictures: Callable[[Tensor], Tensor], code: Tensor, now: Tensor) -> Tensor:
     """How each value of a code's picture changes with each of its numbers, `p d`.
 
-    By central differences, all in one batch: as fast as forward derivatives, which first compile for seconds in each process.
+    `now` is its picture. By differences, all in one batch: as fast as forward derivatives, which first compile for seconds in
+    each process.
     """
     steps = DIFFERENCE * torch.eye(len(code), device=code.device)
-    above, below = pictures(torch.cat([code + steps, code - steps])).flatten(1).chunk(2)
-    return (above - below).mT / (2 * DIFFERENCE)
+    return (pictures(code + steps).flatten(1) - now).mT / DIFFERENCE
 
 
 def _with_row(rows: Tensor, number: int, row: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPSILON, NORM_DECAY = 1e-3, 0.999
+FEW = 3  # outputs, of which one product for all rows is faster than one for each row, though it copies its input
 
 
 class SameConv(nn.Conv2d):
@@ -143,7 +144,10 @@ def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, 
         torch.from_numpy(shifts(*sizes, kernel, rule)).to(parts.device, parts.dtype) for sizes in ((h, height), (w, width))
     )
     x = parts.permute(0, 2, 3, 1).reshape(count * h, w * kernel, kernel * outputs)
-    x = torch.bmm(columns.expand(count * h, -1, -1), x)
+    if outputs <= FEW:
+        x = (x.mT @ columns.mT).mT
+    else:
+        x = torch.bmm(columns.expand(count * h, -1, -1), x)
     x = x.view(count, h, width, kernel, outputs).transpose(2, 3).reshape(count, h * kernel, width * outputs)
     x = torch.baddbmm(bias.repeat(width).to(x.dtype), rows.expand(count, -1, -1), x)
     return x.view(count, height, width, outputs).permute(0, 3, 1, 2)

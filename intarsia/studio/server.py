@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
+from torch import Tensor
 
 from intarsia import __version__
 from intarsia.data import Scenes, scenes_of
@@ -21,11 +22,12 @@ from intarsia.manipulation.history import KINDS, edits_from_json
 from intarsia.manipulation.replay import model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
+from intarsia.scene import Scene
 from intarsia.studio.gate import Gate
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.store import Store
 from intarsia.studio.uploads import MOST_BYTES, picture_of, read_body, read_json
-from intarsia.studio.views import Strip, View, encoded, strip, view
+from intarsia.studio.views import Strip, View, encoded, strip, varied, view
 from intarsia.studio.worker import Worker
 
 __all__ = ["create_app"]
@@ -146,17 +148,21 @@ def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None
         edited = store.edited(name, edits_from_json(values.get("edits")))
         return view(model, store.scene(name), edited, values.get("raw") is True, store.memo)
 
-    def stripped(name: str, values: dict[str, Any]) -> Strip:
+    def begun(name: str, values: dict[str, Any]) -> tuple[list[Scene], Tensor | None]:
         number, dimension = values.get("object"), values.get("dimension")
         if not isinstance(dimension, int) or not isinstance(number, int | None):
             raise InputError("A strip needs a part, a dimension (a whole number), and an object (a whole number or null).")
         edited = store.edited(name, edits_from_json(values.get("edits")))
-        return strip(model, store.scene(name), edited, values.get("part"), dimension, number, store.memo)  # type: ignore[arg-type]  # which is checked there
+        scenes = varied(edited, values.get("part"), dimension, number)  # type: ignore[arg-type]  # which is checked there
+        return scenes, None if number is None else model.shapes(edited.scene, store.memo)[edited.row(number)]
+
+    def composited(name: str, scene: Scene) -> Tensor:
+        return composite(model, store.scene(name), scene, memo=store.memo)
 
     def animated(name: str, values: dict[str, Any]) -> bytes:
-        made, before = edits_from_json(values.get("edits")), store.scene(name)
+        made = edits_from_json(values.get("edits"))
         counts = sorted({*range(0, len(made), len(made) // MOST_FRAMES + 1), len(made)})
-        frames = [composite(model, before, store.edited(name, made[:count]).scene, memo=store.memo) for count in counts]
+        frames = [composited(name, store.edited(name, made[:count]).scene) for count in counts]
         return gif(torch.stack(frames).cpu(), FRAME_MILLISECONDS)
 
     @app.post("/api/scenes/{name}/view", openapi_extra=body(raw={"type": "boolean", "default": False}))
@@ -169,7 +175,11 @@ def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None
     @app.post("/api/scenes/{name}/strip", openapi_extra=body(**numbers))
     async def strip_of_scene(name: str, request: Request) -> Strip:
         """What one number of a code does to the picture after some edits."""
-        return await worker(stripped, name, await read_json(request))
+        values = await read_json(request)
+        scenes, shape = await worker(begun, name, values)
+        # One at a time, so that what a person waits for gets in between.
+        pictures = [await worker(composited, name, scene) for scene in scenes]
+        return strip(pictures, values["part"], shape)
 
     @app.post("/api/scenes/{name}/gif", openapi_extra=body())
     async def animation_of_edits(name: str, request: Request) -> Response:

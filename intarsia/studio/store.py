@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from intarsia.manipulation.compositing import Memo
 from intarsia.manipulation.history import Edit
 from intarsia.manipulation.replay import Edited, begin, picture_sha256, replay
+from intarsia.memo import Memo
 from intarsia.model import Model
 from intarsia.scene import Scene
 from intarsia.studio.refusals import Refusal
@@ -17,7 +17,7 @@ __all__ = ["Store"]
 
 MOST_SCENES = 32
 MOST_STATES = 4  # of a scene
-MOST_DECODED = 64  # pictures of codes: a slider then costs a single one, and the fusion
+MOST_BYTES = 2**27  # of what was decoded and fused: a slider then costs one picture, one object, and the fusion of all
 
 
 @dataclass
@@ -33,7 +33,8 @@ class Store:
     def __init__(self, model: Model, most: int = MOST_SCENES) -> None:
         self._model, self._most = model, most
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._memo: Memo = {}
+        self.memo = Memo(MOST_BYTES)
+        """What was decoded and fused of late, for `composite`."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -48,13 +49,6 @@ class Store:
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return name
-
-    @property
-    def memo(self) -> Memo:
-        """What was decoded of late, for `composite`."""
-        for key in list(self._memo)[:-MOST_DECODED]:
-            del self._memo[key]
-        return self._memo
 
     def scene(self, name: str) -> Scene:
         """A scene before any edit."""

@@ -7,16 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.manipulation import Part, composite
-from intarsia.manipulation.compositing import Memo, decoded, over
-from intarsia.manipulation.edits import PRESENT, check_code
+from intarsia.manipulation import Part, composite, set_code
+from intarsia.manipulation.edits import PRESENT
 from intarsia.manipulation.replay import Edited
 from intarsia.masks import layered
+from intarsia.memo import Memo
 from intarsia.model import Model
 from intarsia.pictures import png
-from intarsia.scene import Parts, Scene
+from intarsia.scene import Scene
 
-__all__ = ["ObjectView", "Strip", "View", "encoded", "strip", "view"]
+__all__ = ["ObjectView", "Strip", "View", "encoded", "strip", "varied", "view"]
 
 # Of a strip, in standard deviations of the prior: values of the number, whatever it is now.
 OFFSETS = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -74,7 +74,7 @@ def encoded(content: bytes) -> str:
 def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> View:
     """All that the page shows of a scene; `raw` for the bare output of the fusion networks."""
     scene = edited.scene
-    shown, parts = composite(model, before, scene, raw, memo), decoded(model, scene, memo)
+    shown, parts = composite(model, before, scene, raw, memo), model.decode(scene, memo)
     shapes = _places(before, edited, parts.shapes)
     visible = layered(shapes)
     behind = (1 - visible.sum(0, keepdim=True)).clamp(min=0)
@@ -88,36 +88,21 @@ def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> 
     )
 
 
-@torch.no_grad()
-def strip(model: Model, before: Scene, edited: Edited, part: Part, dimension: int, number: int | None, memo: Memo) -> Strip:
-    """What one number of the code of an object, or of the background, does to the scene as it is now.
-
-    Only what changes is decoded anew; the networks then put all parts together for each of `OFFSETS`. They are laid over the
-    picture as it is shown, where the object is or would be.
+def varied(edited: Edited, part: Part, dimension: int, number: int | None) -> list[Scene]:
+    """The scene as it is now, with one number of the code of an object, or of the background, at each of `OFFSETS`.
 
     Raises:
         InputError: if there is no such part, object or dimension.
     """
-    scene = edited.scene
     row = edited.row(number) if number is not None else None
-    code = getattr(scene, check_code(scene, part, dimension, row))
-    codes = (code if row is None else code[row]).repeat(len(OFFSETS), 1)
-    codes[:, dimension] = codes.new_tensor(OFFSETS)
-    found, now = model.picture(part, codes), decoded(model, scene, memo)
-    shapes, textures, background = (
-        each.repeat(len(OFFSETS), *(1 for _ in each.shape)) for each in (now.shapes, now.textures, now.background)
-    )
-    if part == "shape":
-        shapes[:, row] = found[:, 0]
-    elif part == "texture":
-        textures[:, row] = found
-    else:
-        background = found
-    fused, visible = model.fuse(Parts(shapes, textures, background)), layered(shapes)
-    place = 1 - visible.sum(1) if row is None else torch.maximum(visible[:, row], layered(now.shapes)[row])
-    frames = over(composite(model, before, scene, memo=memo), fused, place).cpu()
-    if row is not None:
-        left, top, right, bottom = _surroundings(now.shapes[row], part)
+    return [set_code(edited.scene, part, dimension, value, row) for value in OFFSETS]
+
+
+def strip(pictures: list[Tensor], part: Part, shape: Tensor | None) -> Strip:
+    """Pictures `3 h w` of what `varied` gave, side by side; of an object with this shape `h w`, only what is round it."""
+    frames = torch.stack(pictures).cpu()
+    if shape is not None:
+        left, top, right, bottom = _surroundings(shape, part)
         frames = frames[:, :, top:bottom, left:right]
     longest = max(frames.shape[2:])
     frames = F.interpolate(frames, scale_factor=STRIP_SIZE / longest, mode="nearest" if longest <= STRIP_SIZE else "area")

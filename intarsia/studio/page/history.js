@@ -4,9 +4,13 @@
 const MERGED_WITHIN = 900; // ms: presses of a key that belong together are one step
 
 export class History {
-  steps = [];
-  undone = [];
   live = [];
+
+  // From steps made before, such as those of a page that was left.
+  constructor(steps = [], undone = []) {
+    const old = (step) => ({ ...step, time: -MERGED_WITHIN });
+    Object.assign(this, { steps: steps.map(old), undone: undone.map(old) });
+  }
 
   edits() {
     return [...this.steps.flatMap((step) => step.edits), ...this.live];

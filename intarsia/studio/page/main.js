@@ -2,13 +2,14 @@
 
 import * as api from "./api.js";
 import { readEdits, saveAnimation, saveEdits, saveOriginal, savePicture } from "./exports.js";
+import { keep, kept } from "./keep.js";
 import { Panel } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const CLIPBOARD = "intarsia-object", BUSY_AFTER = 150, STRIPS_AFTER = 250, VIEWS = ["picture", "masks", "raw"]; // ms
-let model = null, swapping = false, strips = 0, busyTimer = 0;
+let model = null, swapping = false, strips = 0, busyTimer = 0, told = "";
 
 const session = new Session({ shown, said: say, busy });
 const stage = new Stage($("stage"), $("picture"), $("overlay"), {
@@ -109,6 +110,7 @@ function select(number) {
 }
 
 function setSwapping(on) {
+  if (swapping && !on) say("");
   swapping = on;
   $("swap").setAttribute("aria-pressed", on);
   if (on) say("Choose the object to exchange textures with; Esc leaves it.");
@@ -201,6 +203,7 @@ function fillStrips() {
 }
 
 function say(text, bad = false) {
+  told = text;
   $("status").textContent = text;
   $("status").classList.toggle("bad", bad);
 }
@@ -210,11 +213,11 @@ function busy(on) {
   $("stage").setAttribute("aria-busy", on);
   if (!on) {
     document.body.classList.remove("busy");
-    if ($("status").textContent === "Working…") say("");
+    if ($("status").textContent === "Working…") $("status").textContent = told;
   } else {
     busyTimer = setTimeout(() => {
       document.body.classList.add("busy");
-      if (!$("status").classList.contains("bad")) say("Working…");
+      if (!$("status").classList.contains("bad")) $("status").textContent = "Working…";
     }, BUSY_AFTER);
   }
 }
@@ -298,7 +301,7 @@ addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "b") comp
 
 function escape() {
   if (stage.stop() || !session.current) return;
-  if (swapping) return setSwapping(false), say("");
+  if (swapping) return setSwapping(false);
   select(null);
 }
 
@@ -338,7 +341,10 @@ async function begin() {
   $("subject").textContent = "Nothing is open";
   $("hint").textContent = model.no_random_scene ? `No random scenes: ${model.no_random_scene}` : "";
   buttons();
+  await session.restore(kept(model.model_sha256));
   document.body.dataset.ready = "yes";
 }
+
+addEventListener("pagehide", () => { if (model) keep(session, model.model_sha256); });
 
 begin();

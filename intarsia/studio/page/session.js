@@ -34,9 +34,7 @@ export class Session {
     this.on.busy(true);
     try {
       const opened = await send();
-      const bitmap = await createImageBitmap(api.png(opened.picture));
-      const picture = { ...opened, name, bitmap, history: new History(), view: null, selected: null };
-      this.pictures.push(picture);
+      const picture = await this.#add({ ...opened, name, history: new History(), selected: null });
       this.go(picture);
       this.on.said(opened.notices.join(" ") || `Opened ${name}.`);
       return picture;
@@ -48,6 +46,18 @@ export class Session {
     }
   }
 
+  // Opens pictures as they were on a page that was left. The server may have forgotten them; it gets them again then.
+  async restore({ pictures, current }) {
+    for (const { steps, undone, ...picture } of pictures) await this.#add({ ...picture, history: new History(steps, undone) });
+    if (this.pictures[current]) this.go(this.pictures[current]);
+  }
+
+  async #add(given) {
+    const picture = { ...given, bitmap: await createImageBitmap(api.png(given.picture)), view: null };
+    this.pictures.push(picture);
+    return picture;
+  }
+
   go(picture) {
     this.current = picture;
     this.refresh();
@@ -57,7 +67,9 @@ export class Session {
   refresh(since = null) {
     this.#wanted++;
     this.#since = since;
-    if (!this.#asking) this.#ask();
+    if (this.#asking) return;
+    this.on.said(""); // what was said before is over
+    this.#ask();
   }
 
   async #ask() {

@@ -1,23 +1,12 @@
-"""Films a session in the studio: `python docs/images/studio.py RUN` makes docs/images/studio.gif, in Debian's chromium.
+"""A session in the studio, filmed: what tests/test_studio_page.py does and shows, and the README's animation."""
 
-The session is a random scene, a drag, a slider, a colour, a copy, and a look at the picture before.
-"""
-
-import shutil
-import sys
 from io import BytesIO
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))  # tests/studio.py
-
-import tyro
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from intarsia.files import replacing
-from intarsia.manipulation.opening import open_model
-from intarsia.studio.server import create_app
-from tests.studio import running
 
 WIDTH, HEIGHT, SHOWN = 1040, 640, 0.72  # px of the page, and what becomes of them
 FRAME = 160  # ms
@@ -48,21 +37,23 @@ class Film:
 
 
 def session(page: Page, film: Film, index: int) -> None:
-    """What is done; the picture is test scene `index`."""
+    """A random scene (test scene `index`), a drag, two sliders, a colour, a copy, and a look at the picture before."""
     page.route("**/api/scenes/random", lambda route: route.continue_(url=f"{route.request.url}?index={index}"))
-    page.click("#random")
+    with page.expect_response("**/view") as answer:
+        page.click("#random")
     page.wait_for_selector("#objects button")
     film.take(900)
     page.locator("#objects button").first.click()
-    page.wait_for_timeout(6000)  # the strips
+    for kind in ("shape", "texture"):
+        page.locator(f"[id^={kind}-] + .strip[src]").first.wait_for()
     film.take(1000)
-    box = page.locator("#overlay").bounding_box()
+    found = next(each for each in answer.value.json()["objects"] if not each["empty"])
+    left, top, right, bottom = found["box"]
+    box, pixels = page.locator("#overlay").bounding_box(), page.evaluate("document.getElementById('picture').width")
     assert box
-    labels = page.evaluate("document.getElementById('picture').width")
-    name = page.locator("#objects button").first
-    name.hover()
-    x, y = frame_centre(page)
-    x, y = box["x"] + x * box["width"] / labels, box["y"] + y * box["width"] / labels
+    x, y = (
+        box[side] + middle * box["width"] / pixels for side, middle in (("x", (left + right) / 2), ("y", (top + bottom) / 2))
+    )
     away = 1 if x < box["x"] + box["width"] / 2 else -1
     page.mouse.move(x, y)
     page.mouse.down()
@@ -93,38 +84,3 @@ def session(page: Page, film: Film, index: int) -> None:
     film.take(900)
     page.keyboard.up("b")
     film.take(1500)
-
-
-def frame_centre(page: Page) -> tuple[float, float]:
-    """The centre of the selected object, in pixels of the picture, from the answer that the page got last."""
-    with page.expect_response("**/view") as answer:
-        page.select_option("#view", "raw")
-    page.select_option("#view", "picture")
-    page.wait_for_selector("#stage[aria-busy=false]")
-    left, top, right, bottom = answer.value.json()["objects"][0]["box"]
-    return (left + right) / 2, (top + bottom) / 2
-
-
-def main(run: tyro.conf.Positional[Path], index: int = 7, out: Path = Path("docs/images/studio.gif")) -> None:
-    """Film.
-
-    Args:
-        run: A run whose codes are trained.
-        index: Of the test scene; its first object has to be one.
-        out: The file.
-    """
-    with running(create_app(open_model(run))) as port, sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.set_default_timeout(60_000)
-        page.goto(f"http://127.0.0.1:{port}/")
-        page.wait_for_selector("body[data-ready]")
-        film = Film(page)
-        session(page, film, index)
-        film.save(out)
-        browser.close()
-    print(f"Wrote {out}: {len(film.frames)} frames, {out.stat().st_size / 1e6:.2f} MB.")
-
-
-if __name__ == "__main__":
-    tyro.cli(main)

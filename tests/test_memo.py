@@ -1,0 +1,81 @@
+"""The memo: what it saves, what it forgets, and that the pictures stay the same, bit by bit."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from intarsia.manipulation import composite, set_code, to_back
+from intarsia.memo import FORGETFUL, Memo
+from intarsia.model import Model
+from intarsia.scene import Scene
+from tests.halves import RECIPE, model_of_halves
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_of_halves()
+
+
+@pytest.fixture(scope="module")
+def scene(model: Model) -> Scene:
+    """Two squares that overlap."""
+    scene = model.encode(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    shape = torch.zeros_like(scene.shape)
+    shape[1, 0] = 0.5
+    return dataclasses.replace(scene, shape=shape)
+
+
+def test_the_same_is_made_once() -> None:
+    made: list[float] = []
+
+    def doubled(given: Tensor) -> Tensor:
+        made.append(float(given))
+        return 2 * given
+
+    memo = Memo(2 * 4)  # two numbers of 4 bytes
+    for value, name in ((1, "a"), (2, "a"), (1, "a"), (3, "a"), (2, "a"), (2, "b")):
+        assert memo(name, doubled, torch.tensor([float(value)])) == 2 * value
+        assert memo.bytes <= 8
+    assert made == [1, 2, 3, 2, 2]  # 1 was used after 2, so 3 drove 2 out; another name is another thing
+    made.clear()
+    for _ in range(3):
+        FORGETFUL("a", doubled, torch.tensor([1.0]))
+    assert made == [1, 1, 1] and FORGETFUL.bytes == 0
+
+
+EDITS = {
+    "texture": (lambda scene: set_code(scene, "texture", 0, 2.0, 0), {"texture": 1, "object": 1}),
+    "background": (lambda scene: set_code(scene, "background", 0, 2.0), {"background": 1}),
+    "shape in front": (lambda scene: set_code(scene, "shape", 1, 2.0, 0), {"shape": 1, "object": 2}),
+    "shape behind": (lambda scene: set_code(scene, "shape", 1, 2.0, 1), {"shape": 1, "object": 1}),
+    "order": (lambda scene: to_back(scene, 0), {"object": 2}),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_only_what_changes_is_made_again(name: str, model: Model, scene: Scene) -> None:
+    made: list[str] = []
+
+    class Counting(Memo):
+        def __call__(self, name, make, *given):  # type: ignore[no-untyped-def]
+            return super().__call__(name, lambda *each: made.append(name) or make(*each), *given)
+
+    memo, (edit, expected) = Counting(), EDITS[name]
+    composite(model, scene, scene, memo=memo)
+    made.clear()
+    edited = edit(scene)
+    shown = composite(model, scene, edited, raw=True, memo=memo)
+    assert {kind: made.count(kind) for kind in made} == expected
+    assert torch.equal(shown, model.render(edited))
+    assert torch.equal(composite(model, scene, edited, memo=memo), composite(model, scene, edited))
+
+
+def test_a_code_has_the_same_picture_in_every_company() -> None:
+    model = Model(dataclasses.replace(RECIPE, segments=6))
+    scene = model.encode(torch.rand(3, 32, 32))
+    parts = model.decode(scene)
+    for row in range(5):
+        alone = model.decode(dataclasses.replace(scene, shape=scene.shape[[row]], texture=scene.texture[[row]]))
+        assert torch.equal(alone.shapes[0], parts.shapes[row]) and torch.equal(alone.textures[0], parts.textures[row])
