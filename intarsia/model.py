@@ -24,10 +24,11 @@ from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
-from intarsia.settings import STAGES, Recipe
+from intarsia.settings import STAGES, Recipe, planned
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
+START = "start"  # in a run folder: the model before its first step, where another one was given for it
 SHIPPED = Path(__file__).with_name("weights")  # a model folder for each model that comes with the package
 
 
@@ -255,7 +256,7 @@ def has_codes(source: Path) -> bool:
     """
     later = STAGES[STAGES.index("vaes") :]
     stage = source.resolve().name
-    return stage in later if stage in STAGES else load_recipe(source / RECIPE).vaes.steps > 0
+    return any(name in later for name in ([stage] if stage in STAGES else planned(load_recipe(source / RECIPE))))
 
 
 def load(folder: str | Path) -> Model:

@@ -189,7 +189,7 @@ class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
 
     steps: int = 8000
-    """Optimizer steps; 0 skips the stage, and those after it, which need its networks."""
+    """Optimizer steps; 0 skips the stage, and those after it, which need its networks, unless all before it are skipped too."""
     batch: int = 8
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
@@ -301,6 +301,12 @@ class Recipe:
 
 
 def planned(recipe: Recipe) -> list[str]:
-    """The stages that training goes through, in order: those of more than 0 steps, and without vaes none that builds on it."""
-    last = len(STAGES) if recipe.vaes.steps else STAGES.index("vaes")
-    return [name for name in STAGES[:last] if getattr(recipe, name).steps]
+    """The stages that training goes through, in order: those of more than 0 steps, and without vaes none that builds on it.
+
+    Where all up to vaes are skipped, the others build on the model that the run starts from.
+    """
+    names = [name for name in STAGES if getattr(recipe, name).steps]
+    before, after = STAGES[: STAGES.index("vaes")], STAGES[STAGES.index("vaes") + 1 :]
+    if not recipe.vaes.steps and any(name in before for name in names):
+        return [name for name in names if name not in after]
+    return names
