@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import background_last, edge_map, layered, opened
+from intarsia.masks import background_last, edge_map, layered, opened, repeated, signed_edge_map, stretched, thinned
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.reference import ReferenceInpainter
@@ -58,8 +58,8 @@ class Model(nn.Module):
             self.segmenter = _segmenter(recipe)
             codes = recipe.vae
             self.autoencoder = SceneAutoencoder(
-                recipe.height,
-                recipe.width,
+                recipe.height // codes.reduction,
+                recipe.width // codes.reduction,
                 recipe.objects,
                 codes.texture_dimension,
                 codes.shape_dimension,
@@ -89,9 +89,23 @@ class Model(nn.Module):
         """The same of the segmenter's masks."""
         return background_last(opened(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
+    def lesson(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
+        """What the scene autoencoder learns of images and ordered masks: as small as it sees them, in the colours it sees."""
+        return self.thinned(stretched(images) if self.recipe.vae.stretched else images), self.thinned(masks)
+
+    def thinned(self, maps: Tensor) -> Tensor:
+        """Maps `... h w` of the images' size, as small as the scene autoencoder sees them."""
+        return thinned(maps, self.recipe.vae.reduction)
+
+    def repeated(self, maps: Tensor) -> Tensor:
+        """Maps `... h w` of the scene autoencoder, as large as the images."""
+        return repeated(maps, self.recipe.vae.reduction)
+
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
         """Take an image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn.
+
+        Its colours are not stretched here, also where the codes have learned stretched ones (a quirk of the original).
 
         Of `b 3 h w` the scene has an axis more in each of its tensors: to be rendered, not to be edited.
         """
@@ -99,7 +113,7 @@ class Model(nn.Module):
             scene = self.encode(image[None])
             return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
         masks = self.ordered_masks(image)
-        objects, shapes, ground = parts(image, masks, self.recipe.vae.filled)
+        objects, shapes, ground = parts(self.thinned(image), self.thinned(masks), self.recipe.vae.filled)
         texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
         shape = self.autoencoder.shape.encode(shapes.flatten(0, 1))
         background = self.autoencoder.background.encode(ground)
@@ -128,7 +142,7 @@ class Model(nn.Module):
     def picture(self, part: str, codes: Tensor) -> Tensor:
         """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1]."""
         vae = cast(VAE, self.autoencoder.get_submodule(part))
-        decoded = vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid()
+        decoded = self.repeated(vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid())
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()
@@ -141,17 +155,18 @@ class Model(nn.Module):
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        room, (*images, count, height, width) = self.recipe.objects, decoded.shapes.shape
+        shapes, textures, background = map(self.thinned, (decoded.shapes, decoded.textures, decoded.background))
+        room, (*images, count, height, width) = self.recipe.objects, shapes.shape
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible, textures = layered(decoded.shapes), decoded.textures
+        visible = layered(shapes)
         objects = self.autoencoder.object_fusion(
             textures.reshape(-1, 3, height, width), visible.reshape(-1, 1, height, width)
         ).sigmoid()
-        behind = decoded.background * (1 - visible.sum(-3, keepdim=True))
+        behind = background * (1 - visible.sum(-3, keepdim=True))
         empty = behind.new_zeros(*images, room - count, 3, height, width)
         layers = torch.cat([objects.view_as(textures), empty, behind.unsqueeze(-4)], -4)
-        return self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind)
+        return self.repeated(self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind))
 
     def render(self, scene: Scene) -> Tensor:
         """The image `3 h w` in [0, 1] of a scene: decoded and fused; or the images of several."""
@@ -159,7 +174,8 @@ class Model(nn.Module):
 
     def edges(self, images: Images) -> Edges:
         """The edge maps `b 2 h w` that the inpainter sees."""
-        return edge_map(images, self.recipe.edge_threshold)
+        rule = signed_edge_map if self.recipe.signed_edges else edge_map
+        return rule(images, self.recipe.edge_threshold)
 
     def save(self, folder: Path, kind: torch.dtype = torch.float32) -> None:
         """Write `recipe.json` and `weights.safetensors`; each appears whole or not at all.

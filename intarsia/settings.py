@@ -68,6 +68,10 @@ class Vae:
     window: int = 64
     """Side, in pixels, of a window that follows each object, through which its shape is seen and drawn; with 0 it is the
     whole image, the original's way."""
+    reduction: int = 1
+    """They and the fusion networks see one in so many rows and columns; what they draw is enlarged again."""
+    stretched: bool = False
+    """Learn images whose colours are stretched, each of them, to [0, 1]."""
     glorot: bool = False
     """Start these and the fusion networks from Glorot's rule, as the original does, instead of from He's."""
 
@@ -284,6 +288,8 @@ class Recipe:
     """How many of them are background, for the stages with codes: the largest ones."""
     edge_threshold: float = 0.5
     """Share of the strongest gradient from which on a pixel is an edge."""
+    signed_edges: bool = False
+    """Where colours change in opposite directions there is no edge, and the threshold is one of the gradient itself."""
     inpainter: Inpainter = field(default_factory=Inpainter)
     segmenter: Segmenter = field(default_factory=Segmenter)
     vae: Vae = field(default_factory=Vae)

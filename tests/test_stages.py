@@ -20,6 +20,7 @@ from intarsia.data import open_dataset
 from intarsia.data.scenes import SceneSample
 from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
+from intarsia.masks import stretched
 from intarsia.metrics import best_overlap_iou, psnr
 from intarsia.model import RECIPE, WEIGHTS, Model
 from intarsia.networks.tensorflow import BatchNorm
@@ -524,6 +525,27 @@ def test_separation_learns(inpainted, scenes, tmp_path):
         not torch.equal(a, b) for a, b in zip(inpainted.inpainter.parameters(), model.inpainter.parameters(), strict=True)
     )
     assert box_error(model, scenes) < 1.2 * box_error(inpainted, scenes)
+
+
+def test_stages_of_codes_work_on_smaller_images(tmp_path):
+    """Stretched images and opened masks, thinned; in stage 4, the segmenter learns from every second pixel's description."""
+    sizes = dataclasses.replace(TINY.vae, reduction=2, stretched=True)
+    recipe = dataclasses.replace(
+        TINY,
+        vae=sizes,
+        vaes=dataclasses.replace(TINY.vaes, steps=2),
+        consistency=Consistency(steps=0),
+        end_to_end=EndToEnd(2, 4),
+    )
+    model, seen = Model(recipe), []
+    model.autoencoder.register_forward_pre_hook(lambda _, given: seen.append(given[:2]))
+    images = open_dataset(recipe.dataset, 0, "train")(range(4)).images
+    clean = model.eval().ordered(model.segmenter(images).softmax(1))
+    vaes(model, Run(tmp_path / "vaes", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert torch.equal(seen[0][0], stretched(images)[..., ::2, ::2])
+    assert torch.allclose(seen[0][1], clean[..., ::2, ::2], atol=1e-6)
+    end_to_end(model, Run(tmp_path / "end_to_end", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert {each.shape[-2:] for given in seen for each in given} == {(32, 32)}
 
 
 def test_capacity_rises_and_stays():
