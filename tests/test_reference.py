@@ -30,8 +30,8 @@ from tests.recorded import (
 )
 
 STRIDE = 3e-4  # along the gradient
-# One unit of that recording lies 3e-8 from the kink of its leaky ReLU: the order of a sum, such as the number of threads changes,
-# decides on which side it falls. On the other side, gradients of the layers before it differ by 1.3e-3.
+# One unit of that recording lies 3e-8 from the kink of its leaky ReLU: the order of a sum decides on which side it falls, and
+# the number of threads decides the order. On the other side, gradients of the layers before it differ by 1.3e-3.
 KINK = 3e-3
 
 
@@ -62,6 +62,20 @@ def test_inpainter_is_the_originals(reference):
     guesses = reference_inpainter()[0](images_first(recorded["image"]), hidden, edges)
     assert_close(guesses[:, :-1], images_first(recorded["pred_intensities"]))
     assert_close(guesses[:, -1], images_first(recorded["unconditioned_mean"]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(32, 32), (32, 96), (64, 160)])
+def test_inpainter_takes_other_sizes(size):
+    """Also those whose last two levels are a pixel each."""
+    images = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    hidden = torch.ones(1, 2, *size)
+    hidden[:, 0, :16] = 0
+    inpainter = ReferenceInpainter()
+    guesses = inpainter(images, hidden, edge_map(images, 0.5))
+    assert guesses.shape == (1, 2, 3, *size)
+    levels = inpainter.tower(torch.rand(1, 5, *size))
+    assert [level.shape[1] for level in levels] == [32, 64, 128, 256, 256, 256]
 
 
 @pytest.mark.parametrize("segments", [3, 5])
@@ -162,7 +176,7 @@ def test_layers_of_the_large_segmenter_are_the_originals(reference):
 
 def test_gradients_of_the_large_segmenter_are_the_slopes_of_its_loss(reference):
     """Image to segments to guesses to the separation loss, by the batch's own statistics, and back; none are recorded of it."""
-    images = images_first(reference("generator_resnet_c5")["image"])[:1]
+    images = images_first(reference("generator_resnet_c5")["image"])[:1, :, :32, :32]
     (inpainter, _), segmenter = reference_inpainter(), ResNet50(5).train()
     fill(segmenter)
     inpainter.requires_grad_(False)
