@@ -111,7 +111,7 @@ def outputs(layers: Mapping[str, nn.Module], run: Callable[[], object]) -> dict[
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[..., None]:
-        return lambda layer, given, result: found.update({name: result})
+        return lambda layer, given, result: found.update({name: result.clone()})
 
     hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
     run()
