@@ -287,12 +287,12 @@ def test_the_background_is_chosen_per_image_unless_per_batch():
 
 def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     """Every second row and column is coded; whoever shows, changes, animates or scores sees whole pictures."""
-    sizes = dataclasses.replace(TINY.vae, reduction=2, stretched=True)
+    sizes = dataclasses.replace(TINY.vae, window=0, reduction=2, stretched=True)
     model, image = Model(dataclasses.replace(TINY, vae=sizes)), image_of()
-    small = Model(dataclasses.replace(TINY, height=32, width=32))
+    small = Model(dataclasses.replace(TINY, height=32, width=32, vae=dataclasses.replace(TINY.vae, window=0)))
     small.autoencoder.load_state_dict(model.autoencoder.state_dict())
     scene, decoded = model.encode(image), model.decode(model.encode(image))
-    codes = small.autoencoder.shape.encoder(scene.masks[:-1, None, ::2, ::2])[0]
+    codes = small.autoencoder.shape.encode(scene.masks[:-1, None, ::2, ::2])[0]
     assert torch.allclose(scene.shape, codes, atol=1e-6)  # of the image as it is: colours are stretched in training alone
     halves = Parts(*(getattr(decoded, part.name)[..., ::2, ::2] for part in dataclasses.fields(decoded)))
     expected = small.fuse(halves)

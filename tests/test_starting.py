@@ -37,7 +37,7 @@ TINY = Recipe(
     segments=3,
     inpainter=Inpainter(channels=2, patches=8),
     segmenter=Segmenter(channels=8, dimension=4),
-    vae=Vae(texture_dimension=2, shape_dimension=3, background_dimension=2, channels=2, hidden=4),
+    vae=Vae(texture_dimension=2, shape_dimension=4, background_dimension=2, channels=2, hidden=4),
     fusion=Fusion(channels=2),
     inpainting=Inpainting(steps=2, batch=2),
     separation=Separation(steps=2, batch=2, regrouping=Regrouping(weight=0.0)),
