@@ -60,7 +60,7 @@ def _until(last: str, training: Training) -> Training:
     trained = planned(recipe)[: planned(recipe).index(last) + 1]
     while planned(recipe) != trained:
         recipe = _without(planned(recipe)[len(trained)], recipe)
-    return Training(recipe, {stage: training.logs[stage] for stage in trained}, training.machine)
+    return Training(recipe, {stage: training.logs[stage] for stage in trained}, training.machine, training.start)
 
 
 def _without(stage: str, recipe: Recipe) -> Recipe:
@@ -69,7 +69,8 @@ def _without(stage: str, recipe: Recipe) -> Recipe:
 
 def _told(training: Training) -> dict[str, Any]:
     return {
-        "command": train_command(training.recipe),
+        "command": train_command(training.recipe) + training.starting,
+        **({"start_weights_sha256": training.start} if training.start else {}),
         "stages": {
             stage: {"steps": training.step(stage), "minutes": round(log[-1]["seconds"] / 60, 1)}
             for stage, log in training.logs.items()

@@ -11,7 +11,19 @@ from torch.nn.functional import pad
 
 from intarsia.shapes import Edges, Images, Maps, Masks
 
-__all__ = ["background_last", "background_last_order", "edge_map", "layered", "moved", "opened", "reordered", "signed_edge_map"]
+__all__ = [
+    "background_last",
+    "background_last_order",
+    "edge_map",
+    "layered",
+    "moved",
+    "opened",
+    "reordered",
+    "repeated",
+    "signed_edge_map",
+    "stretched",
+    "thinned",
+]
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
@@ -111,6 +123,25 @@ def layered(shapes: Tensor) -> Tensor:
     """
     before = pad(shapes.cumsum(-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
     return torch.minimum(shapes, (1 - before).clamp(min=0))
+
+
+def stretched(images: Images) -> Images:
+    """Images with each colour stretched to [0, 1], for each image on its own; a colour that is the same all over becomes 0.
+
+    What the original's VAEs learn of its photographic scenes.
+    """
+    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    return torch.where(high > low, (images - low) / (high - low), 0)
+
+
+def thinned(maps: Tensor, factor: int) -> Tensor:
+    """One in so many rows and columns of maps `... h w`, the first ones: the original's way to make them smaller."""
+    return maps[..., ::factor, ::factor]
+
+
+def repeated(maps: Tensor, factor: int) -> Tensor:
+    """Maps `... h w` with every pixel repeated so often in each direction; `thinned` undoes it."""
+    return maps.repeat_interleave(factor, -2).repeat_interleave(factor, -1) if factor > 1 else maps
 
 
 def _sobel(images: Images) -> Tensor:

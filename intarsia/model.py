@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import background_last, edge_map, layered, opened
+from intarsia.masks import background_last, edge_map, layered, opened, repeated, signed_edge_map, stretched, thinned
 from intarsia.memo import FORGETFUL, Memo
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
@@ -26,10 +26,11 @@ from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
-from intarsia.settings import STAGES, Recipe
+from intarsia.settings import STAGES, Recipe, planned
 from intarsia.shapes import Edges, Images, Masks
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
+START = "start"  # in a run folder: the model before its first step, where another one was given for it
 SHIPPED = Path(__file__).with_name("weights")  # a model folder for each model that comes with the package
 
 
@@ -59,8 +60,8 @@ class Model(nn.Module):
             self.segmenter = _segmenter(recipe)
             codes = recipe.vae
             self.autoencoder = SceneAutoencoder(
-                recipe.height,
-                recipe.width,
+                recipe.height // codes.reduction,
+                recipe.width // codes.reduction,
                 recipe.objects,
                 codes.texture_dimension,
                 codes.shape_dimension,
@@ -90,9 +91,23 @@ class Model(nn.Module):
         """The same of the segmenter's masks."""
         return background_last(opened(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
+    def lesson(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
+        """What the scene autoencoder learns of images and ordered masks: as small as it sees them, in the colours it sees."""
+        return self.thinned(stretched(images) if self.recipe.vae.stretched else images), self.thinned(masks)
+
+    def thinned(self, maps: Tensor) -> Tensor:
+        """Maps `... h w` of the images' size, as small as the scene autoencoder sees them."""
+        return thinned(maps, self.recipe.vae.reduction)
+
+    def repeated(self, maps: Tensor) -> Tensor:
+        """Maps `... h w` of the scene autoencoder, as large as the images."""
+        return repeated(maps, self.recipe.vae.reduction)
+
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
         """Take an image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn.
+
+        Its colours are not stretched here, also where the codes have learned stretched ones (a quirk of the original).
 
         Of `b 3 h w` the scene has an axis more in each of its tensors: to be rendered, not to be edited.
         """
@@ -100,7 +115,7 @@ class Model(nn.Module):
             scene = self.encode(image[None])
             return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
         masks = self.ordered_masks(image)
-        objects, shapes, ground = parts(image, masks, self.recipe.vae.filled)
+        objects, shapes, ground = parts(self.thinned(image), self.thinned(masks), self.recipe.vae.filled)
         texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
         shape = self.autoencoder.shape.encode(shapes.flatten(0, 1))
         background = self.autoencoder.background.encode(ground)
@@ -143,7 +158,7 @@ class Model(nn.Module):
     def picture(self, part: str, codes: Tensor) -> Tensor:
         """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1]."""
         vae = cast(VAE, self.autoencoder.get_submodule(part))
-        decoded = vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid()
+        decoded = self.repeated(vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid())
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()
@@ -157,18 +172,19 @@ class Model(nn.Module):
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        room, (*images, count, height, width) = self.recipe.objects, decoded.shapes.shape
+        shapes, textures, background = map(self.thinned, (decoded.shapes, decoded.textures, decoded.background))
+        room, (*images, count, height, width) = self.recipe.objects, shapes.shape
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible, textures = layered(decoded.shapes), decoded.textures
+        visible = layered(shapes)
         if images or not count:
             objects = self._objects(textures, visible)
         else:
             objects = torch.stack([memo("object", self._objects, *each) for each in zip(textures, visible, strict=True)])
-        behind = decoded.background * (1 - visible.sum(-3, keepdim=True))
+        behind = background * (1 - visible.sum(-3, keepdim=True))
         empty = behind.new_zeros(*images, room - count, 3, height, width)
         layers = torch.cat([objects, empty, behind.unsqueeze(-4)], -4)
-        return self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind)
+        return self.repeated(self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind))
 
     def _objects(self, textures: Tensor, visible: Tensor) -> Tensor:
         """Objects `... 3 h w` on black, of their textures `... 3 h w` and of what is visible of their shapes, `... h w`."""
@@ -184,7 +200,8 @@ class Model(nn.Module):
 
     def edges(self, images: Images) -> Edges:
         """The edge maps `b 2 h w` that the inpainter sees."""
-        return edge_map(images, self.recipe.edge_threshold)
+        rule = signed_edge_map if self.recipe.signed_edges else edge_map
+        return rule(images, self.recipe.edge_threshold)
 
     def save(self, folder: Path, kind: torch.dtype = torch.float32) -> None:
         """Write `recipe.json` and `weights.safetensors`; each appears whole or not at all.
@@ -281,7 +298,7 @@ def has_codes(source: Path) -> bool:
     """
     later = STAGES[STAGES.index("vaes") :]
     stage = source.resolve().name
-    return stage in later if stage in STAGES else load_recipe(source / RECIPE).vaes.steps > 0
+    return any(name in later for name in ([stage] if stage in STAGES else planned(load_recipe(source / RECIPE))))
 
 
 def load(folder: str | Path) -> Model:

@@ -14,8 +14,9 @@ Settings = TypeVar("Settings")
 LEAST_SEEN_THROUGH_WINDOW = 4  # numbers of a shape: three tell where it is and how large
 AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
-    "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
+    "reduction", "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
 }  # fmt: skip
+ADDED = {"signed_edges", "vae.reduction", "vae.stretched"}  # younger than some files, whose recipes mean their defaults
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -57,6 +58,11 @@ def check_recipe(recipe: Recipe) -> None:
             f"vae.window is {window} and vae.shape_dimension {recipe.vae.shape_dimension}; a window must be 0 or a multiple of "
             f"16 pixels, and shapes seen through one have at least {LEAST_SEEN_THROUGH_WINDOW} numbers."
         )
+    step = 16 * recipe.vae.reduction
+    if recipe.height % step or recipe.width % step:
+        raise InputError(f"vae.reduction is {recipe.vae.reduction}; height and width must be multiples of {step} pixels then.")
+    if recipe.vae.reduction > 1 and recipe.consistency.steps:
+        raise InputError(f"vae.reduction is {recipe.vae.reduction}; consistency.steps above 0 need 1, as the original has it.")
     for part in (recipe.inpainter, recipe.segmenter):
         networks = get_args(get_type_hints(type(part))["network"])
         if part.network not in networks:
@@ -66,13 +72,15 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
-    """A settings dataclass from nested dictionaries, with every field there and of its type."""
+    """A settings dataclass from nested dictionaries, with every field there, but for those in `ADDED`, and of its type."""
     fields = get_type_hints(kind)
-    if not isinstance(values, dict) or values.keys() != fields.keys():
+    needed = {key for key in fields if name + key not in ADDED}
+    if not isinstance(values, dict) or not needed <= values.keys() <= fields.keys():
         given = sorted(values) if isinstance(values, dict) else values
         raise ValueError(f"{name or 'the recipe'} holds {given}, but should hold {sorted(fields)}")
     built = {}
-    for key, wanted in fields.items():
+    for key in values:
+        wanted = fields[key]
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
             built[key] = _settings(wanted, values[key], f"{name}{key}.")
         elif get_origin(wanted) is Literal:

@@ -93,6 +93,33 @@ _REFERENCE = Recipe(
     end_to_end=EndToEnd(steps=0),  # the published code of this stage does not run
 )
 
+_REFERENCE_ANIMALS = dataclasses.replace(  # the original starts its segmenter from ImageNet: --start
+    _REFERENCE,
+    dataset="flying_animals",
+    height=192,
+    width=256,
+    segments=6,
+    edge_threshold=0.04,
+    signed_edges=True,
+    segmenter=Segmenter(network="resnet50", enlargement=1, dilation=6),
+    vae=dataclasses.replace(
+        _REFERENCE.vae, texture_dimension=20, shape_dimension=20, background_dimension=30, reduction=2, stretched=True
+    ),
+    inpainting=dataclasses.replace(_REFERENCE.inpainting, steps=100_000, batch=4),
+    separation=dataclasses.replace(
+        _REFERENCE.separation,
+        batch=4,
+        segmenter_turns=2,
+        segmenter_learning_rate=1e-4,
+        segmenter_final_learning_rate=1e-4,
+        epsilon_start=100.0,
+        epsilon=100.0,
+        epsilon_end=100.0,
+        branches=6,
+    ),
+    vaes=dataclasses.replace(_REFERENCE.vaes, batch=4, background_beta=4.0, capacity_ramp_steps=400_000),
+)
+
 RECIPES: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
         "compact": _MULTI_TEXTURE,
@@ -156,8 +183,11 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "objects_room_mujoco": {"compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco")},
-    "flying_animals": {"compact": _FLYING_ANIMALS},
-    "flying_animals_debian": {"compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian")},
+    "flying_animals": {"compact": _FLYING_ANIMALS, "reference": _REFERENCE_ANIMALS},
+    "flying_animals_debian": {
+        "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),
+        "reference": dataclasses.replace(_REFERENCE_ANIMALS, dataset="flying_animals_debian"),
+    },
 }
 
 

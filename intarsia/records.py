@@ -9,7 +9,7 @@ from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.model import RECIPE, latest, weights_sha256
+from intarsia.model import RECIPE, START, latest, weights_sha256
 from intarsia.recipe_file import load_recipe
 from intarsia.settings import Recipe, planned
 
@@ -29,11 +29,18 @@ class Training:
 
     logs: For each stage of the recipe its records, one per optimizer step; none for a stage that has not begun.
     machine: `processor` and `threads`.
+    start: The SHA-256 of the weights that it started from, where it was given a model.
     """
 
     recipe: Recipe
     logs: dict[str, list[dict[str, Any]]]
     machine: dict[str, Any]
+    start: str | None
+
+    @property
+    def starting(self) -> str:
+        """What the command that trains it has to say besides its recipe."""
+        return " --start MODEL" if self.start else ""
 
     def step(self, stage: str) -> int:
         """The last step that a stage has logged."""
@@ -73,7 +80,7 @@ def read_training(run: Path) -> Training:
     recipe = load_recipe(run / RECIPE)
     logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
     machine = read_json(run / MACHINE) if (run / MACHINE).is_file() else _machine_now()
-    return Training(recipe, logs, machine)
+    return Training(recipe, logs, machine, weights_sha256(run / START) if (run / START).is_dir() else None)
 
 
 def check_finished(run: Path, training: Training) -> None:
@@ -100,7 +107,7 @@ def read_records(run: Path) -> Records:
     baseline = read_json(run / WHOLE_IMAGE_VAE) if (run / WHOLE_IMAGE_VAE).is_file() else None
     if baseline is not None and baseline.get("weights_sha256") != newest:
         raise InputError(f"{run / WHOLE_IMAGE_VAE} is of other weights; run benchmarks/locality.py again, or delete it.")
-    return Records(training.recipe, training.logs, training.machine, scores, baseline)
+    return Records(training.recipe, training.logs, training.machine, training.start, scores, baseline)
 
 
 def record_machine(run: Path, threads: int) -> None:

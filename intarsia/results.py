@@ -45,7 +45,7 @@ def results_of(run: Path) -> tuple[str, dict[str, Any]]:
     try:
         return recipe.dataset, {
             "seeds": recipe.seed,
-            "recipe": command_line(recipe),
+            "recipe": command_line(recipe) + records.starting,
             "test_images": scores["test_images"],
             "iou": scores["figures"]["iou"]["mean"],
             "iou_std": scores["figures"]["iou"]["std"],

@@ -68,6 +68,10 @@ class Vae:
     window: int = 64
     """Side, in pixels, of a window that follows each object, through which its shape is seen and drawn; with 0 it is the
     whole image, the original's way."""
+    reduction: int = 1
+    """They and the fusion networks see one in so many rows and columns; what they draw is enlarged again."""
+    stretched: bool = False
+    """Learn images whose colours are stretched, each of them, to [0, 1]."""
     glorot: bool = False
     """Start these and the fusion networks from Glorot's rule, as the original does, instead of from He's."""
 
@@ -189,7 +193,7 @@ class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
 
     steps: int = 8000
-    """Optimizer steps; 0 skips the stage, and those after it, which need its networks."""
+    """Optimizer steps; 0 skips the stage, and those after it, which need its networks, unless all before it are skipped too."""
     batch: int = 8
     """Images per step, over all devices."""
     learning_rate: float = 1e-3
@@ -284,6 +288,8 @@ class Recipe:
     """How many of them are background, for the stages with codes: the largest ones."""
     edge_threshold: float = 0.5
     """Share of the strongest gradient from which on a pixel is an edge."""
+    signed_edges: bool = False
+    """Where colours change in opposite directions there is no edge, and the threshold is one of the gradient itself."""
     inpainter: Inpainter = field(default_factory=Inpainter)
     segmenter: Segmenter = field(default_factory=Segmenter)
     vae: Vae = field(default_factory=Vae)
@@ -301,6 +307,12 @@ class Recipe:
 
 
 def planned(recipe: Recipe) -> list[str]:
-    """The stages that training goes through, in order: those of more than 0 steps, and without vaes none that builds on it."""
-    last = len(STAGES) if recipe.vaes.steps else STAGES.index("vaes")
-    return [name for name in STAGES[:last] if getattr(recipe, name).steps]
+    """The stages that training goes through, in order: those of more than 0 steps, and without vaes none that builds on it.
+
+    Where all up to vaes are skipped, the others build on the model that the run starts from.
+    """
+    names = [name for name in STAGES if getattr(recipe, name).steps]
+    before, after = STAGES[: STAGES.index("vaes")], STAGES[STAGES.index("vaes") + 1 :]
+    if not recipe.vaes.steps and any(name in before for name in names):
+        return [name for name in names if name not in after]
+    return names

@@ -60,6 +60,8 @@ def test_the_whole_chain_is_the_originals(reference):
     error = consistency_error(demanded, again) / len(images)
     assert_close(error.view(6, 2), torch.from_numpy(recorded["pc_per_variation"]))
 
+    assert float(error.mean().detach()) == pytest.approx(float(recorded["loss_pc"]), rel=VALUES)
+
     inpainter = filled(ReferenceInpainter()).requires_grad_(False)
     separation = play(inpainter, images, edge_map(images, 0.5), float(recorded["epsilon"]), True, logits.softmax(1)).mean()
     assert_close(separation, torch.from_numpy(recorded["loss_cis"]))

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from intarsia.masks import background_last, background_last_order, edge_map, layered, opened, signed_edge_map
+from intarsia.masks import (
+    background_last,
+    background_last_order,
+    edge_map,
+    layered,
+    opened,
+    repeated,
+    signed_edge_map,
+    stretched,
+    thinned,
+)
 
 THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
 
@@ -202,6 +212,25 @@ def test_opening_and_background_are_the_originals(reference):
         assert torch.equal(background_last(masks, whole_batch=True), recorded_masks(recorded[f"{kind}_reordered"]))
     both = background_last(opened(recorded_masks(recorded["soft"])), whole_batch=True)
     assert torch.equal(both, recorded_masks(recorded["soft_erode_dilate_reordered"]))
+
+
+def test_the_originals_way_to_stretch_and_to_make_smaller(reference):
+    recorded = reference("sobel_normalize")
+    expected = channels_first(recorded["normalized"])
+    assert torch.allclose(stretched(channels_first(recorded["image"])), expected, atol=1e-6)
+    recorded = reference("mask_ops")
+    small = thinned(recorded_masks(recorded["flying"]), 2)
+    assert torch.equal(small, recorded_masks(recorded["resized_half"]))
+    assert torch.equal(repeated(small, 2)[..., :64, :64], recorded_masks(recorded["resized_half_back"]))
+    assert torch.equal(thinned(repeated(small, 3), 3), small)
+
+
+def test_a_colour_that_is_the_same_all_over_is_stretched_to_nothing():
+    images = torch.full((2, 3, 2, 2), 0.25)
+    images[1, 2] = torch.tensor([[0.2, 0.3], [0.25, 0.3]])
+    found = stretched(images)
+    assert not found[0].any() and not found[1, :2].any()
+    assert torch.allclose(found[1, 2], torch.tensor([[0.0, 1.0], [0.5, 1.0]]), atol=1e-6)
 
 
 def test_layers_by_hand():

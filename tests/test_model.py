@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from intarsia.errors import InputError
+from intarsia.evaluate.codes import find
+from intarsia.manipulation import recolour, scale, traverse
 from intarsia.masks import edge_map
 from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, shipped, weights_sha256
 from intarsia.objectives import divergence
-from intarsia.scene import Scene
+from intarsia.scene import Parts, Scene
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 
 TINY = Recipe(
@@ -281,3 +283,26 @@ def test_the_background_is_chosen_per_image_unless_per_batch():
         model = Model(dataclasses.replace(TINY, vaes=Vaes(background_per_batch=per_batch)))
         model.segment = lambda _: masks
         assert model.ordered_masks(torch.rand(2, 3, 64, 64))[:, -1, 0, 0].tolist() == pytest.approx(expected)
+
+
+def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
+    """Every second row and column is coded; whoever shows, changes, animates or scores sees whole pictures."""
+    sizes = dataclasses.replace(TINY.vae, window=0, reduction=2, stretched=True)
+    model, image = Model(dataclasses.replace(TINY, vae=sizes)), image_of()
+    small = Model(dataclasses.replace(TINY, height=32, width=32, vae=dataclasses.replace(TINY.vae, window=0)))
+    small.autoencoder.load_state_dict(model.autoencoder.state_dict())
+    scene, decoded = model.encode(image), model.decode(model.encode(image))
+    codes = small.autoencoder.shape.encode(scene.masks[:-1, None, ::2, ::2])[0]
+    assert torch.allclose(scene.shape, codes, atol=1e-6)  # of the image as it is: colours are stretched in training alone
+    halves = Parts(*(getattr(decoded, part.name)[..., ::2, ::2] for part in dataclasses.fields(decoded)))
+    expected = small.fuse(halves)
+    rendered = model.render(scene)
+    assert rendered.shape == image.shape
+    for row, column in ((0, 0), (0, 1), (1, 1)):
+        assert torch.allclose(rendered[:, row::2, column::2], expected, atol=1e-6)
+    offsets = torch.tensor([0.0, 3.0])
+    for part, number in (("shape", 0), ("texture", 1), ("background", None)):
+        assert traverse(model, scene, part, 0, offsets, number, raw=True).shape == (2, *image.shape)
+    assert recolour(model, scene, 0, (0.5, 0.4, 0.3)).texture.shape == scene.texture.shape
+    assert scale(model, scene, 0, 1.1).shape.shape == scene.shape.shape
+    assert find(model, image[None]).masks.shape == (1, 3, 64, 64)

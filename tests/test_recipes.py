@@ -8,6 +8,7 @@ import torch
 
 from intarsia.data import DATASETS
 from intarsia.errors import InputError
+from intarsia.masks import signed_edge_map
 from intarsia.model import Model
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes import RECIPES
@@ -44,23 +45,26 @@ def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert all(getattr(pair, stage).steps > 0 for stage in STAGES)
 
 
-PUBLISHED = {  # rate of stage 1, epsilon, batches of stages 1 to 3, texture beta, nats a step, segments, of the background
-    "multi_texture": (1e-4, 30, (16, 8, 16), 4, 2e-5, 5, 1),
-    "multi_dsprites": (1e-4, 30, (16, 8, 16), 6, 2e-5, 5, 1),
-    "objects_room": (3e-5, 30, (16, 8, 8), 6, 2e-4, 6, 3),
-    "multi_texture_pair": (1e-4, 50, (16, 8, 16), 4, 2e-5, 3, 1),
+PUBLISHED = {  # rate of stage 1, segmenter's rate and turns, epsilon, batches of stages 1 to 3, betas, nats a step, segments,
+    # of the background, lengths of the codes
+    "multi_texture": (1e-4, 3e-5, 3, 30, (16, 8, 16), (4, 6), 2e-5, 5, 1, (5, 10, 5)),
+    "multi_dsprites": (1e-4, 3e-5, 3, 30, (16, 8, 16), (6, 6), 2e-5, 5, 1, (5, 10, 5)),
+    "objects_room": (3e-5, 3e-5, 3, 30, (16, 8, 8), (6, 6), 2e-4, 6, 3, (5, 10, 5)),
+    "multi_texture_pair": (1e-4, 3e-5, 3, 50, (16, 8, 16), (4, 6), 2e-5, 3, 1, (5, 10, 5)),
+    "flying_animals": (1e-4, 1e-4, 2, 100, (4, 4, 4), (4, 4), 5e-5, 6, 1, (20, 20, 30)),
 }
+PUBLISHED["flying_animals_debian"] = PUBLISHED["flying_animals"]
 
 
 @pytest.mark.parametrize("dataset", [dataset for dataset, variant in SHIPPED if variant == "reference"])
 def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
     """What the recipe says in numbers, as the stages read it at their first and at a late step."""
     recipe, optimizer = RECIPES[dataset]["reference"], torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))])
-    first_rate, epsilon, batches, beta, nats, segments, backgrounds = PUBLISHED[dataset]
+    first_rate, second_rate, turns, epsilon, batches, betas, nats, segments, backgrounds, lengths = PUBLISHED[dataset]
     game, codes = recipe.separation, recipe.vaes
     stages = [
         (recipe.inpainting, recipe.inpainting.learning_rate, recipe.inpainting.final_learning_rate, first_rate),
-        (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, 3e-5),
+        (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, second_rate),
         (codes, codes.learning_rate, codes.final_learning_rate, 1e-4),
     ]
     for step in (0, 40_000):
@@ -69,13 +73,33 @@ def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
             assert optimizer.param_groups[0]["lr"] == pytest.approx(published)
         assert epsilon_at(step, game) == epsilon
         assert capacity_at(step, codes) == pytest.approx(nats * step)
-    assert game.inpainter_learning_rate == 1e-4 and (game.inpainter_turns, game.segmenter_turns) == (1, 3)
+    assert game.inpainter_learning_rate == 1e-4 and (game.inpainter_turns, game.segmenter_turns) == (1, turns)
     assert (recipe.inpainting.batch, game.batch, codes.batch) == batches
-    assert (codes.texture_beta, codes.background_beta, codes.shape_gamma) == (beta, 6, 500)
+    assert (codes.texture_beta, codes.background_beta, codes.shape_gamma) == (*betas, 500)
+    assert (recipe.vae.texture_dimension, recipe.vae.shape_dimension, recipe.vae.background_dimension) == lengths
     assert (recipe.segments, recipe.backgrounds) == (segments, backgrounds)
     assert game.branches == recipe.segments and not (game.random_regions or game.regrouping.weight or game.averaging)
     hidden = random_regions(3, recipe, torch.Generator().manual_seed(0))
     assert hidden.shape[1] == 2 and (hidden == hidden[:1]).all()  # one box for all
+
+
+def test_the_reference_of_photographs_has_the_originals_sizes_and_edges() -> None:
+    recipe = RECIPES["flying_animals"]["reference"]
+    images = torch.rand(1, 3, 192, 256, generator=torch.Generator().manual_seed(0))
+    model = Model(recipe)
+    assert torch.equal(model.edges(images), signed_edge_map(images, 0.04))
+    lesson, masks = model.lesson(images, torch.rand(1, 6, 192, 256))
+    assert lesson.shape == (1, 3, 96, 128) and masks.shape == (1, 6, 96, 128)
+    assert lesson.amin() >= 0 and lesson.amax() <= 1
+    assert [layer.dilation[0] for layer in model.segmenter.classify] == [6, 12, 18, 24]
+    assert model.segmenter.enlargement == 1
+
+
+def test_a_file_from_before_a_setting_means_its_default(tmp_path: Path) -> None:
+    content = dataclasses.asdict(RECIPE)
+    del content["signed_edges"], content["vae"]["reduction"], content["vae"]["stretched"]
+    (tmp_path / "recipe.json").write_text(json.dumps(content))
+    assert load_recipe(tmp_path / "recipe.json") == RECIPE
 
 
 def test_unknown_network_is_refused(tmp_path: Path) -> None:
@@ -150,6 +174,8 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ("inpainting.steps", -1),
         ("vaes.batch", 0),
         ("vae.shape_dimension", 0),
+        ("vae.reduction", 0),
+        ("vae.reduction", 3),
         ("fusion.channels", 0),
     ],
 )

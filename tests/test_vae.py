@@ -55,7 +55,15 @@ def test_the_autoencoder_computes_what_the_original_does(reference, name, count)
         assert_close(getattr(found.mean, part).transpose(0, 1), torch.from_numpy(recorded[f"latent/{key}"]))
         assert_close(getattr(found.mean, part)[:, 0], torch.from_numpy(recorded[f"enc_{key}0/mean"]))
         assert_close(getattr(found.log_variance, part)[:, 0], torch.from_numpy(recorded[f"enc_{key}0/log_sigma_sq"]))
+        nats = divergence(getattr(found.mean, part), getattr(found.log_variance, part))
+        assert_close(nats.mean((0, 1)), torch.from_numpy(recorded[f"loss/{key}_kl"]))
+    first = divergence(found.mean.texture[:, 0], found.log_variance.texture[:, 0])
+    assert_close(first, torch.from_numpy(recorded["kl_tex0"]))
+    nats = divergence(found.mean.background, found.log_variance.background)
+    assert_close(nats, torch.from_numpy(recorded["kl_bg"]))
+    assert_close(nats.mean(0), torch.from_numpy(recorded["loss/bg_kl"]))
     assert_close(found.mean.background, torch.from_numpy(recorded["latent/bg"]))
+    assert_close(found.mean.background, torch.from_numpy(recorded["enc_bg/mean"]))
     assert_close(found.log_variance.background, torch.from_numpy(recorded["enc_bg/log_sigma_sq"]))
     assert_close(found.shape_logits.sigmoid(), images_first(recorded["out/out_masks"]).squeeze(2))
     assert_close(found.textures, images_first(recorded["out/out_texes"]))
@@ -240,6 +248,16 @@ def test_losses_and_gradients_are_the_originals(reference, name, count):
         {key: float(value) for key, value in expected.items()}, rel=VALUES
     )
     assert float(separate.detach()) == pytest.approx(float(recorded["total/separate"]), rel=VALUES)
+    distance = capacity_loss(errors["shape_nats"], float(recorded["param/mask_capacity"]))
+    parts_of_it = {
+        "mask_kl_abs": distance,
+        "maskVAE": errors["shape_error"] + float(recorded["param/mask_gamma"]) * distance,
+        "texVAE": errors["texture_error"] + float(recorded["param/tex_beta"]) * errors["texture_nats"],
+        "bgVAE": errors["background_error"] + float(recorded["param/bg_beta"]) * errors["background_nats"],
+        "fusion": errors["object_error"],
+    }
+    for name, value in parts_of_it.items():
+        assert float(value.detach()) == pytest.approx(float(recorded[f"total/{name}"]), rel=VALUES), name
 
     (separate + errors["object_error"] + errors["scene_error"]).backward()
     compared = 0
@@ -269,8 +287,9 @@ def test_losses_of_moved_masks_are_the_originals(reference):
     assert float(shape_error(masks, logits).mean()) == pytest.approx(float(recorded["loss/mask_error"]), rel=VALUES)
     assert_close(divergence(mean, log_variance).mean(0), torch.from_numpy(recorded["loss/mask_kl"]))
     errors = errors_of(autoencoder(*recorded_inputs(recorded)), *recorded_inputs(recorded))
-    for name, theirs in (("texture_error", "tex_error"), ("background_error", "bg_error"), ("object_error", "fusion_error")):
-        assert float(errors[name]) == pytest.approx(float(recorded[f"loss/{theirs}"]), rel=VALUES)
+    for name, theirs in (("texture_error", "tex_error"), ("background_error", "bg_error"), ("object_error", "fusion_error"),
+                         ("texture_nats", "tex_kl"), ("background_nats", "bg_kl")):  # fmt: skip
+        assert float(errors[name]) == pytest.approx(float(recorded[f"loss/{theirs}"].sum()), rel=VALUES)
 
 
 @torch.no_grad()
@@ -281,6 +300,9 @@ def test_traversals_are_the_originals(reference, monkeypatch, part):
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
+    mean = scene.texture if part == "texture" else scene.background[None]
+    assert_close(mean, torch.from_numpy(recorded["z_mean"])[:, 0])
+    assert_close(model.decode(scene).background, images_first(recorded["out_bg"])[0])
     for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):
         object = None if part == "background" else int(branch)
         told = scene.background_kl if object is None else scene.texture_kl[object]

@@ -223,7 +223,7 @@ def _train(command: Train) -> None:
     from intarsia.records import record_machine
     from intarsia.stages import train
 
-    train(command.recipe, command.run, command.options, command.stage)
+    train(command.recipe, command.run, command.options, command.stage, command.start)
     if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":
         import torch
 

@@ -39,7 +39,8 @@ def parse_train(argv: list[str]) -> Train:
     check_options(form.options)
     if form.stage not in (None, *STAGES):
         raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{similar(form.stage, STAGES)}")
-    return Train(recipe, form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}", form.options, form.stage)
+    run = form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}"
+    return Train(recipe, run, form.options, form.stage, form.start)
 
 
 def _without_data(argv: list[str]) -> list[str]:

@@ -99,7 +99,8 @@ def reconstruction(images: Images, rendered: Images) -> dict[str, PerImage]:
 def find(model: Model, images: Images) -> Found:
     """The segments of images as `Model.encode` orders them, and the codes of each as if it were an object's."""
     masks = _whole(model.ordered_masks(images))
-    objects, shapes, _ = parts(images, F.pad(masks, (0, 0, 0, 0, 0, 1)), model.recipe.vae.filled)
+    padded = model.thinned(F.pad(masks, (0, 0, 0, 0, 0, 1)))
+    objects, shapes, _ = parts(model.thinned(images), padded, model.recipe.vae.filled)
     shape = model.autoencoder.shape.encode(shapes.flatten(0, 1))[0]
     texture = model.autoencoder.texture.encode(objects.flatten(0, 1))[0]
     return Found(masks, torch.cat([shape, texture], 1).unflatten(0, masks.shape[:2]))

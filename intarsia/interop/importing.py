@@ -1,6 +1,7 @@
 """Models of the original's checkpoints, whole or in part, and of slim's ResNet-50 for ImageNet as a start."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -24,8 +25,9 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
     """A model with the weights of a TensorFlow checkpoint.
 
     Of inpainter, segmenter, and VAEs with fusion networks, those that the checkpoint holds are taken, and have to be whole; the
-    others keep their initial values. A checkpoint of slim's ResNet-50 (`resnet_v2_50/...`) starts the large segmenter: its
-    trainable weights of the same names, as in the original, which so leaves out the moving averages.
+    others keep their initial values. Without VAEs, the model's recipe has no steps of theirs. A checkpoint of slim's ResNet-50
+    (`resnet_v2_50/...`) starts the large segmenter: its trainable weights of the same names, as in the original, which leaves
+    the moving averages out.
 
     Args:
         prefix: As `read_checkpoint` takes it.
@@ -40,6 +42,8 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
             surplus or of the wrong shape.
     """
     variables, model = read_checkpoint(prefix), Model(recipe)
+    if not any(name.startswith(SCOPES["autoencoder"]) for name in variables):
+        model.recipe = replace(recipe, vaes=replace(recipe.vaes, steps=0))
     if any(name.startswith(IMAGENET) for name in variables):
         return model, [_start_from_imagenet(prefix, variables, model.segmenter, all_that_fits)]
     kept = {name for name in variables if not COUNTERS.fullmatch(name)}

@@ -93,7 +93,7 @@ def recolour(model: Model, scene: Scene, object: int, colour: Sequence[float]) -
     shape = _decoded_shape(model, scene, object)
 
     def mean_colours(codes: Tensor) -> Tensor:
-        return (model.autoencoder.texture.decode(codes).sigmoid() * shape).sum((2, 3)) / shape.sum()
+        return (model.picture("texture", codes) * shape).sum((2, 3)) / shape.sum()
 
     with torch.no_grad():
         start = mean_colours(scene.texture[object][None])[0]
@@ -110,11 +110,11 @@ def _reshape(
     shape, code = _decoded_shape(model, scene, object), scene.shape[object]
 
     def pictures(codes: Tensor) -> Tensor:
-        return model.autoencoder.shape.decode(codes)[:, 0].sigmoid()
+        return model.picture("shape", codes)[:, 0]
 
     goal = _transformed(shape, *way(1.0))
     with torch.no_grad():
-        told = torch.clamp(model.autoencoder.shape.encode(goal[None, None])[0][0], -_limit(code), _limit(code))
+        told = torch.clamp(model.autoencoder.shape.encode(model.thinned(goal[None, None]))[0][0], -_limit(code), _limit(code))
         far, near = (goal - pictures(torch.stack([code, told]))).square().sum((1, 2))
     if near < min(far, NEAR * goal.square().sum()):
         code = _led(pictures, told, [goal], TOLD_ITERATIONS)

@@ -41,19 +41,21 @@ def traverse(
     code = getattr(scene, check_code(scene, part, dimension, object))
     codes = (code if object is None else code[object]).repeat(len(offsets), 1)
     codes[:, dimension] += offsets.to(codes)
-    autoencoder, masks, frames = model.autoencoder, scene.masks[:-1], (len(offsets), -1, -1, -1)
-    found, decoded = model.picture(part, codes), model.decode(scene)
-    layers = (scene.image * masks[:, None]).repeat(len(offsets), 1, 1, 1, 1)
+    autoencoder, frames = model.autoencoder, (len(offsets), -1, -1, -1)
+    image, masks = model.thinned(scene.image), model.thinned(scene.masks[:-1])
+    found, decoded = model.thinned(model.picture(part, codes)), model.decode(scene)
+    layers = (image * masks[:, None]).repeat(len(offsets), 1, 1, 1, 1)
     if object is None:
         region = (1 - masks.sum(0)).expand(len(offsets), -1, -1)
         behind = found * (1 - masks.sum(0))
     else:
         own = masks[object][None, None]
         shapes = found if part == "shape" else own.expand(frames)
-        textures = found if part == "texture" else decoded.textures[object].expand(frames)
+        textures = found if part == "texture" else model.thinned(decoded.textures[object]).expand(frames)
         layers[:, object] = autoencoder.object_fusion(textures, shapes).sigmoid()
-        behind = decoded.background * (1 - (masks.sum(0) - own) - shapes)
+        behind = model.thinned(decoded.background) * (1 - (masks.sum(0) - own) - shapes)
         region = torch.maximum(own, shapes)[:, 0]
     empty = layers.new_zeros(len(offsets), model.recipe.objects - len(masks), *layers.shape[2:])
     fused = autoencoder.scene_fusion(torch.cat([layers, empty, behind[:, None]], 1))
-    return fused if raw else over(scene.image, fused, region)
+    fused = model.repeated(fused)
+    return fused if raw else over(scene.image, fused, model.repeated(region))

@@ -16,7 +16,9 @@ class ReflectConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `b inputs h w` to `b outputs h w`."""
-        return super().forward(F.pad(x, (1, 2, 1, 2), mode="reflect"))
+        with torch.autocast(x.device.type, enabled=False):  # which would have it pad in float32, there and back
+            x = F.pad(x, (1, 2, 1, 2), mode="reflect")
+        return super().forward(x)
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ class Tower(nn.Module):
         levels: list[Tensor] = []
         for layer in self.convolve:
             x = activate(layer(x))
-            if levels and levels[-1].shape == x.shape:
+            if layer.stride == (1, 1):
                 levels.pop()  # where a level has two convolutions, it is the second one's result
             levels.append(x)
         return levels

@@ -12,6 +12,11 @@ BLOCKS = ((3, 64, 1), (4, 128, 2), (6, 256, 4), (3, 512, 8))  # units, channels 
 WIDENING = 4  # a unit gives so many times its channels
 
 
+def activate(x: Tensor) -> Tensor:
+    """ReLU in place: the maps are large, and new memory for each of them costs as much as filling it."""
+    return F.relu_(x)
+
+
 class Unit(nn.Module):
     """Bottleneck unit, normalised before it: 1x1, dilated 3x3 and 1x1 convolution, added to a shortcut.
 
@@ -29,9 +34,10 @@ class Unit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `b inputs h w` to `b outputs h w`."""
-        normed = F.relu(self.norm(x))
+        normed = activate(self.norm(x))
         shortcut = x if self.shortcut is None else self.shortcut(normed)
-        return shortcut + self.widen(F.relu(self.convolve(F.relu(self.narrow(normed)))))
+        found: Tensor = self.widen(activate(self.convolve(activate(self.narrow(normed)))))
+        return found.add_(shortcut)
 
 
 class ResNet50(nn.Module):
@@ -72,7 +78,7 @@ class ResNet50(nn.Module):
         x = F.max_pool2d(self.stem(x), 3, 2)
         for unit in self.units:
             x = unit(x)
-        x = F.relu(self.norm(x))
+        x = activate(self.norm(x))
         found: Tensor = sum(layer(x) for layer in self.classify)
         rows, columns = (
             torch.from_numpy(enlarge(*sizes)).to(found.device)

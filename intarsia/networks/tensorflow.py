@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPSILON, NORM_DECAY = 1e-3, 0.999
-FEW = 3  # outputs, of which one product for all rows is faster than one for each row, though it copies its input
+THIN = 16  # columns of a matrix
 
 
 class SameConv(nn.Conv2d):
@@ -39,7 +39,7 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, d
         return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, dilation=dilation)
     # Padding all sides alike inside the convolution, and leaving out an odd first row or column, saves a copy of the input.
     wide = F.conv2d(x, weight, bias, stride, [-(-total // 2) for total in totals], dilation)
-    return wide[..., totals[0] % 2 :, totals[1] % 2 :]
+    return wide[..., totals[0] % 2 :, totals[1] % 2 :] if any(total % 2 for total in totals) else wide
 
 
 class BatchNorm(nn.Module):
@@ -137,17 +137,19 @@ def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, 
     """Resizing to `height width`, then a SAME convolution, from what `taps` gave: `b o height width`.
 
     Both are linear, so their order is free: products with the kernel come first, at the smaller size, and what is left is to
-    shift, resize and add up, one matrix per axis. Where the size doubles that is about a quarter of the arithmetic.
+    shift, resize and add up, one matrix per axis. Where the size doubles that is about a quarter of the arithmetic. Of few
+    outputs, many thin matrices become one: as fast as the others then.
     """
     outputs, (count, _, h, w) = len(bias), parts.shape
     rows, columns = (
         torch.from_numpy(shifts(*sizes, kernel, rule)).to(parts.device, parts.dtype) for sizes in ((h, height), (w, width))
     )
     x = parts.permute(0, 2, 3, 1).reshape(count * h, w * kernel, kernel * outputs)
-    if outputs <= FEW:
-        x = (x.mT @ columns.mT).mT
-    else:
-        x = torch.bmm(columns.expand(count * h, -1, -1), x)
+    if kernel * outputs < THIN:
+        x = (x.mT.reshape(-1, w * kernel) @ columns.mT).view(count, h * kernel, outputs * width)
+        x = torch.baddbmm(bias.repeat_interleave(width).to(x.dtype), rows.expand(count, -1, -1), x)
+        return x.view(count, height, outputs, width).transpose(1, 2).contiguous(memory_format=torch.channels_last)
+    x = torch.bmm(columns.expand(count * h, -1, -1), x)
     x = x.view(count, h, width, kernel, outputs).transpose(2, 3).reshape(count, h * kernel, width * outputs)
     x = torch.baddbmm(bias.repeat(width).to(x.dtype), rows.expand(count, -1, -1), x)
     return x.view(count, height, width, outputs).permute(0, 3, 1, 2)

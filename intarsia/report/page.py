@@ -49,11 +49,12 @@ def _head(name: str, title: str, records: Records) -> str:
     if records.scores["codes"]:
         tiles.append(("PSNR, dB", number(figures["psnr"], 1)))
         tiles.append(("locality, bare output", number(figures["locality"])))
+    command = train_command(recipe) + records.starting
     threads = f"{machine['threads']} thread{'' if machine['threads'] == 1 else 's'}"
     return (
         f"<h1>{escape(title)}</h1><p class='soft'>Run <code>{escape(name)}</code>: {records.steps:,} steps in "
         f"{records.minutes:.1f} minutes on {threads} of {escape(machine['processor'])}; "
-        f"scored on {records.scores['test_images']:,} test scenes.</p><p><code>{escape(train_command(recipe))}</code></p>"
+        f"scored on {records.scores['test_images']:,} test scenes.</p><p><code>{escape(command)}</code></p>"
         f"<div class='tiles'>{''.join(f'<div><b>{value}</b><span>{label}</span></div>' for label, value in tiles)}</div>"
     )
 

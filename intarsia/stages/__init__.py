@@ -4,17 +4,20 @@
 2. `separation`: segmenter against inpainter.
 3. `vaes`: objects and background become codes and back; segmenter and inpainter stand still.
 4. `end_to_end`: all of them together.
+5. `consistency`: an object whose shape changes has to be found in its own segment.
 """
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from intarsia.data import scenes_of
 from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
-from intarsia.model import RECIPE, Model
+from intarsia.model import RECIPE, START, Model
 from intarsia.options import Options, check_options
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.settings import Recipe, planned
@@ -22,6 +25,7 @@ from intarsia.stages.consistency import consistency
 from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
+from intarsia.stages.starting import started_from
 from intarsia.stages.vaes import vaes
 
 STAGES: dict[str, Callable[[Model, Run], None]] = {
@@ -33,21 +37,26 @@ STAGES: dict[str, Callable[[Model, Run], None]] = {
 }
 
 
-def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: str | None = None) -> Model:
+def train(
+    recipe: Recipe, folder: Path, options: Options | None = None, stage: str | None = None, start: Path | None = None
+) -> Model:
     """Train what is missing in a run folder, stage after stage, and resume what is there.
 
     Args:
         recipe: What to train.
-        folder: New, empty, or a run of the same recipe. Holds `recipe.json` and one folder per stage.
+        folder: New, empty, or a run of the same recipe. Holds `recipe.json` and one folder per stage, and the model that it
+            starts from where one was given.
         options: Devices, precision, how often to save.
         stage: The only one to train; those before it have to be finished. All of them where none is named.
+        start: The model whose learned weights are the run's first (`started_from`). The run keeps them: to resume, it need not
+            be given again.
 
     Returns:
         The model after the last stage, or after the one named. Stages of 0 steps are skipped.
 
     Raises:
-        InputError: if the folder holds something else or a run of another recipe, the settings can't be used, or a stage that
-            comes before the one named is not finished.
+        InputError: if the folder holds something else or a run of another recipe, the settings can't be used, a stage that
+            comes before the one named is not finished, or the model to start from does not fit.
     """
     options = options or Options()
     check_recipe(recipe)
@@ -64,9 +73,11 @@ def train(recipe: Recipe, folder: Path, options: Options | None = None, stage: s
         if batch % processes:
             raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
     names = _stages_to_go_through(recipe, folder, stage)
-    _claim(folder, recipe)
+    learned = _claim(folder, recipe, start)
     fabric = start_fabric(options)
-    model = Model(recipe)
+    if learned:
+        fabric.print(f"Starts from {start}: {', '.join(learned)}.")
+    model = Model.load(folder / START) if (folder / START).exists() else Model(recipe)
     for name in names:
         stage_folder = folder / name
         if finished(stage_folder, getattr(recipe, name).steps):
@@ -92,17 +103,36 @@ def _stages_to_go_through(recipe: Recipe, folder: Path, last: str | None) -> lis
     return names
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Make the run folder this recipe's, or see that it is."""
+def _claim(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
+    """Make the run folder this recipe's, with the weights to start from, or see that it is; the networks that have learned."""
     path = folder / RECIPE
+    model, learned = started_from(start, recipe) if start else (None, [])
     if path.is_file():
         given, kept = dataclasses.asdict(recipe), dataclasses.asdict(load_recipe(path))
         odd = [f"{key} is {given[key]} here, {kept[key]} there" for key in given if given[key] != kept[key]]
         if odd:
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")
-    elif folder.exists() and not (folder.is_dir() and all(map(is_unfinished, folder.iterdir()))):
+        if model and not _is_there(model, folder / START):
+            raise InputError(f"{folder} holds a run that did not start from {start}. Give another folder.")
+        return learned
+    foreign = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else [folder]
+    if folder.exists() and [path.name for path in foreign] not in ([], [START] if model else []):
         raise InputError(f"{folder} exists and is not a run; give a new or empty folder.")
-    else:
-        make_folder(folder)
-        with replacing(path) as temporary:
-            save_recipe(recipe, temporary)
+    if planned(recipe)[:1] in (["end_to_end"], ["consistency"]) and "autoencoder" not in learned:
+        raise InputError(
+            f"Stage {planned(recipe)[0]!r} builds on 'vaes', which is skipped (--vaes.steps 0): start from a model with codes."
+        )
+    make_folder(folder)
+    if model:
+        model.save(folder / START)
+    with replacing(path) as temporary:
+        save_recipe(recipe, temporary)
+    return learned
+
+
+def _is_there(model: Model, folder: Path) -> bool:
+    """Whether a folder holds a model of the same weights."""
+    if not folder.exists():
+        return False
+    kept = Model.load(folder).state_dict()
+    return all(torch.equal(value, kept[name]) for name, value in model.state_dict().items())

@@ -58,11 +58,12 @@ def end_to_end(model: Model, run: Run) -> None:
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 logits = segmenter(images)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
-                clean = opened(masks.detach())  # the segmenter's gradient ends here: no code learns to please it, nor it a code
+                # The segmenter's gradient ends here: no code learns to please it, nor it a code.
+                lesson, clean = model.lesson(images, opened(masks.detach()))
                 practice = moved_shapes(clean, moves) if recipe.vaes.moves else None
-                found = autoencoder(images, clean, noise, practice)
-                errors = errors_of(found, images, clean)
-                description = description_of(found, images, masks).mean()
+                found = autoencoder(lesson, clean, noise, practice)
+                errors = errors_of(found, lesson, clean)
+                description = description_of(found, lesson, model.thinned(masks)).mean()
                 separation, figures = game_loss(fabric, logits, images, judge, average, game, played)
                 loss = settings.separation_weight * separation + settings.description_weight * description
                 segmenter_optimizer.zero_grad()

@@ -35,7 +35,7 @@ def vaes(model: Model, run: Run) -> None:
         noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
         model.segmenter.train()  # a normalisation by the batch goes on by the batch (as in the original)
         with fabric.autocast(), torch.no_grad():
-            masks = model.ordered(model.segmenter(images).softmax(1))
+            images, masks = model.lesson(images, model.ordered(model.segmenter(images).softmax(1)))
         practice = moved_shapes(masks, draw_moves(recipe, settings.batch, draws)[:, mine]) if settings.moves else None
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
@@ -125,7 +125,7 @@ def validate(model: Model, run: Run, step: int) -> dict[str, object]:
     recipe, device = model.recipe, run.fabric.device
     images = scenes_of(recipe, "val", seed=0).first(100).images.to(device)
     with run.fabric.autocast():
-        masks = model.ordered_masks(images)
+        images, masks = model.lesson(images, model.ordered_masks(images))
         found = model.autoencoder(images, masks)
     shapes, nats, shown = found.shape_logits.sigmoid(), divergences(found), slice(8)
     objects = found.object_logits[shown].sigmoid().unbind(1)

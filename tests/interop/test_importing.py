@@ -14,11 +14,12 @@ from intarsia.errors import InputError
 from intarsia.interop import importing
 from intarsia.interop.checkpoint import Variable
 from intarsia.interop.names import original_names, original_shape
-from intarsia.model import Model
+from intarsia.model import Model, has_codes
 from intarsia.networks.resnet import Unit
 from intarsia.recipe_file import save_recipe
 from intarsia.recipes import RECIPES
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter
+from intarsia.stages.starting import started_from
 from tests.recorded import recipe_weight
 
 # The networks of the original's VAE stage, with small ones beside them that it knows nothing of.
@@ -135,6 +136,7 @@ def test_a_file_becomes_a_model(reference_file, tmp_path: Path, capsys: pytest.C
     name = "VAE//separate/texVAE/fc1/bias"
     assert torch.equal(model.autoencoder.texture.encoder.dense[0].bias, recipe_weight(name, torch.Size([256])))
     before = (tmp_path / "model" / "weights.safetensors").read_bytes()
+    assert has_codes(tmp_path / "model")
     assert cli.main(command) == 2
     assert "exists; give a new or empty folder" in capsys.readouterr().err
     assert (tmp_path / "model" / "weights.safetensors").read_bytes() == before
@@ -193,6 +195,20 @@ def test_imagenet_gives_what_is_trained_and_the_averages_if_asked(trunk: dict[st
     assert not (unit.narrow.bias == 3).any() and not (unit.convolve.weight == 3).any()
     assert (unit.norm.mean == (3 if all_that_fits else 0)).all()
     assert (unit.norm.variance == (3 if all_that_fits else 1)).all()
+
+
+def test_a_part_without_vaes_claims_no_codes_and_starts_a_run(held: dict[str, np.ndarray], tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, inpainter=Inpainter("reference"))
+    held |= checkpoint_of(Model(recipe).inpainter)
+    model, _ = imported(recipe)
+    model.save(tmp_path / "imported")
+    assert not has_codes(tmp_path / "imported")
+    started, learned = started_from(tmp_path / "imported", dataclasses.replace(recipe, seed=3))
+    assert learned == ["inpainter"]
+    weight = started.inpainter.tower.convolve[0].weight
+    assert torch.equal(weight, recipe_weight("Inpainter//bconv1/weights", weight.shape))
+    initial = Model(dataclasses.replace(recipe, seed=3)).segmenter.state_dict()
+    assert all(torch.equal(value, initial[name]) for name, value in started.segmenter.state_dict().items())
 
 
 def test_imagenet_of_another_size_is_refused(trunk: dict[str, np.ndarray]) -> None:

@@ -1,0 +1,81 @@
+"""A run that starts from the weights of another model, whole or in part."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from intarsia.errors import InputError
+from intarsia.model import Model, latest
+from intarsia.settings import Recipe
+
+__all__ = ["started_from"]
+
+# What decides how a network computes, and what decides how large it is.
+PARTS = {
+    "inpainter": (("inpainter",), ("height", "width")),
+    "segmenter": (("segmenter",), ("height", "width", "segments")),
+    "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds")),
+}
+OF_THE_START = {"vae.glorot"}  # decides nothing but initial values
+
+
+def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
+    """A recipe's model with the weights that another model has learned.
+
+    A network has learned where its weights differ from the initial ones of its own recipe. Of a checkpoint imported in part, or
+    of an early stage, the rest so starts as it always does.
+
+    Args:
+        source: A model folder, a run or one of its stages, or the name of a shipped model.
+        recipe: Of the run that starts. It may be for another dataset, with other stages.
+
+    Returns:
+        The model, and which of its networks have learned weights.
+
+    Raises:
+        InputError: if there is no such model, it has learned nothing, or a network that has is another one in this recipe; with
+            the settings that differ.
+    """
+    given, model = Model.load(latest(source)), Model(recipe)
+    learned = _learned(given)
+    if not learned:
+        raise InputError(f"{source} has learned nothing: all its weights are initial ones.")
+    names = [part for part in PARTS if any(name.startswith(f"{part}.") for name in learned)]
+    own = model.state_dict()
+    for part in names:
+        fits = all(name in own and own[name].shape == learned[name].shape for name in learned if name.startswith(f"{part}."))
+        _check(source, part, given.recipe, recipe, fits)
+    model.load_state_dict(own | learned)
+    return model, names
+
+
+def _learned(model: Model) -> dict[str, Tensor]:
+    """The weights that are no longer initial ones; an exported model's have been float16."""
+    initial, state = Model(model.recipe).state_dict(), model.state_dict()
+    return {
+        name: value
+        for name, value in state.items()
+        if not torch.equal(value, initial[name]) and not torch.equal(value, initial[name].half().float())
+    }
+
+
+def _check(source: Path, part: str, theirs: Recipe, ours: Recipe, fits: bool) -> None:
+    """Raise `InputError` with the settings in which a network differs; its size matters where the weights don't fit."""
+    kinds, sizes = PARTS[part]
+    odd = []
+    for name in (*kinds, *(() if fits else sizes)):
+        there, here = (_flat(name, getattr(recipe, name)) for recipe in (theirs, ours))
+        odd += [
+            f"{key} is {here[key]} here, {there[key]} there" for key in here.keys() - OF_THE_START if here[key] != there[key]
+        ]
+    if odd or not fits:
+        raise InputError(f"The run can't start from {source}: its {part} is another network ({'; '.join(sorted(odd))}).")
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return {name: value}
+    return {f"{name}.{key}": inner for key, inner in dataclasses.asdict(value).items()}
