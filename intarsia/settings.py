@@ -192,7 +192,7 @@ class Separation:
 class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter stand still."""
 
-    steps: int = 8000
+    steps: int = 3000
     """Optimizer steps; 0 skips the stage, and those after it, which need its networks, unless all before it are skipped too."""
     batch: int = 8
     """Images per step, over all devices."""
@@ -224,7 +224,7 @@ class Vaes:
 class EndToEnd:
     """Stage 4: all networks together. The game goes on as stage 2 ended, with its settings; the VAEs' losses are stage 3's."""
 
-    steps: int = 1500
+    steps: int = 1000
     """Optimizer steps of all players together; 0 skips the stage."""
     batch: int = 8
     """Images per step, over all devices."""
