@@ -19,7 +19,7 @@ from intarsia.shapes import Maps, Vectors
 
 POSE = 3  # numbers
 QUARTER = 1 / 4  # of the image's longer side: the unit of places
-USUAL, OCTAVE = 1 / 12, 0.5  # the spread, in longer sides, that is 0, and by how much a number of 1 changes its logarithm
+USUAL, GROWTH = 1 / 12, 0.5  # the spread, in longer sides, that is 0, and by how much a number of 1 changes its logarithm
 REACH = 3.0  # from a window's middle to its sides, in spreads: an ellipse of any proportions fits
 CERTAIN = 6.0  # what log variances of a pose start lower by: places are known to a twentieth of their unit
 OUTSIDE = -8.0  # logits beyond the window
@@ -67,7 +67,7 @@ def poses(masks: Maps) -> Vectors:
     variance = ((columns * across.square()).sum(1) - x.square() + (rows * down.square()).sum(1) - y.square()) / 2
     spread = (variance.clamp(min=0) + 1 / 12).sqrt()  # a pixel alone is a square
     side = max(height, width)
-    found = torch.stack([x / (QUARTER * side), y / (QUARTER * side), (spread / (USUAL * side)).log() / OCTAVE], 1)
+    found = torch.stack([x / (QUARTER * side), y / (QUARTER * side), (spread / (USUAL * side)).log() / GROWTH], 1)
     return found * (total >= 1)[:, None]
 
 
@@ -92,7 +92,7 @@ def _window(poses: Vectors, height: int, width: int) -> tuple[Tensor, Tensor, Te
     """Where windows have their middle, from the image's, and how far they reach from there: `b 1` each, in pixels."""
     side = max(height, width)
     x, y, size = poses.float().split(1, 1)
-    return QUARTER * side * x, QUARTER * side * y, (REACH * USUAL * side * (OCTAVE * size).exp()).clamp(1, side)
+    return QUARTER * side * x, QUARTER * side * y, (REACH * USUAL * side * (GROWTH * size).exp()).clamp(1, side)
 
 
 def _places(size: int, device: torch.device) -> Tensor:
