@@ -1,10 +1,11 @@
 """Does a change of one number of a code change one object alone? The protocol, for any model that renders images from codes.
 
-One ruler for all models: how a model gets from a number to an image is its own affair (`Changes`); where the objects are
-after a change, and how their codes moved, is found by the same function for all of them (`Find`).
+One ruler for all models: how a model gets from a number to an image is its own affair (`Changes`). Where an object is after a
+change the model says, if it draws objects; otherwise it is found, as is how the codes moved, by the same function for all
+models (`Find`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from intarsia.data import Scenes
 from intarsia.metrics import hard, locality, matching
-from intarsia.shapes import Images, Labels, Masks, PerSegment, one_hot
+from intarsia.shapes import Images, Masks, PerSegment, one_hot
 
-__all__ = ["FEWEST_PIXELS", "Change", "Changes", "Find", "Found", "Movement", "measure", "move"]
+__all__ = ["FEWEST_PIXELS", "Change", "Changed", "Changes", "Find", "Found", "Movement", "measure", "move"]
 
 FEWEST_PIXELS = 20  # objects of which less is seen don't count: a change of them says nothing
 
@@ -26,15 +27,26 @@ class Found(NamedTuple):
     codes: Tensor
 
 
+class Changed(NamedTuple):
+    """What a change makes of `r` images.
+
+    images: `v r 3 h w`, in each of v versions.
+    region: `r h w`, bool: where the changed object is drawn, as far as it is in front; None where no object is drawn.
+    """
+
+    images: Tensor
+    region: Tensor | None
+
+
 class Change(NamedTuple):
     """A change of one dimension of a code of every image by one unit.
 
     segment: Whose code it is, numbered as `Find` numbers them; None where no object has a code of its own.
-    render: From the numbers of r images, int64, to the changed images `v r 3 h w`: in each of v versions.
+    render: From the numbers of r images, int64, to what they become.
     """
 
     segment: int | None
-    render: Callable[[Tensor], Tensor]
+    render: Callable[[Tensor], Changed]
 
 
 class Movement(NamedTuple):
@@ -65,10 +77,10 @@ def measure(scenes: Scenes, parts: Iterable[range], changes: Changes, find: Find
 def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     """What each change does to the rendered images.
 
-    A change belongs inside its object: the union of the object's true region before and its region after, where `find`
-    sees it. A true object and a segment belong together if they share most pixels, one-to-one: in the given images to tell
-    whose code was changed, in the rendered ones to tell where the object is. A change counts in a scene if its segment
-    belongs to an object of which at least 20 pixels are seen.
+    A change belongs inside its object: the union of the object's true region before and its region after, where it is drawn
+    or, in a model that draws no objects, where `find` sees it. A true object and a segment belong together if they share
+    most pixels, one-to-one: in the given images to tell whose code was changed, in the rendered ones to tell where the
+    object is. A change counts in a scene if its segment belongs to an object of which at least 20 pixels are seen.
 
     A change of no segment in particular counts in every scene that has an object, and is credited to the object for which
     its locality is largest: the reading most favourable to a model that knows no objects. All objects but that one are
@@ -87,7 +99,8 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     found = find(before[0])
     truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
     named, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
-    seen = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
+    true_places = one_hot(truth, k)[:, 1:].bool()
+    seen = (true_places.sum((2, 3)) >= FEWEST_PIXELS) & (segments < most)
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
     for number, (segment, render) in enumerate(changed):
@@ -95,14 +108,11 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         rows = owned.any(1).nonzero()[:, 0]
         if not len(rows):
             continue
-        after = render(rows)
+        after, region = render(rows)
         again = find(after[0])
-        inside = torch.stack(
-            [
-                _shares(was, now, truth[rows], hard(again.masks), segments[rows])
-                for was, now in zip(before[:, rows], after, strict=True)
-            ]
-        )
+        drawn = hard(again.masks)[:, None] == segments[rows, :, None, None] if region is None else region[:, None]
+        places = true_places[rows] | drawn
+        inside = torch.stack([_shares(was, now, places) for was, now in zip(before[:, rows], after, strict=True)])
         owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
         local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
         steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))
@@ -111,8 +121,6 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     return Movement(local, others)
 
 
-def _shares(before: Images, after: Images, truth: Labels, found: Labels, segments: Tensor) -> PerSegment:
-    """The locality of the change as if it were each object's: `b k-1`."""
-    columns: Iterator[tuple[int, Tensor]] = enumerate(segments.mT, 1)
-    regions = ((truth == label) | (found == segment[:, None, None]) for label, segment in columns)
-    return torch.stack([locality(before, after, region.float()) for region in regions], 1)
+def _shares(before: Images, after: Images, places: Tensor) -> PerSegment:
+    """The locality of the change as if it were each object's, in its place `b n h w`: `b n`."""
+    return torch.stack([locality(before, after, place.float()) for place in places.unbind(1)], 1)

@@ -156,9 +156,14 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def picture(self, part: str, codes: Tensor) -> Tensor:
-        """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1]."""
+        """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1].
+
+        The shape VAE learns how likely a pixel belongs to an object; near the border it is in doubt over some pixels. Drawn as
+        it is, that doubt would be a blur, and reach beyond the object; with a sharpness above 1 it is not drawn.
+        """
         vae = cast(VAE, self.autoencoder.get_submodule(part))
-        decoded = self.repeated(vae.decode(codes.reshape(-1, codes.shape[-1])).sigmoid())
+        logits = vae.decode(codes.reshape(-1, codes.shape[-1])) * (self.recipe.vae.sharpness if part == "shape" else 1)
+        decoded = self.repeated(logits.sigmoid())
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()

@@ -16,7 +16,11 @@ AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
     "reduction", "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
 }  # fmt: skip
-ADDED = {"signed_edges", "vae.reduction", "vae.stretched"}  # younger than some files, whose recipes mean their defaults
+ADDED: dict[str, Any] = {  # settings that are younger than some files, and what those recipes mean
+    "signed_edges": False,
+    "vae": {"window": 0, "sharpness": 1.0, "reduction": 1, "stretched": False},
+    "vaes": {"beta_hold_steps": 0},
+}
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
@@ -27,7 +31,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe that `save_recipe` wrote; `InputError` where the file is no such thing."""
     try:
-        return _settings(Recipe, json.loads(path.read_text()), "")
+        return _settings(Recipe, json.loads(path.read_text()), "", ADDED)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is not a recipe: {error}") from error
 
@@ -71,18 +75,19 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
 
 
-def _settings(kind: type[Settings], values: Any, name: str) -> Settings:
-    """A settings dataclass from nested dictionaries, with every field there, but for those in `ADDED`, and of its type."""
+def _settings(kind: type[Settings], values: Any, name: str, added: dict[str, Any]) -> Settings:
+    """A settings dataclass from nested dictionaries, with every field there, but for those that were added, and of its type."""
     fields = get_type_hints(kind)
-    needed = {key for key in fields if name + key not in ADDED}
-    if not isinstance(values, dict) or not needed <= values.keys() <= fields.keys():
+    if isinstance(values, dict):
+        values = {key: value for key, value in added.items() if not isinstance(value, dict)} | values
+    if not isinstance(values, dict) or values.keys() != fields.keys():
         given = sorted(values) if isinstance(values, dict) else values
         raise ValueError(f"{name or 'the recipe'} holds {given}, but should hold {sorted(fields)}")
     built = {}
     for key in values:
         wanted = fields[key]
         if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-            built[key] = _settings(wanted, values[key], f"{name}{key}.")
+            built[key] = _settings(wanted, values[key], f"{name}{key}.", added.get(key, {}))
         elif get_origin(wanted) is Literal:
             if values[key] not in get_args(wanted):
                 raise ValueError(f"{name}{key} is {values[key]!r}, but should be one of {', '.join(get_args(wanted))}")

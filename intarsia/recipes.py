@@ -38,6 +38,7 @@ _MULTI_TEXTURE = Recipe(
         halved=0.5,
         margin=1,
     ),
+    vaes=Vaes(steps=4000, beta_hold_steps=500),
 )
 
 _OBJECTS_ROOM = Recipe(dataset="objects_room", segments=6, backgrounds=3, edge_threshold=0.2)  # sky, floor and walls
@@ -49,7 +50,7 @@ _REFERENCE = Recipe(
     dataset="multi_texture",
     inpainter=Inpainter(network="reference"),
     segmenter=Segmenter(network="resnet50"),
-    vae=Vae(filled=False, window=0, glorot=True),
+    vae=Vae(filled=False, window=0, sharpness=1.0, glorot=True),
     fusion=Fusion(channels=32, corrective=False),
     inpainting=Inpainting(
         steps=50_000,

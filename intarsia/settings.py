@@ -68,6 +68,9 @@ class Vae:
     window: int = 64
     """Side, in pixels, of a window that follows each object, through which its shape is seen and drawn; with 0 it is the
     whole image, the original's way."""
+    sharpness: float = 8.0
+    """How many times steeper the borders of the shapes in a rendered scene are than the shape VAE's doubt makes them; with 1
+    they show it, as they do in training: the original's way."""
     reduction: int = 1
     """They and the fusion networks see one in so many rows and columns; what they draw is enlarged again."""
     stretched: bool = False
@@ -206,8 +209,10 @@ class Vaes:
     """Weight of the texture codes' divergence; the errors beside it are summed absolute intensities."""
     background_beta: float = 6.0
     """Weight of the background code's divergence."""
+    beta_hold_steps: int = 0
+    """Steps in which both betas, and shape_gamma, are 0: every number may tell something before what it tells has a price."""
     beta_ramp_steps: int = 1000
-    """Steps over which both betas, and shape_gamma, rise from 0, linearly."""
+    """Steps after those over which they rise from 0, linearly."""
     shape_gamma: float = 1.0
     """Weight of the distance between the shape codes' divergence and the capacity; the error beside it is in nats."""
     capacity: float = 0.0

@@ -22,6 +22,7 @@ from intarsia.evaluate.codes import (
 )
 from intarsia.locality import Movement
 from intarsia.manipulation import composite, shift_code
+from intarsia.masks import layered
 from intarsia.model import Model
 from intarsia.scene import Scene
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
@@ -75,7 +76,7 @@ def test_changes_are_those_of_the_edits(object: int, number: int, model: Model) 
     before, changed = changes(model, [2, 0, 1], images)
     segment, render = changed[3 * object + [2, 0, 1].index(number)]
     assert segment == object and torch.equal(before[1], images)
-    raw, composited = render(torch.tensor([0, 2]))
+    (raw, composited), region = render(torch.tensor([0, 2]))
     for row, image in enumerate(images[[0, 2]]):
         scene = model.encode(image)
         part, dimension = ("texture", 0) if number == 2 else ("shape", number)
@@ -84,6 +85,8 @@ def test_changes_are_those_of_the_edits(object: int, number: int, model: Model) 
         torch.testing.assert_close(composited[row], composite(model, scene, edited), rtol=0, atol=1e-5)
         torch.testing.assert_close(before[0, 2 * row], model.render(scene), rtol=0, atol=1e-5)
         assert (raw[row] - before[0, 2 * row]).abs().max() > 1e-3  # it is a change
+        visible = layered(model.decode(edited).shapes[None])[0]
+        assert torch.equal(region[row], (visible[object] > (1 - visible.sum(0))) & (visible.argmax(0) == object))
 
 
 def test_what_is_found_are_the_scenes_own_codes(model: Model) -> None:

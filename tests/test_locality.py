@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from intarsia.data import Scenes, SceneSample
-from intarsia.locality import Change, Changes, Found, measure, move
+from intarsia.locality import Change, Changed, Changes, Found, measure, move
 from intarsia.shapes import one_hot
 
 RED, GREEN = (0, slice(0, 5), slice(0, 5)), (1, slice(7, 12), slice(7, 12))  # 25 px each, in their own colour alone
@@ -36,8 +36,8 @@ def changed_to(*changed: tuple[int | None, Tensor]) -> Changes:
     return lambda images: (images[None], [Change(segment, partial(pick, after)) for segment, after in changed])
 
 
-def pick(after: Tensor, rows: Tensor) -> Tensor:
-    return after[None, rows]
+def pick(after: Tensor, rows: Tensor) -> Changed:
+    return Changed(after[None, rows], None)
 
 
 def with_values(*values: tuple[tuple, float]) -> Tensor:
@@ -62,6 +62,17 @@ def test_changes_of_an_object_by_hand() -> None:
     # 25 pixels by 0.5, of a sum of 12.5, and then 13; the moved square fills its new region; green is not meant to turn red.
     assert found.locality.tolist() == [[pytest.approx([1, 12.5 / 13, 1, 0])]]
     assert found.others.tolist() == [pytest.approx([0, 0, 0, 0.5])]
+
+
+def test_where_an_object_is_drawn_is_its_place() -> None:
+    """The red square is painted green, 5 rows lower: `find` takes it for the other object, the model knows better."""
+    image, place = scene().images.clone(), torch.zeros(1, 12, 12, dtype=torch.bool)
+    image[0][RED], place[:, 5:10, 0:5] = 0, True
+    image[:, 1][place] = 1
+    for region, share in ((None, 0.5), (place, 1), (place & (torch.arange(12) < 2), 0.7)):
+        changes = partial(Changed, image[None])
+        found = move(*scene(), lambda images: (images[None], [Change(2, lambda rows: changes(region))]), find)  # noqa: B023
+        assert found.locality.tolist() == [[[pytest.approx(share)]]]
 
 
 def test_a_change_of_no_object_is_credited_to_the_best_one() -> None:
@@ -130,7 +141,7 @@ def test_every_version_has_its_locality_and_the_first_is_found_in() -> None:
     both, red = with_values((RED, 0.5), (GREEN, 0.8)), with_values((RED, 0.5))
 
     def changes(images: Tensor) -> tuple[Tensor, list[Change]]:
-        return images.expand(2, *images.shape), [Change(2, lambda rows: torch.stack([both, red])[:, rows])]
+        return images.expand(2, *images.shape), [Change(2, lambda rows: Changed(torch.stack([both, red])[:, rows], None))]
 
     found = move(*scene(), changes, find)
     assert found.locality[:, 0, 0].tolist() == pytest.approx([12.5 / 17.5, 1])
@@ -142,9 +153,9 @@ def test_only_scenes_in_which_a_change_counts_are_rendered() -> None:
     images[1, 0], true[1, 1], true[1, 0] = 0, 0, 1 - true[1, 2]  # the second scene has no red square
     asked = list[list[int]]()
 
-    def render(rows: Tensor) -> Tensor:
+    def render(rows: Tensor) -> Changed:
         asked.append(rows.tolist())
-        return images[None, rows] / 2
+        return Changed(images[None, rows] / 2, None)
 
     found = move(images, true, lambda images: (images[None], [Change(2, render)]), find)
     assert asked == [[0, 2]]

@@ -214,9 +214,24 @@ def thin_shapes(model: Model) -> Model:
     return model
 
 
+def with_sharpness(value: float) -> Recipe:
+    return dataclasses.replace(TINY, vae=dataclasses.replace(TINY.vae, sharpness=value))
+
+
+@torch.no_grad()
+def test_borders_of_shapes_alone_are_sharpened():
+    """8 times steeper: odds of 3 to 1 become 3^8 to 1."""
+    plain, sharp, code = Model(with_sharpness(1.0)), Model(with_sharpness(8.0)), torch.randn(3, TINY.vae.shape_dimension)
+    odds = [shape / (1 - shape) for shape in (model.picture("shape", code).double() for model in (plain, sharp))]
+    seen = (odds[0] > 0.1) & (odds[0] < 3)  # of others the eighth power is beyond float32
+    assert torch.allclose(odds[0][seen] ** 8, odds[1][seen], rtol=1e-3) and seen.any()
+    for part, length in (("texture", TINY.vae.texture_dimension), ("background", TINY.vae.background_dimension)):
+        assert torch.equal(*(model.picture(part, torch.ones(1, length)) for model in (plain, sharp)))
+
+
 @torch.no_grad()
 def test_rendering_an_unchanged_scene_is_what_training_saw():
-    model, image = thin_shapes(Model(TINY)), image_of()
+    model, image = thin_shapes(Model(with_sharpness(1.0))), image_of()
     scene = model.encode(image)
     rendered = model.render(scene)
     assert rendered.shape == (3, 64, 64) and rendered.min() >= 0 and rendered.max() <= 1

@@ -95,11 +95,14 @@ def test_the_reference_of_photographs_has_the_originals_sizes_and_edges() -> Non
     assert model.segmenter.enlargement == 1
 
 
-def test_a_file_from_before_a_setting_means_its_default(tmp_path: Path) -> None:
+def test_a_file_from_before_a_setting_means_what_was_done_then(tmp_path: Path) -> None:
     content = dataclasses.asdict(RECIPE)
-    del content["signed_edges"], content["vae"]["reduction"], content["vae"]["stretched"]
+    del content["signed_edges"]
+    for name in ("window", "sharpness", "reduction", "stretched"):
+        del content["vae"][name]
     (tmp_path / "recipe.json").write_text(json.dumps(content))
-    assert load_recipe(tmp_path / "recipe.json") == RECIPE
+    then = changed(changed(RECIPE, "vae.window", 0), "vae.sharpness", 1.0)
+    assert load_recipe(tmp_path / "recipe.json") == then != RECIPE
 
 
 def test_unknown_network_is_refused(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ from intarsia.stages.consistency import consistency, error_of_changes
 from intarsia.stages.end_to_end import description_of, end_to_end
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at, follow, hardened, hidden_regions, play, propose, separation
-from intarsia.stages.vaes import capacity_at, ramp_at, vaes
+from intarsia.stages.vaes import capacity_at, price_at, ramp_at, vaes
 
 ROOT = Path(__file__).parent.parent
 ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
@@ -558,6 +558,13 @@ def test_capacity_rises_and_stays():
 def test_ramps_rise_from_zero_and_stay():
     assert [ramp_at(step, 100) for step in (0, 50, 100, 9999)] == [0, 0.5, 1, 1]
     assert ramp_at(0, 0) == 1
+
+
+def test_codes_are_free_at_first():
+    settings = Vaes(beta_hold_steps=100, beta_ramp_steps=50)
+    assert [price_at(step, settings) for step in (1, 100, 125, 150, 999)] == [0, 0, 0.5, 1, 1]
+    assert [price_at(step, dataclasses.replace(settings, beta_ramp_steps=0)) for step in (100, 101)] == [0, 1]
+    assert price_at(1, Vaes(beta_ramp_steps=0)) == 1
 
 
 def test_learning_rate_falls_to_the_final_one():

@@ -24,7 +24,7 @@ from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.locality import Change
+from intarsia.locality import Change, Changed
 from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.options import Options
@@ -150,8 +150,8 @@ def changes(
     """
     codes = encode(model, images).mean
 
-    def render(offset: Tensor, rows: Tensor) -> Tensor:
-        return decode(model, codes[rows] + offset)[None]
+    def render(offset: Tensor, rows: Tensor) -> Changed:
+        return Changed(decode(model, codes[rows] + offset)[None], None)
 
     offsets = amount * torch.eye(model.dimension, device=codes.device)
     return decode(model, codes)[None], [Change(None, partial(render, offsets[dimension])) for dimension in dimensions]

@@ -17,7 +17,7 @@ from torch import Tensor
 from intarsia.data import Scenes
 from intarsia.disentanglement import FOLDS, dci, informative_dimensions, mutual_information_gap, probe_r2
 from intarsia.evaluate.parts import in_parts
-from intarsia.locality import FEWEST_PIXELS, Change, Found, Movement, measure
+from intarsia.locality import FEWEST_PIXELS, Change, Changed, Found, Movement, measure
 from intarsia.manipulation.compositing import over
 from intarsia.masks import layered
 from intarsia.metrics import hard, matching, psnr, ssim
@@ -115,7 +115,7 @@ def changes(model: Model, numbers: list[int], images: Images) -> tuple[Tensor, l
     decoded = model.decode(scene)
     objects, shape_numbers = range(scene.shape.shape[1]), scene.shape.shape[2]
 
-    def render(object: int, number: int, rows: Tensor) -> Tensor:
+    def render(object: int, number: int, rows: Tensor) -> Changed:
         was = Parts(*(getattr(decoded, name)[rows] for name in ("shapes", "textures", "background")))
         part, dimension = ("shape", number) if number < shape_numbers else ("texture", number - shape_numbers)
         codes = getattr(scene, part)[rows, object].clone()
@@ -125,7 +125,9 @@ def changes(model: Model, numbers: list[int], images: Images) -> tuple[Tensor, l
         pictures[:, object] = model.picture(part, codes).view_as(pictures[:, object])
         now = Parts(**{"shapes": was.shapes, "textures": was.textures, "background": was.background, kind: pictures})
         fused, region = model.fuse(now), _changed_region(was.shapes, now.shapes, scene.masks[rows], object)
-        return torch.stack([fused, over(images[rows], fused, region)])
+        visible = layered(now.shapes)
+        drawn = hard(torch.cat([visible, 1 - visible.sum(1, keepdim=True)], 1)) == object
+        return Changed(torch.stack([fused, over(images[rows], fused, region)]), drawn)
 
     changed = [Change(object, partial(render, object, number)) for object in objects for number in numbers]
     return torch.stack([model.fuse(decoded), images]), changed

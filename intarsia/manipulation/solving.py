@@ -107,11 +107,14 @@ def _reshape(
     model: Model, scene: Scene, object: int, way: Callable[[float], tuple[float, float, float]], length: float
 ) -> Scene:
     """Lead an object's shape code along a way: from a share of it to the factor and distances there. `length` in pixels."""
-    shape, code = _decoded_shape(model, scene, object), scene.shape[object]
+    _decoded_shape(model, scene, object)  # there is something to change
+    code = scene.shape[object]
 
-    def pictures(codes: Tensor) -> Tensor:
-        return model.picture("shape", codes)[:, 0]
+    @torch.no_grad()
+    def pictures(codes: Tensor) -> Tensor:  # in doubt about their borders, so that they change smoothly with the code
+        return model.repeated(model.autoencoder.shape.decode(codes).sigmoid())[:, 0]
 
+    shape = pictures(code[None])[0]
     goal = _transformed(shape, *way(1.0))
     with torch.no_grad():
         told = torch.clamp(model.autoencoder.shape.encode(model.thinned(goal[None, None]))[0][0], -_limit(code), _limit(code))

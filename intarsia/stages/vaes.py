@@ -58,16 +58,22 @@ def ramp_at(step: int, steps: int) -> float:
     return min(1.0, step / steps) if steps else 1.0
 
 
+def price_at(step: int, settings: Vaes) -> float:
+    """The share of both betas, and of shape_gamma, that counts: 0 at first, then rising to 1."""
+    held = settings.beta_hold_steps
+    return ramp_at(step - held, settings.beta_ramp_steps) if step > held else 0.0
+
+
 def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> Tensor:
     """The sum of all networks' losses, with the capacity and weights of this step of stage 3, from what `errors_of` gives."""
-    nats, ramp = errors["shape_nats"], ramp_at(step, settings.beta_ramp_steps)
+    nats, share = errors["shape_nats"], price_at(step, settings)
     return (
         errors["texture_error"]
-        + ramp * settings.texture_beta * errors["texture_nats"]
+        + share * settings.texture_beta * errors["texture_nats"]
         + errors["shape_error"]
-        + ramp * settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+        + share * settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
         + errors["background_error"]
-        + ramp * settings.background_beta * errors["background_nats"]
+        + share * settings.background_beta * errors["background_nats"]
         + errors["object_error"]
         + errors["scene_error"]
     )
