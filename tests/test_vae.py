@@ -296,12 +296,19 @@ def test_losses_of_moved_masks_are_the_originals(reference):
 @pytest.mark.parametrize("part", ["texture", "background"])
 def test_traversals_are_the_originals(reference, monkeypatch, part):
     recorded = reference({"texture": "traverse_multi_texture_tex", "background": "traverse_multi_texture_bg"}[part])
-    model = Model(Recipe("multi_texture", vae=Vae(filled=False, window=0), fusion=Fusion(channels=32, corrective=False)))
+    sizes = Vae(filled=False, window=0, sharpness=1.0)
+    model = Model(Recipe("multi_texture", vae=sizes, fusion=Fusion(channels=32, corrective=False)))
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
     scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
     mean = scene.texture if part == "texture" else scene.background[None]
     assert_close(mean, torch.from_numpy(recorded["z_mean"])[:, 0])
+    objects, _, ground = parts(scene.image[None], scene.masks[None], filled=False)
+    assert_close(ground, images_first(recorded["in_bg"]))
+    encode, seen = (
+        (model.autoencoder.texture.encode, objects[0]) if part == "texture" else (model.autoencoder.background.encode, ground)
+    )
+    assert_close(encode(seen)[1], torch.from_numpy(recorded["z_log_sigma_sq"])[:, 0])
     assert_close(model.decode(scene).background, images_first(recorded["out_bg"])[0])
     for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):
         object = None if part == "background" else int(branch)
