@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from intarsia.data import Scenes
-from intarsia.metrics import hard, locality, matching
+from intarsia.metrics import SOFT_THRESHOLD, hard, locality, matching
 from intarsia.shapes import Images, Masks, PerSegment, one_hot
 
 __all__ = ["FEWEST_PIXELS", "Change", "Changed", "Changes", "Find", "Found", "Movement", "measure", "move"]
@@ -77,7 +77,8 @@ def measure(scenes: Scenes, parts: Iterable[range], changes: Changes, find: Find
 def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     """What each change does to the rendered images.
 
-    A change belongs inside its object: the union of the object's true region before and its region after, where it is drawn
+    A change belongs inside its object: the union of the object's true region before, all pixels of which it has a share of
+    more than 0.04, as in the original's IoU (a soft border changes with its object), and its region after, where it is drawn
     or, in a model that draws no objects, where `find` sees it. A true object and a segment belong together if they share
     most pixels, one-to-one: in the given images to tell whose code was changed, in the rendered ones to tell where the
     object is. A change counts in a scene if its segment belongs to an object of which at least 20 pixels are seen.
@@ -99,8 +100,8 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     found = find(before[0])
     truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
     named, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
-    true_places = one_hot(truth, k)[:, 1:].bool()
-    seen = (true_places.sum((2, 3)) >= FEWEST_PIXELS) & (segments < most)
+    seen = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
+    true_places = true[:, 1:] > SOFT_THRESHOLD
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
     for number, (segment, render) in enumerate(changed):

@@ -64,6 +64,15 @@ def test_changes_of_an_object_by_hand() -> None:
     assert found.others.tolist() == [pytest.approx([0, 0, 0, 0.5])]
 
 
+def test_a_soft_border_belongs_to_its_object() -> None:
+    """Pixels of which the red square has a fifth, where a change shows too; where it has 3 in 100, it has none."""
+    images, true = scene()
+    darker = with_values((RED, 0.5), ((2, slice(0, 5), slice(5, 7)), 0.5))  # 12.5 inside, 5 in two columns beside it
+    for share, local in ((0.2, 1), (0.03, 12.5 / 17.5)):
+        true[:, 1, :5, 5:7], true[:, 0, :5, 5:7] = share, 1 - share
+        assert move(images, true, changed_to((2, darker)), find).locality.tolist() == [[[pytest.approx(local)]]]
+
+
 def test_where_an_object_is_drawn_is_its_place() -> None:
     """The red square is painted green, 5 rows lower: `find` takes it for the other object, the model knows better."""
     image, place = scene().images.clone(), torch.zeros(1, 12, 12, dtype=torch.bool)
