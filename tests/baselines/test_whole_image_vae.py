@@ -132,7 +132,8 @@ def test_changes_are_of_one_dimension_each(model: WholeImageVae) -> None:
     for dimension, (segment, render) in zip([4, 1], changed, strict=True):
         codes = mean.clone()
         codes[:, dimension] += 2
-        assert segment is None and torch.equal(render(rows)[0], decode(model, codes[rows]))
+        found = render(rows)
+        assert segment is None and found.region is None and torch.equal(found.images[0], decode(model, codes[rows]))
 
 
 def test_what_is_saved_is_loaded(model: WholeImageVae, tmp_path: Path) -> None:
