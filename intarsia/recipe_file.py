@@ -16,6 +16,7 @@ AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
     "reduction", "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
 }  # fmt: skip
+SHARES = {"spread", "spread_practice", "random_regions", "halved", "averaging"}  # of a whole: at most 1
 ADDED: dict[str, Any] = {  # settings that are younger than some files, and what those recipes mean
     "signed_edges": False,
     "vae": {"window": 0, "sharpness": 1.0, "reduction": 1, "stretched": False},
@@ -57,6 +58,8 @@ def check_recipe(recipe: Recipe) -> None:
         least = 1 if name.rpartition(".")[2] in AT_LEAST_ONE else 0
         if not least <= value < math.inf:
             raise InputError(f"{name} is {value}; it must be a number of at least {least}.")
+        if name.rpartition(".")[2] in SHARES and value > 1:
+            raise InputError(f"{name} is {value}; it is a share, from 0 to 1.")
     if (window := recipe.vae.window) % 16 or (window and recipe.vae.shape_dimension < LEAST_SEEN_THROUGH_WINDOW):
         raise InputError(
             f"vae.window is {window} and vae.shape_dimension {recipe.vae.shape_dimension}; a window must be 0 or a multiple of "

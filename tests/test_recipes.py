@@ -180,6 +180,8 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ("vae.reduction", 0),
         ("vae.reduction", 3),
         ("fusion.channels", 0),
+        ("separation.halved", 2.0),
+        ("inpainting.spread", 1.5),
     ],
 )
 def test_useless_number_is_refused(name: str, value: float) -> None:
