@@ -16,6 +16,7 @@ from intarsia.networks.tensorflow import (
     glorot,
     nearest,
     resized,
+    tap_matrix,
     taps,
 )
 from tests.recorded import assert_close, images_first
@@ -75,7 +76,7 @@ def test_resizing_is_the_originals(reference):
 def test_products_first_is_resizing_first(rule, kernel, size):
     x, layer = draw(2, 3, 3, 5), SameConv(3, 4, kernel)
     torch.nn.init.normal_(layer.bias)
-    found = gathered(taps(x, layer.weight), layer.bias, kernel, *size, rule)
+    found = gathered(taps(x, tap_matrix(layer.weight)), layer.bias, kernel, *size, rule)
     assert torch.allclose(found, layer(resized(x, *size, rule)), atol=1e-5)
 
 

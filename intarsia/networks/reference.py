@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.networks.tensorflow import SameConv, gathered, glorot, resized, taps
+from intarsia.networks.tensorflow import SameConv, by_tap, gathered, glorot, resized, tap_matrix, taps
 from intarsia.shapes import Edges, Guesses, Images, Masks
 
 CHANNELS = (32, 64, 128, 256, 256, 256)  # of the levels, at 1/2, 1/4, ..., 1/64 of the size
@@ -59,15 +59,16 @@ class JoinedConv(nn.Module):
     def __init__(self, before: int, edges: int, after: int, outputs: int, kernel: int) -> None:
         super().__init__()
         self.parts = (before, edges, after)
-        self.weight = nn.Parameter(torch.empty(outputs, before + edges + after, kernel, kernel))
+        self.weight = by_tap(torch.empty(outputs, before + edges + after, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(outputs))
 
     def forward(self, own: Tensor, edges: Tensor | None, height: int, width: int) -> Tensor:
         """Maps `(b k) before+after h w` and `b edges h w`, if any, to `(b k) outputs height width`."""
-        before, between, after = self.weight.split(self.parts, 1)
+        before, between, after = tap_matrix(self.weight).to(own.dtype).split(self.parts, 1)
         found = taps(own, torch.cat([before, after], 1))
         if edges is not None:
-            found = (found.unflatten(0, (len(edges), -1)) + taps(edges, between)[:, None]).flatten(0, 1)
+            shared = taps(edges, between)
+            found = (found.reshape(len(edges), -1, shared[0].numel()) + shared.flatten(1)[:, None]).view(found.shape)
         return gathered(found, self.bias, self.weight.shape[-1], height, width)
 
 

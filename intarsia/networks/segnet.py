@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from intarsia.networks.tensorflow import FrozenNormConv, gathered, glorot, nearest, taps
+from intarsia.networks.tensorflow import FrozenNormConv, gathered, glorot, nearest, tap_matrix, taps
 from intarsia.shapes import Images, Logits
 
 TEMPERATURE = 10.0  # the logits' divisor
@@ -69,4 +69,4 @@ def _doubled(layer: nn.Module, x: Tensor) -> Tensor:
     """The layer's convolution of the map with every pixel repeated, at twice its size."""
     assert isinstance(layer, FrozenNormConv)  # for the type checker
     weight, bias = layer.folded()
-    return F.elu(gathered(taps(x, weight), bias, 3, 2 * x.shape[2], 2 * x.shape[3], nearest))
+    return F.elu(gathered(taps(x, tap_matrix(weight)), bias, 3, 2 * x.shape[2], 2 * x.shape[3], nearest))

@@ -124,13 +124,25 @@ def resized(x: Tensor, height: int, width: int, rule: Rule = bilinear) -> Tensor
     return rows @ x @ columns.mT
 
 
-def taps(x: Tensor, weight: Tensor) -> Tensor:
-    """What each tap of a kernel, `o c k k`, makes of every pixel of `b c h w`, for `gathered`: `b (k k o) h w`.
+def by_tap(weight: Tensor) -> nn.Parameter:
+    """A kernel `o c k k` that lies tap by tap in memory, so that its `tap_matrix` is no copy."""
+    return nn.Parameter(weight.detach().permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0))
 
-    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of.
+
+def tap_matrix(weight: Tensor) -> Tensor:
+    """A kernel `o c k k` as the matrix for `taps`: `(k k o) c`."""
+    return weight.permute(3, 2, 0, 1).flatten(0, 2)
+
+
+def taps(x: Tensor, matrix: Tensor) -> Tensor:
+    """What each tap of a kernel makes of every pixel of `b c h w`, for `gathered`: `b h w (k k o)`.
+
+    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of: in float32 by the
+    library for convolutions, which is the faster one there on many processors, and slower in bf16.
     """
-    outputs, inputs, kernel, _ = weight.shape
-    return F.conv2d(x, weight.permute(3, 2, 0, 1).reshape(kernel * kernel * outputs, inputs, 1, 1))
+    if x.dtype == torch.float32:
+        return F.conv2d(x, matrix[:, :, None, None]).permute(0, 2, 3, 1)
+    return F.linear(x.permute(0, 2, 3, 1), matrix)
 
 
 def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, rule: Rule = bilinear) -> Tensor:
@@ -140,11 +152,11 @@ def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, 
     shift, resize and add up, one matrix per axis. Where the size doubles that is about a quarter of the arithmetic. Of few
     outputs, many thin matrices become one: as fast as the others then.
     """
-    outputs, (count, _, h, w) = len(bias), parts.shape
+    outputs, (count, h, w, _) = len(bias), parts.shape
     rows, columns = (
         torch.from_numpy(shifts(*sizes, kernel, rule)).to(parts.device, parts.dtype) for sizes in ((h, height), (w, width))
     )
-    x = parts.permute(0, 2, 3, 1).reshape(count * h, w * kernel, kernel * outputs)
+    x = parts.reshape(count * h, w * kernel, kernel * outputs)
     if kernel * outputs < THIN:
         x = (x.mT.reshape(-1, w * kernel) @ columns.mT).view(count, h * kernel, outputs * width)
         x = torch.baddbmm(bias.repeat_interleave(width).to(x.dtype), rows.expand(count, -1, -1), x)

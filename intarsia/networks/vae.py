@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from intarsia.networks.layers import initialise
-from intarsia.networks.tensorflow import SameConv, gathered, taps
+from intarsia.networks.tensorflow import SameConv, gathered, tap_matrix, taps
 from intarsia.shapes import Maps, Vectors
 
 SCALE = 16  # the coarsest maps are so many times smaller than the image
@@ -53,7 +53,7 @@ class Decoder(nn.Module):
             x = F.relu(layer(x))
         x = x.unflatten(1, self.size).permute(0, 3, 1, 2)  # from rows, columns, channels
         for number, layer in enumerate(cast(Iterable[SameConv], self.convolve)):
-            x = gathered(taps(x, layer.weight), cast(Tensor, layer.bias), 4, 2 * x.shape[2], 2 * x.shape[3])
+            x = gathered(taps(x, tap_matrix(layer.weight)), cast(Tensor, layer.bias), 4, 2 * x.shape[2], 2 * x.shape[3])
             if number < len(self.convolve) - 1:
                 x = F.leaky_relu(x, 0.2)
         return x.float()
