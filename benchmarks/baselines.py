@@ -19,7 +19,7 @@ import torch
 import tyro
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from intarsia.baselines import colour_kmeans, slot_attention
 from intarsia.data import SPLITS, Scenes, open_dataset
@@ -96,7 +96,7 @@ def main(
     trained = slot_attention.train(train, minutes=minutes, batch=batch, seed=seed, fabric=fabric)
     model = trained.model.cpu()
     with replacing(out.with_suffix(".safetensors")) as path:
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+        path.write_bytes(save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
     methods = {
         "colour k-means": evaluated(test, test_images, partial(colour_kmeans.segment, clusters=test.segments, seed=seed)),

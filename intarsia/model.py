@@ -8,7 +8,7 @@ from typing import cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from intarsia.errors import InputError
@@ -216,11 +216,9 @@ class Model(nn.Module):
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
+        weights = {name: value.to(kind).contiguous() for name, value in self.state_dict().items()}
         with replacing(folder / WEIGHTS) as path:
-            try:
-                save_file({name: value.to(kind).contiguous() for name, value in self.state_dict().items()}, path)
-            except SafetensorError as error:  # what safetensors makes of a full disk
-                raise OSError(str(error)) from error
+            path.write_bytes(save(weights))  # `save_file` leaves a file of another name behind when it is killed
 
     @classmethod
     def load(cls, folder: Path) -> "Model":

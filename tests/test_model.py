@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from intarsia.errors import InputError
 from intarsia.evaluate.codes import find
+from intarsia.files import is_unfinished
 from intarsia.manipulation import recolour, scale, traverse
 from intarsia.masks import edge_map
 from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, shipped, weights_sha256
@@ -155,6 +156,22 @@ def test_shipped_models_have_names_and_folders_come_first(tmp_path, monkeypatch)
         load("tiny")
     Model(TINY).save(Path("tiny"))
     assert_same(load("tiny"), Model(TINY))
+
+
+def test_what_a_kill_leaves_behind_is_known_as_such(tmp_path, monkeypatch):
+    """The half-written weights have a name that the next run removes; those of safetensors' `save_file` have not."""
+    write_bytes, seen = Path.write_bytes, []
+
+    def watched(path: Path, values: bytes) -> int:
+        written = write_bytes(path, values)
+        seen.extend(tmp_path.iterdir())
+        return written
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    Model(TINY).save(tmp_path)
+    assert sorted(path.name for path in seen if not is_unfinished(path)) == [RECIPE]
+    assert sum(is_unfinished(path) for path in seen) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [RECIPE, WEIGHTS]
 
 
 def test_full_disk_keeps_the_old_model(folder):

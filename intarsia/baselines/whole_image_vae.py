@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor
 
 from intarsia.baselines.training import Trained, check_budget, fit
@@ -161,10 +162,7 @@ def save(model: WholeImageVae, path: Path) -> None:
     """Write sizes and weights to one safetensors file, whole or not at all."""
     sizes = {name: str(getattr(model, name)) for name in ("height", "width", "dimension")}
     with replacing(path) as temporary:
-        try:
-            save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary, sizes)
-        except SafetensorError as error:  # what safetensors makes of a full disk
-            raise OSError(str(error)) from error
+        temporary.write_bytes(to_bytes({name: value.contiguous() for name, value in model.state_dict().items()}, sizes))
 
 
 def load(path: Path) -> WholeImageVae:
