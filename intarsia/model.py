@@ -261,7 +261,14 @@ def _segmenter(recipe: Recipe) -> nn.Module:
     if sizes.network == "resnet50":
         return ResNet50(recipe.segments, sizes.enlargement, sizes.dilation)
     return CompactSegmenter(
-        recipe.height, recipe.width, recipe.segments, sizes.channels, sizes.dimension, sizes.span, sizes.smoothing
+        recipe.height,
+        recipe.width,
+        recipe.segments,
+        sizes.channels,
+        sizes.dimension,
+        sizes.span,
+        sizes.smoothing,
+        sizes.names,
     )
 
 

@@ -19,6 +19,8 @@ AT_LEAST_ONE = {
 SHARES = {"spread", "spread_practice", "random_regions", "halved", "averaging"}  # of a whole: at most 1
 ADDED: dict[str, Any] = {  # settings that are younger than some files, and what those recipes mean
     "signed_edges": False,
+    "segmenter": {"names": False},
+    "consistency": {"separation_weight": 1.0},
     "vae": {"window": 0, "sharpness": 1.0, "reduction": 1, "stretched": False},
     "vaes": {"beta_hold_steps": 0},
 }

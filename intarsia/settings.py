@@ -43,6 +43,8 @@ class Segmenter:
     places out of them. Compact."""
     smoothing: float = 0.0
     """How often what neighbours say counts, 3 for borders soft over a pixel; 0 leaves them out. Compact."""
+    names: bool = False
+    """Which channel an object gets is learned, from what it looks like: for scenes of the same few objects. Compact."""
     enlargement: int = 2
     """The image is made so many times as high and wide first. ResNet-50."""
     dilation: int = 2
@@ -259,8 +261,10 @@ class Consistency:
     """Of Adam, constant."""
     segmenter_learning_rate: float = 3e-5
     """Of Adam, constant."""
+    separation_weight: float = 1.0
+    """Weight of the game's loss in the segmenter's turns."""
     weight: float = 1e-3
-    """Weight of the consistency error, in nats per image, beside the separation loss."""
+    """Weight of the consistency error, in nats per image, in the segmenter's turns."""
     variations: int = 6
     """Changed images for each image."""
     dimensions: int = 2

@@ -17,7 +17,7 @@ from intarsia import __version__, cli
 from intarsia.model import WEIGHTS, Model
 from intarsia.options import Change, Options
 from intarsia.recipe_file import load_recipe
-from intarsia.recipes import RECIPES
+from intarsia.recipes import RECIPES, STARTS
 from intarsia.settings import Inpainter, Segmenter
 
 DATASET = "multi_dsprites"
@@ -143,7 +143,25 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
 @pytest.mark.parametrize(("dataset", "variant"), [(d, v) for d, variants in RECIPES.items() for v in variants])
 def test_every_shipped_recipe_can_be_asked_for(dataset: str, variant: str) -> None:
     for argv in (["--recipe", variant, "--run", "x"], ["--run=x", f"--recipe={variant}"]):
-        assert cli.parse(["train", dataset, *argv]) == cli.Train(RECIPES[dataset][variant], Path("x"), Options())
+        start = Path(STARTS[dataset, variant]) if (dataset, variant) in STARTS else None
+        assert cli.parse(["train", dataset, *argv]) == cli.Train(RECIPES[dataset][variant], Path("x"), Options(), start=start)
+
+
+def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_path: Path) -> None:
+    def start(*argv: str) -> Path | None:
+        command = cli.parse(["train", "multi_texture_pair", *argv])
+        assert isinstance(command, cli.Train)
+        return command.start
+
+    run = str(tmp_path / "run")
+    assert start("--run", run) == Path("multi_texture")
+    assert start("--run", run, "--start", "other") == Path("other")
+    assert start("--run", run, "--separation.steps", "5") is None
+    assert start("--run", run, "--recipe", "reference") is None
+    (tmp_path / "run").mkdir()
+    assert start("--run", run) == Path("multi_texture")  # empty
+    (tmp_path / "run" / "recipe.json").touch()
+    assert start("--run", run) is None  # it keeps what it started from
 
 
 def test_other_verbs() -> None:

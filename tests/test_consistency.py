@@ -52,7 +52,7 @@ def test_the_whole_chain_is_the_originals(reference):
 
     number, values = int(recorded["k"]), torch.from_numpy(recorded["new_xy"]).squeeze(3).transpose(1, 2)
     codes = changed_codes(found, number, dimensions, values)
-    changed, demanded = changed_scenes(autoencoder, found, number, codes, in_order=False)
+    changed, demanded = changed_scenes(autoencoder, found, number, codes, in_order=False, sharpness=1.0)
     assert_close(changed, varied(recorded, "new_images"))
     assert_close(demanded, varied(recorded, "new_labels"))
     again = segmenter(changed)
@@ -100,7 +100,7 @@ def test_only_the_changed_object_is_demanded_elsewhere(objects: int, number: int
     assert codes.shape == (6, 4)
     assert torch.equal(codes[:, [1, 3]], values.flatten(0, 1))
     assert torch.equal(codes[:, [0, 2]], found.mean.shape[:, number].repeat(3, 1)[:, [0, 2]])
-    changed, demanded = changed_scenes(autoencoder, found, number, codes, in_order=True)
+    changed, demanded = changed_scenes(autoencoder, found, number, codes, in_order=True, sharpness=1.0)
     assert changed.shape == (6, 3, 32, 32)
     assert demanded.shape == (6, objects + 1, 32, 32)
     assert demanded.min() >= 0
@@ -116,9 +116,9 @@ def test_a_code_left_as_it_is_gives_the_reconstruction():
     autoencoder, images, masks = scene(3)
     autoencoder.shape.decoder.convolve[-1].bias.fill_(-20.0)  # shapes of next to nothing
     found = autoencoder(images, masks)
-    changed, _ = changed_scenes(autoencoder, found, 1, found.mean.shape[:, 1], in_order=True)
+    changed, _ = changed_scenes(autoencoder, found, 1, found.mean.shape[:, 1], in_order=True, sharpness=1.0)
     assert torch.allclose(changed, found.images, atol=1e-6)
-    original, _ = changed_scenes(autoencoder, found, 1, found.mean.shape[:, 1], in_order=False)
+    original, _ = changed_scenes(autoencoder, found, 1, found.mean.shape[:, 1], in_order=False, sharpness=1.0)
     assert not torch.allclose(original, found.images, atol=1e-6)
 
 
@@ -126,7 +126,7 @@ def test_gradients_reach_the_masks_through_images_alone():
     autoencoder, images, masks = scene(2)
     masks.requires_grad_(True)
     found = autoencoder(images, masks)
-    changed, demanded = changed_scenes(autoencoder, found, 0, found.mean.shape[:, 0], in_order=True)
+    changed, demanded = changed_scenes(autoencoder, found, 0, found.mean.shape[:, 0], in_order=True, sharpness=1.0)
     assert not demanded.requires_grad
     changed.sum().backward()
     assert masks.grad is not None and masks.grad[:, 0].any()

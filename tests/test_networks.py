@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
 from intarsia.networks.inpainter import CompactInpainter, spread_colours
-from intarsia.networks.segmenter import FAINTEST, CompactSegmenter, smoothed
+from intarsia.networks.segmenter import FAINTEST, CompactSegmenter, renamed, smoothed
 from intarsia.settings import Inpainter, Recipe, Segmenter
 
 SIZES = [(64, 64), (32, 96)]
@@ -191,6 +191,43 @@ def test_smoothing_by_hand(times: float, beside: float, odd: float):
     alone = torch.zeros(1, 2, 5, 5)
     alone[:, 0], alone[0, :, 2, 2] = 40, torch.tensor([0.0, 40])
     assert float(smoothed(alone, times).softmax(1)[0, 1, 2, 2]) == pytest.approx(odd, abs=1e-6)
+
+
+def test_objects_get_the_channels_whose_names_suit_them_together_best():
+    """The second object suits the first name best; all three sum to the most as 2, 3, 1 (9 + 7 + 8, and not 9 + 1 + 2)."""
+    logits = draw(2, 4, 2, 3)
+    scores = torch.tensor([[[0.0, 0, 8], [9, 8, 0], [1, 7, 0]], [[0.0, 0, 0], [0, 0, 0], [0, 0, 0]]])
+    named = renamed(logits, scores)
+    assert torch.equal(named[0], logits[0, [0, 2, 3, 1]])
+    assert torch.equal(named[1], logits[1])  # names that suit all alike keep the order
+
+
+def test_a_wrong_name_tells_the_scores():
+    """Two objects of a pixel each, in channels 1 and 2; demanded are 2 and 1, and the loss asks for other scores."""
+    logits = torch.tensor([[-9.0, -9], [9, -9], [-9, 9]]).view(1, 3, 1, 2)
+    scores = torch.zeros(1, 2, 2, requires_grad=True)
+    torch.nn.functional.cross_entropy(renamed(logits, scores), torch.tensor([[[2, 1]]])).backward()
+    assert scores.grad is not None
+    (own, other), (other_too, own_too) = scores.grad[0].tolist()
+    assert own == own_too > 0 > other == other_too
+
+
+def test_names_learn_and_what_they_look_at_does_not():
+    segmenter = CompactSegmenter(64, 64, 3, channels=8, dimension=4, names=True)
+    logits = segmenter(draw(2, 3, 64, 64))
+    assert segmenter.name is not None
+    with torch.no_grad():
+        demanded = logits[:, [0, 2, 1]].argmax(1)
+    torch.nn.functional.cross_entropy(logits, demanded).backward()
+    assert segmenter.name.weight.grad is not None and segmenter.name.weight.grad.any()
+    nameless = CompactSegmenter(64, 64, 3, channels=8, dimension=4)
+    nameless.load_state_dict({key: value for key, value in segmenter.state_dict().items() if not key.startswith("name.")})
+    plain = nameless(draw(2, 3, 64, 64))
+    assert torch.equal(plain, logits)
+    torch.nn.functional.cross_entropy(plain, demanded).backward()
+    gradients = dict(segmenter.named_parameters())
+    for name, parameter in nameless.named_parameters():
+        assert torch.allclose(parameter.grad, gradients[name].grad, atol=1e-6), name
 
 
 def claims_of(ground: Tensor, embedding: Tensor, segments: int, span: float = 0.0) -> Tensor:

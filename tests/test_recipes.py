@@ -11,10 +11,11 @@ from intarsia.errors import InputError
 from intarsia.masks import signed_edge_map
 from intarsia.model import Model
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes import RECIPES
-from intarsia.settings import STAGES, Recipe
+from intarsia.recipes import RECIPES, STARTS
+from intarsia.settings import STAGES, Recipe, planned
 from intarsia.stages.inpainting import random_regions, set_learning_rate
 from intarsia.stages.separation import epsilon_at
+from intarsia.stages.starting import started_from
 from intarsia.stages.vaes import capacity_at
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
@@ -41,8 +42,15 @@ def test_shipped_recipe_builds_a_model(dataset: str, variant: str, tmp_path: Pat
 
 def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert RECIPES.keys() == DATASETS.keys()
-    pair = RECIPES["multi_texture_pair"]["compact"]  # has the last stage too
-    assert all(getattr(pair, stage).steps > 0 for stage in STAGES)
+    assert planned(RECIPES["multi_texture"]["compact"]) == list(STAGES[:-1])
+    assert planned(RECIPES["multi_texture_pair"]["compact"]) == ["vaes", "consistency"]
+
+
+def test_recipes_without_the_first_stages_start_from_a_model_that_ships() -> None:
+    without = {(dataset, variant) for dataset, variant in SHIPPED if not RECIPES[dataset][variant].separation.steps}
+    assert without == STARTS.keys()
+    for (dataset, variant), name in STARTS.items():
+        assert started_from(Path(name), RECIPES[dataset][variant])[1] == ["inpainter", "segmenter"]
 
 
 PUBLISHED = {  # rate of stage 1, segmenter's rate and turns, epsilon, batches of stages 1 to 3, betas, nats a step, segments,

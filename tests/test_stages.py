@@ -733,6 +733,17 @@ def test_changed_objects_are_found_again(toy, tmp_path):
     assert iou > 0.75
 
 
+@pytest.mark.parametrize(("weight", "learners"), [(0.0, {"segmenter"}), (1.0, {"inpainter", "segmenter"})])
+def test_stage_five_goes_without_the_game_if_it_has_no_weight(tmp_path, monkeypatch, weight, learners):
+    monkeypatch.setitem(consistency.__globals__, "validate", lambda *_: {})
+    settings = dataclasses.replace(TINY.consistency, steps=3, separation_weight=weight)
+    model = Model(dataclasses.replace(TINY, consistency=settings))
+    consistency(model, Run(tmp_path / "consistency", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert changed(model, Model(model.recipe)) == learners
+    logged = [line.keys() - {"step", "seconds"} for line in log_of(tmp_path / "consistency")]
+    assert all(keys == {"consistency_error"} for keys in logged) == (weight == 0)
+
+
 def segmented(model: Model, images: Tensor, labels: Tensor, steps: int) -> None:
     """Teach a segmenter some segments."""
     optimizer = torch.optim.Adam(model.segmenter.parameters(), 5e-3)

@@ -125,9 +125,30 @@ def test_a_shipped_model_and_a_run_can_be_started_from(source: Path, tmp_path: P
 )
 def test_another_architecture_is_refused_with_its_settings(source: Path, tmp_path: Path, changes: dict, complaint: str) -> None:
     learn(Model.load(source), "autoencoder").save(tmp_path / "whole")
+    recipe = dataclasses.replace(without(TINY, "inpainting", "vaes"), **changes)
     with pytest.raises(InputError, match=complaint) as caught:
-        started_from(tmp_path / "whole", dataclasses.replace(TINY, **changes))
+        started_from(tmp_path / "whole", recipe)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_of_another_size_that_is_trained_anew_starts_as_always(source: Path, tmp_path: Path) -> None:
+    learn(Model.load(source), "autoencoder").save(tmp_path / "whole")
+    recipe = dataclasses.replace(TINY, segments=4)
+    model, names = started_from(tmp_path / "whole", recipe)
+    assert names == ["inpainter", "segmenter"]
+    assert same(model, Model(recipe)) == {"autoencoder"}
+    with pytest.raises(InputError, match="each of its networks has another size here, and is trained anew"):
+        started_from(tmp_path / "whole", dataclasses.replace(TINY, height=96))
+
+
+def test_a_segmenter_that_names_objects_starts_from_one_that_does_not(source: Path) -> None:
+    recipe = dataclasses.replace(TINY, segmenter=dataclasses.replace(TINY.segmenter, names=True))
+    model, names = started_from(source, recipe)
+    images = torch.rand(4, 3, 64, 64)
+    assert names == ["inpainter", "segmenter"]
+    assert torch.equal(
+        model.segmenter(images), Model.load(source).segmenter(images)
+    )  # named in the order of the claims at first
 
 
 def test_what_has_not_learned_may_be_another_network(source: Path) -> None:
@@ -164,10 +185,18 @@ def test_a_run_keeps_its_start(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"run holds a run that did not start from .*other\. Give another folder"):
         train(recipe, run, ONE_THREAD, start=tmp_path / "other")
     assert weights_sha256(run / START) == before
+    recipe = without(TINY, "vaes")
     train(recipe, tmp_path / "plain", ONE_THREAD)
     with pytest.raises(InputError, match="plain holds a run that did not start from"):
         train(recipe, tmp_path / "plain", ONE_THREAD, start=source)
     assert not (tmp_path / "plain" / START).exists()
+
+
+def test_codes_need_segments(source: Path, tmp_path: Path) -> None:
+    recipe = without(TINY, "inpainting", "separation")
+    with pytest.raises(InputError, match=r"'vaes' builds on 'separation', which is skipped .*start from a model with segments"):
+        train(recipe, tmp_path / "run", ONE_THREAD)
+    assert not (tmp_path / "run").exists()
 
 
 def test_killed_before_the_recipe_had_its_name(source: Path, tmp_path: Path) -> None:

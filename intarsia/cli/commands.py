@@ -191,7 +191,12 @@ class TrainForm:
     """The run folder: new, empty, or a run of the same settings, which is resumed."""
     stage: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all that is missing)")] = None
     """Train this stage alone; those before it have to be finished."""
-    start: Annotated[Path | None, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(default: initial weights)")] = None
+    start: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="MODEL", help_behavior_hint="(default: initial weights, or the shipped model that the recipe is for)"
+        ),
+    ] = None
     """A run, a model folder, an imported checkpoint or a shipped model: what has learned there starts as it is. Stages
     that it is past can be skipped with 0 steps. The run keeps its weights, and resumes without it."""
     options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)

@@ -9,7 +9,7 @@ from intarsia.cli.filling import fill, similar
 from intarsia.errors import InputError
 from intarsia.options import check_options
 from intarsia.recipe_file import check_recipe
-from intarsia.recipes import RECIPES
+from intarsia.recipes import RECIPES, STARTS
 from intarsia.settings import STAGES, Recipe
 
 __all__ = ["parse_train", "split_data"]
@@ -40,7 +40,10 @@ def parse_train(argv: list[str]) -> Train:
     if form.stage not in (None, *STAGES):
         raise InputError(f"There is no stage {form.stage!r}; choose one of {', '.join(STAGES)}.{similar(form.stage, STAGES)}")
     run = form.run or Path("runs") / f"{dataset}-{variant}-{recipe.seed}"
-    return Train(recipe, run, form.options, form.stage, form.start)
+    start = form.start
+    if start is None and not recipe.separation.steps and (dataset, variant) in STARTS and not (run / "recipe.json").exists():
+        start = Path(STARTS[dataset, variant])  # a run that is there keeps what it started from
+    return Train(recipe, run, form.options, form.stage, start)
 
 
 def _without_data(argv: list[str]) -> list[str]:

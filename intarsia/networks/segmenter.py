@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from intarsia.networks.layers import Attention
@@ -34,6 +35,9 @@ class CompactSegmenter(nn.Module):
     same segments). Which channel an object gets does not have to be learned, nor can a channel die.
     A correction at full size, which also sees the image, sharpens the borders.
 
+    With `names`, which channel an object gets is learned all the same, from what it looks like (`renamed`): for scenes of the
+    same few objects, each to be known again.
+
     With a `span`, the first two numbers of an embedding say where its object is: the pixel's own place, moved by as much as the
     network says (semi-convolutional: Novotny et al., "Semi-convolutional operators for instance segmentation", ECCV 2018).
     What is far apart can then not be claimed together, nor corrected to be.
@@ -46,6 +50,7 @@ class CompactSegmenter(nn.Module):
         dimension: Length of an embedding.
         span: Embeddings are of place, too: what the longer side of the image measures among them. 0 leaves places out.
         smoothing: What neighbours say counts, this often; 0 leaves them out (`smoothed`).
+        names: The objects' channels are learned; else they are in the order of the claims.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class CompactSegmenter(nn.Module):
         dimension: int = 16,
         span: float = 0.0,
         smoothing: float = 0.0,
+        names: bool = False,
     ) -> None:
         super().__init__()
         self.segments, self.span, self.smoothing = segments, span, smoothing
@@ -73,6 +79,10 @@ class CompactSegmenter(nn.Module):
         self.narrow = nn.Conv2d(channels, half - 3, 1)
         self.sharpen = nn.Conv2d(half, half, 3, padding=1)
         self.query = nn.Linear(channels + 1, half)
+        self.name = nn.Linear(channels, segments - 1) if names else None
+        if self.name:  # all alike at first: the order of the claims
+            nn.init.zeros_(self.name.weight)
+            nn.init.zeros_(self.name.bias)
 
     def forward(self, images: Images) -> Logits:
         """Images `b 3 h w` in [0, 1] of the size given; returns logits `b k h w`: the masks are their softmax over k."""
@@ -82,11 +92,14 @@ class CompactSegmenter(nn.Module):
         narrow = self.narrow(x)
         fine = torch.cat([F.interpolate(narrow, size=images.shape[-2:], mode="bilinear"), (images - 0.5).to(narrow.dtype)], 1)
         fine = F.relu(self.sharpen(fine)).permute(0, 2, 3, 1)
-        correction = torch.einsum("bhwd,bkd->bkhw", fine, self._queries(claims, pixels).to(fine.dtype))
+        means = self._means(claims, pixels)
+        correction = torch.einsum("bhwd,bkd->bkhw", fine, self.query(means).to(fine.dtype))
         if self.span:
             correction = STRONGEST * (correction.float() / STRONGEST).tanh()
         logits = F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
-        return smoothed(logits, self.smoothing) if self.smoothing else logits
+        if self.smoothing:
+            logits = smoothed(logits, self.smoothing)
+        return renamed(logits, self.name(means[:, 1:, :-1].detach())) if self.name else logits
 
     def _features(self, images: Images) -> Tensor:
         """A U-Net over the image folded 2x2: `b c h/2 w/2`."""
@@ -123,11 +136,11 @@ class CompactSegmenter(nn.Module):
         cells = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(height, width, 2).to(offsets)
         return self.span * (cells / max(height, width) + offsets.tanh() / 4)
 
-    def _queries(self, claims: Logits, pixels: Tensor) -> Tensor:
-        """What each segment looks for in the correction, from its mean feature and its share of the image: `b k d`."""
+    def _means(self, claims: Logits, pixels: Tensor) -> Tensor:
+        """Each segment's mean feature, and its share of the image: `b k c+1`."""
         weights = claims.softmax(1).to(pixels.dtype)
         means = torch.einsum("bkhw,bhwc->bkc", weights, pixels) / (weights.sum((2, 3))[..., None] + 1e-3)
-        return self.query(torch.cat([means, weights.mean((2, 3))[..., None]], 2))
+        return torch.cat([means, weights.mean((2, 3))[..., None]], 2)
 
 
 def smoothed(logits: Logits, times: float) -> Logits:
@@ -140,3 +153,20 @@ def smoothed(logits: Logits, times: float) -> Logits:
     share = (share[:, :, :-2] + 2 * share[:, :, 1:-1] + share[:, :, 2:]) / 4
     share = (share[..., :-2] + 2 * share[..., 1:-1] + share[..., 2:]) / 4
     return times * share.clamp(min=1e-4).log()
+
+
+def renamed(logits: Logits, scores: Tensor) -> Logits:
+    """Objects in the channels whose names suit them best: one-to-one, so that their scores sum to the most.
+
+    The background keeps the first channel. The gradient is that of channels which share the objects by the softmax of their
+    scores (straight-through), so that what is lost by a wrong name tells the scores.
+
+    Args:
+        logits: `b k h w`, objects in any order from channel 1 on.
+        scores: `b n n`, n = k - 1: how well each object suits each name.
+    """
+    chosen = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in scores.detach().float().cpu().numpy()])
+    given = F.one_hot(chosen.to(scores.device), scores.shape[2]).to(logits.dtype)
+    shares = scores.to(logits.dtype).softmax(2)
+    named = torch.einsum("bnhw,bnm->bmhw", logits[:, 1:], given + shares - shares.detach())
+    return torch.cat([logits[:, :1], named], 1)

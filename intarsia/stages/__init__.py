@@ -118,10 +118,13 @@ def _claim(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
     foreign = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else [folder]
     if folder.exists() and [path.name for path in foreign] not in ([], [START] if model else []):
         raise InputError(f"{folder} exists and is not a run; give a new or empty folder.")
-    if planned(recipe)[:1] in (["end_to_end"], ["consistency"]) and "autoencoder" not in learned:
+    first = next(iter(planned(recipe)), None)
+    if first == "vaes" and "segmenter" not in learned:
         raise InputError(
-            f"Stage {planned(recipe)[0]!r} builds on 'vaes', which is skipped (--vaes.steps 0): start from a model with codes."
+            "Stage 'vaes' builds on 'separation', which is skipped (--separation.steps 0): start from a model with segments."
         )
+    if first in ("end_to_end", "consistency") and "autoencoder" not in learned:
+        raise InputError(f"Stage {first!r} builds on 'vaes', which is skipped (--vaes.steps 0): start from a model with codes.")
     make_folder(folder)
     if model:
         model.save(folder / START)

@@ -47,7 +47,7 @@ def consistency(model: Model, run: Run) -> None:
         edges, spread = model.edges(images), played >= game.spread_from_step
 
         figures: dict[str, object]
-        if is_inpainters_turn(step, game):
+        if settings.separation_weight and is_inpainters_turn(step, game):
             hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
             loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, spread)
             figures = {"inpainting_loss": loss}
@@ -55,13 +55,15 @@ def consistency(model: Model, run: Run) -> None:
             judge = partial(play, inpainter, images, edges, epsilon_at(played, game), spread)
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 logits = segmenter(images)
-                loss, figures = game_loss(fabric, logits, images, judge, average, game, played)
                 error = error_of_changes(fabric, model, segmenter, images, logits, mine, draws)
+                loss, figures = settings.weight * error, {"consistency_error": error}
+                if settings.separation_weight:
+                    of_the_game, found = game_loss(fabric, logits, images, judge, average, game, played)
+                    loss, figures = loss + settings.separation_weight * of_the_game, found | figures
                 segmenter_optimizer.zero_grad()
-                fabric.backward(loss + settings.weight * error)
+                fabric.backward(loss)
             segmenter_optimizer.step()
             follow(average, segmenter, game.averaging, step)
-            figures["consistency_error"] = error
 
         if run.due(step):
             figures |= validate(model, run, step)
@@ -82,7 +84,7 @@ def error_of_changes(
         clean = reordered(masks, order)
         found = model.autoencoder(images, clean, noise, moved_shapes(clean, moves) if recipe.vaes.moves else None)
         codes = changed_codes(found, number, informative(fabric, found, settings.dimensions), values[:, mine])
-        changed, demanded = changed_scenes(model.autoencoder, found, number, codes, settings.canonical)
+        changed, demanded = changed_scenes(model.autoencoder, found, number, codes, settings.canonical, recipe.vae.sharpness)
     if settings.canonical:
         demanded = reordered(demanded, order.argsort(1).repeat(settings.variations, 1))
     error = consistency_error(demanded, segmenter(changed)).mean()
@@ -112,7 +114,7 @@ def changed_codes(found: Reconstruction, number: int, dimensions: Tensor, values
 
 
 def changed_scenes(
-    autoencoder: SceneAutoencoder, found: Reconstruction, number: int, codes: Tensor, in_order: bool
+    autoencoder: SceneAutoencoder, found: Reconstruction, number: int, codes: Tensor, in_order: bool, sharpness: float
 ) -> tuple[Images, Masks]:
     """Scenes in which one object has other shapes, and where their segments are now.
 
@@ -125,6 +127,7 @@ def changed_scenes(
         number: The number of the object.
         codes: `(v b) d`, its shape codes: v variations of each image.
         in_order: Give the layers to the fusion in the order that it has learned; the original puts the changed one first.
+        sharpness: As in `Vae`; 1 for shapes with all the doubt of their VAE, as in the original.
 
     Returns:
         Images `(v b) 3 h w`, and masks `(v b) n+1 h w`: the objects in their order, the background last; they sum to 1.
@@ -135,11 +138,11 @@ def changed_scenes(
     def others(parts: Tensor) -> Tensor:
         return torch.cat([parts[:, before], parts[:, after]], 1)
 
-    shapes = layered(others(found.shape_logits.sigmoid()))
+    shapes = layered(others((sharpness * found.shape_logits).sigmoid()))
     kept = autoencoder.object_fusion(others(found.textures).flatten(0, 1), shapes.flatten(0, 1)[:, None]).sigmoid()
     kept = kept.unflatten(0, shapes.shape[:2]).repeat(variations, 1, 1, 1, 1)
     shapes = shapes.repeat(variations, 1, 1, 1)
-    own = autoencoder.shape.decode(codes).sigmoid() * (1 - shapes.sum(1, keepdim=True))
+    own = (sharpness * autoencoder.shape.decode(codes)).sigmoid() * (1 - shapes.sum(1, keepdim=True))
     textures = found.textures[:, number].repeat(variations, 1, 1, 1)
     shown = autoencoder.object_fusion(textures, own).sigmoid()[:, None]
     visible = torch.cat([shapes[:, before], own, shapes[:, number:]], 1)
@@ -164,7 +167,7 @@ def validate(model: Model, run: Run, step: int) -> dict[str, object]:
         dimensions = divergence(found.mean.shape, found.log_variance.shape).mean((0, 1)).topk(settings.dimensions).indices
         values = torch.full((1, len(images), settings.dimensions), settings.reach)
         codes = changed_codes(found, 0, dimensions, values)
-        changed, demanded = changed_scenes(model.autoencoder, found, 0, codes, settings.canonical)
+        changed, demanded = changed_scenes(model.autoencoder, found, 0, codes, settings.canonical, recipe.vae.sharpness)
         again = model.ordered_masks(changed)
     run.picture(step, sheet([images, coloured(masks), changed, coloured(demanded), coloured(again)]))
     return segment_scores(model, run, step)

@@ -13,20 +13,20 @@ from intarsia.settings import Recipe
 
 __all__ = ["started_from"]
 
-# What decides how a network computes, and what decides how large it is.
+# What decides how a network computes, what decides how large it is, and the stage that trains it first.
 PARTS = {
-    "inpainter": (("inpainter",), ("height", "width")),
-    "segmenter": (("segmenter",), ("height", "width", "segments")),
-    "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds")),
+    "inpainter": (("inpainter",), ("height", "width"), "inpainting"),
+    "segmenter": (("segmenter",), ("height", "width", "segments"), "separation"),
+    "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
-OF_THE_START = {"vae.glorot"}  # decides nothing but initial values
+OF_THE_START = {"vae.glorot", "segmenter.names"}  # decide nothing but what weights there are at first
 
 
 def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
     """A recipe's model with the weights that another model has learned.
 
     A network has learned where its weights differ from the initial ones of its own recipe. Of a checkpoint imported in part, or
-    of an early stage, the rest so starts as it always does.
+    of an early stage, the rest so starts as it always does; and so does a network of another size that the recipe trains anew.
 
     Args:
         source: A model folder, a run or one of its stages, or the name of a shipped model.
@@ -43,12 +43,20 @@ def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
     learned = _learned(given)
     if not learned:
         raise InputError(f"{source} has learned nothing: all its weights are initial ones.")
-    names = [part for part in PARTS if any(name.startswith(f"{part}.") for name in learned)]
-    own = model.state_dict()
-    for part in names:
-        fits = all(name in own and own[name].shape == learned[name].shape for name in learned if name.startswith(f"{part}."))
-        _check(source, part, given.recipe, recipe, fits)
-    model.load_state_dict(own | learned)
+    state, names = model.state_dict(), []
+    for part, (kinds, sizes, stage) in PARTS.items():
+        own = {name: value for name, value in learned.items() if name.startswith(f"{part}.")}
+        fits = all(name in state and state[name].shape == value.shape for name, value in own.items())
+        other = _odd(kinds, given.recipe, recipe)
+        if own and (fits or other or not getattr(recipe, stage).steps):
+            odd = sorted(other + ([] if fits else _odd(sizes, given.recipe, recipe)))
+            if odd or not fits:
+                raise InputError(f"The run can't start from {source}: its {part} is another network ({'; '.join(odd)}).")
+            state |= own
+            names.append(part)
+    if not names:
+        raise InputError(f"The run can't start from {source}: each of its networks has another size here, and is trained anew.")
+    model.load_state_dict(state)
     return model, names
 
 
@@ -62,17 +70,15 @@ def _learned(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _check(source: Path, part: str, theirs: Recipe, ours: Recipe, fits: bool) -> None:
-    """Raise `InputError` with the settings in which a network differs; its size matters where the weights don't fit."""
-    kinds, sizes = PARTS[part]
+def _odd(names: tuple[str, ...], theirs: Recipe, ours: Recipe) -> list[str]:
+    """Which of these settings differ, and how."""
     odd = []
-    for name in (*kinds, *(() if fits else sizes)):
+    for name in names:
         there, here = (_flat(name, getattr(recipe, name)) for recipe in (theirs, ours))
         odd += [
             f"{key} is {here[key]} here, {there[key]} there" for key in here.keys() - OF_THE_START if here[key] != there[key]
         ]
-    if odd or not fits:
-        raise InputError(f"The run can't start from {source}: its {part} is another network ({'; '.join(sorted(odd))}).")
+    return odd
 
 
 def _flat(name: str, value: Any) -> dict[str, Any]:
