@@ -41,7 +41,13 @@ _MULTI_TEXTURE = Recipe(
     vaes=Vaes(steps=4000, beta_hold_steps=500),
 )
 
-_OBJECTS_ROOM = Recipe(dataset="objects_room", segments=6, backgrounds=3, edge_threshold=0.2)  # sky, floor and walls
+_OBJECTS_ROOM = Recipe(
+    dataset="objects_room",
+    segments=6,
+    backgrounds=3,  # sky, floor and walls
+    edge_threshold=0.2,
+    separation=Separation(steps=1500, epsilon=30.0, epsilon_end=30.0),
+)
 
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
 
@@ -160,7 +166,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=0),
             vaes=dataclasses.replace(_MULTI_TEXTURE.vaes, steps=2000),
             end_to_end=EndToEnd(steps=0),
-            consistency=Consistency(steps=400, batch=8, separation_weight=0.0, weight=2.5e-4, canonical=True),
+            consistency=Consistency(steps=800, batch=8, separation_weight=0.0, weight=2.5e-4, canonical=True),
         ),
         "reference": dataclasses.replace(
             _REFERENCE,
