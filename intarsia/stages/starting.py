@@ -19,7 +19,8 @@ PARTS = {
     "segmenter": (("segmenter",), ("height", "width", "segments"), "separation"),
     "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
-OF_THE_START = {"vae.glorot", "segmenter.names"}  # decide nothing but what weights there are at first
+OF_THE_START = {"vae.glorot"}  # decides nothing but initial values
+ADDED = {"segmenter.names"}  # where it is on, adds weights to those that there are without it
 
 
 def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
@@ -76,7 +77,9 @@ def _odd(names: tuple[str, ...], theirs: Recipe, ours: Recipe) -> list[str]:
     for name in names:
         there, here = (_flat(name, getattr(recipe, name)) for recipe in (theirs, ours))
         odd += [
-            f"{key} is {here[key]} here, {there[key]} there" for key in here.keys() - OF_THE_START if here[key] != there[key]
+            f"{key} is {here[key]} here, {there[key]} there"
+            for key in here.keys() - OF_THE_START
+            if here[key] != there[key] and not (key in ADDED and here[key])
         ]
     return odd
 
