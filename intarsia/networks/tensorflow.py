@@ -137,10 +137,10 @@ def tap_matrix(weight: Tensor) -> Tensor:
 def taps(x: Tensor, matrix: Tensor) -> Tensor:
     """What each tap of a kernel makes of every pixel of `b c h w`, for `gathered`: `b h w (k k o)`.
 
-    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of: in float32 by the
-    library for convolutions, which is the faster one there on many processors, and slower in bf16.
+    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of. By the library for
+    convolutions, which is the faster one on many processors, but for the gradient of the matrix in bf16.
     """
-    if x.dtype == torch.float32:
+    if x.dtype == torch.float32 or not matrix.requires_grad:
         return F.conv2d(x, matrix[:, :, None, None]).permute(0, 2, 3, 1)
     return F.linear(x.permute(0, 2, 3, 1), matrix)
 
