@@ -2,7 +2,8 @@
 
 import { source } from "./api.js";
 
-const SHOWN = 4, FARTHEST = 3; // sliders of a part that are not folded away; standard deviations of the prior
+const SHOWN = 4, TELLING = 0.05; // at most so many sliders of a part are not folded away, and none of fewer nats
+const FARTHEST = 3; // standard deviations of the prior
 
 const NAMES = { shape: "Shape", texture: "Texture", background: "Background" };
 
@@ -28,12 +29,13 @@ export class Panel {
     for (const [part, [values, nats]] of Object.entries(codes)) {
       const order = values.map((_, dimension) => dimension).sort((a, b) => nats[b] - nats[a]);
       const made = order.map((dimension) => this.slider(part, dimension, nats[dimension]));
+      const first = Math.min(SHOWN, nats.filter((each) => each >= TELLING).length);
       const more = document.createElement("details");
       more.className = "more";
       more.addEventListener("toggle", () => this.on.unfolded());
-      more.append(element("summary", `${made.length - SHOWN} that tell less`), ...made.slice(SHOWN).map((each) => each.box));
-      this.box.append(element("h3", NAMES[part]), ...made.slice(0, SHOWN).map((each) => each.box));
-      if (made.length > SHOWN) this.box.append(more);
+      more.append(element("summary", `${made.length - first} less telling`), ...made.slice(first).map((each) => each.box));
+      this.box.append(element("h3", NAMES[part]), ...made.slice(0, first).map((each) => each.box));
+      if (made.length > first) this.box.append(more);
       this.sliders.push(...made);
     }
   }
