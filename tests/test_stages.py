@@ -439,7 +439,7 @@ def test_the_better_proposal_is_taken_for_each_image():
     rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of whole pieces, then of pieces by segment
-    labels, promise = propose(lambda _: logits, torch.rand(2, 3, 8, 8), lambda _: next(losses), 12)
+    labels, promise = propose(lambda _: logits, torch.rand(2, 3, 8, 8), lambda _: next(losses), 12, False)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
     assert promise.tolist() == [0.5, 0.0]

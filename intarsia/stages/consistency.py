@@ -58,7 +58,7 @@ def consistency(model: Model, run: Run) -> None:
                 error = error_of_changes(fabric, model, segmenter, images, logits, mine, draws)
                 loss, figures = settings.weight * error, {"consistency_error": error}
                 if settings.separation_weight:
-                    of_the_game, found = game_loss(fabric, logits, images, judge, average, game, played)
+                    of_the_game, found = game_loss(fabric, logits, images, judge, average, recipe, played)
                     loss, figures = loss + settings.separation_weight * of_the_game, found | figures
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)

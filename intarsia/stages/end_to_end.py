@@ -64,7 +64,7 @@ def end_to_end(model: Model, run: Run) -> None:
                 found = autoencoder(lesson, clean, noise, practice)
                 errors = errors_of(found, lesson, clean)
                 description = description_of(found, lesson, model.thinned(masks)).mean()
-                separation, figures = game_loss(fabric, logits, images, judge, average, game, played)
+                separation, figures = game_loss(fabric, logits, images, judge, average, recipe, played)
                 loss = settings.separation_weight * separation + settings.description_weight * description
                 segmenter_optimizer.zero_grad()
                 vae_optimizer.zero_grad()

@@ -54,7 +54,7 @@ def separation(model: Model, run: Run) -> None:
         else:
             judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread, margin=margin)
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
-                loss, figures = game_loss(fabric, segmenter(images), images, judge, average, settings, step)
+                loss, figures = game_loss(fabric, segmenter(images), images, judge, average, recipe, step)
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
@@ -124,15 +124,16 @@ def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Gener
 
 
 def game_loss(
-    fabric: Fabric, logits: Logits, images: Images, judge: Judge, average: nn.Module, settings: Separation, step: int
+    fabric: Fabric, logits: Logits, images: Images, judge: Judge, average: nn.Module, recipe: Recipe, step: int
 ) -> tuple[Tensor, dict[str, object]]:
     """What the segmenter minimises in its turn, the separation loss and regrouping, and the figures to log."""
+    settings = recipe.separation
     is_hard = settings.hard_from_step is not None and step >= settings.hard_from_step
     separation = judge(hardened(logits) if is_hard else logits.softmax(1))
     loss, figures = separation.mean(), {"separation_loss": separation.mean()}
     if settings.regrouping.weight and step >= settings.regrouping.from_step:
         with fabric.autocast():
-            proposal, promise = propose(average, images, judge, settings.regrouping.smallest)
+            proposal, promise = propose(average, images, judge, settings.regrouping.smallest, recipe.backgrounds > 1)
         accepted = (promise <= separation + settings.regrouping.tolerance).float()
         towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
         loss = loss + settings.regrouping.weight * (towards * accepted).mean()
@@ -141,13 +142,15 @@ def game_loss(
 
 
 @torch.no_grad()
-def propose(average: nn.Module, images: Images, judge: Judge, smallest: int) -> tuple[Labels, PerImage]:
+def propose(average: nn.Module, images: Images, judge: Judge, smallest: int, several: bool) -> tuple[Labels, PerImage]:
     """The better of two proposals for each image, by the judge's separation loss, and that loss.
 
-    Both come from the averaged segmenter, whose preferences are steadier than the player's.
+    Both come from the averaged segmenter, whose preferences are steadier than the player's. Where the background has several
+    parts there is but one: pieces that run on over the borders of those would hold the objects, too.
     """
     logits = average(images)
-    proposals = torch.stack([regroup(logits, whole, smallest) for whole in (True, False)])
+    kinds = (False,) if several else (True, False)
+    proposals = torch.stack([regroup(logits, whole, smallest, several) for whole in kinds])
     best = torch.stack([judge(one_hot(labels, logits.shape[1])) for labels in proposals]).min(0)
     return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
 
