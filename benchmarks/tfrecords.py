@@ -1,8 +1,9 @@
-"""Reading a compressed TFRecord file beside unpacking it alone, on one thread: `python benchmarks/tfrecords.py`.
+"""Reading a compressed TFRecord file beside unpacking it alone: `python benchmarks/tfrecords.py`.
 
 The file has the form of the published Multi-dSprites, a string for every byte, and holds generated scenes. In turn:
-unpacking it; going through its checked records; preparing it, that is, writing the arrays that training reads (which unpacks
-in a second thread). The last line is one JSON object, of medians of the ratios to unpacking in the same round.
+unpacking it with Python's gzip; going through its checked records; preparing it, that is, writing the arrays that training
+reads to the disk (a second thread waits for it). The last line is one JSON object, of medians of the ratios to unpacking in
+the same round.
 """
 
 import gzip

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,9 @@ from intarsia.errors import InputError
 
 __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 
-Piece = TypeVar("Piece")
-
 SIZE = 64  # px
+PIXELS = SIZE * SIZE
 AT_ONCE = 512  # scenes in memory, 8 MiB
-READ_AHEAD = 16  # records
 PROBED = 500  # records from which the number of all is estimated
 SPLITS_OF_THE_ORIGINAL: dict[str, int | None] = {"test": 2000, "val": 1000, "train": None}
 
@@ -33,7 +31,7 @@ class Layout(NamedTuple):
     """How a file holds its scenes.
 
     colours: 3, or 1 for black and white.
-    segments: the segment that each entity belongs to.
+    segments: the segment that each entity belongs to; they never descend.
     entities_first: whether the masks are `e h w` instead of `h w e`.
     """
 
@@ -46,7 +44,7 @@ class Layout(NamedTuple):
     @property
     def sizes(self) -> tuple[int, int]:
         """Bytes of image and mask: what tells the layouts apart."""
-        return SIZE * SIZE * self.colours, SIZE * SIZE * len(self.segments)
+        return PIXELS * self.colours, PIXELS * len(self.segments)
 
 
 def material(name: str, layouts: Mapping[str, Layout], file: Path | None) -> Material:
@@ -71,21 +69,27 @@ def material(name: str, layouts: Mapping[str, Layout], file: Path | None) -> Mat
 
 
 def _rows(file: Path, layout: Layout, start: int) -> Iterator[Rows]:
-    numbered = islice(enumerate(records(file)), start, None)
-    pieces = iter(lambda: list(islice(numbered, READ_AHEAD)), [])
-    scenes = (_scene(file, layout, *each) for piece in _ahead(pieces) for each in piece)
-    while some := list(islice(scenes, AT_ONCE)):
-        images, masks = map(np.stack, zip(*some, strict=True))
-        yield {"images": images, "masks": masks}
-
-
-def _ahead(pieces: Iterator[Piece]) -> Iterator[Piece]:
-    """The same pieces, each read while the one before is in use: unpacking gzip lets other threads run."""
+    """The scenes from a number on, each piece made while the one before is written: a disk lets other threads run."""
+    pieces = _pieces(file, layout, start)
     with ThreadPoolExecutor(1) as reader:
         coming = reader.submit(next, pieces, None)
         while piece := coming.result():
             coming = reader.submit(next, pieces, None)
             yield piece
+
+
+def _pieces(file: Path, layout: Layout, start: int) -> Iterator[Rows]:
+    numbered, keys = islice(enumerate(records(file)), start, None), _keys(layout)
+    count = AT_ONCE
+    while count == AT_ONCE:
+        images, labels = np.empty((AT_ONCE, PIXELS, layout.colours), np.uint8), np.empty((AT_ONCE, PIXELS), np.uint8)
+        count = 0
+        for number, record in islice(numbered, AT_ONCE):
+            images[count], masks = _scene(file, layout, number, record)
+            labels[count] = _labels(masks, keys)
+            count += 1
+        if count:
+            yield {"images": _coloured(images[:count]), "masks": labels[:count].reshape(-1, SIZE, SIZE)}
 
 
 def _values(file: Path, number: int, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -99,27 +103,35 @@ def _values(file: Path, number: int, record: Record) -> tuple[NDArray[np.uint8],
 
 
 def _scene(file: Path, layout: Layout, number: int, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image `h w 3` and labels `h w` of a record, copied, so that what else it holds can leave memory."""
+    """Image `hw c` and masks `e hw` of a record, views of it."""
     image, mask = _values(file, number, record)
     if (len(image), len(mask)) != layout.sizes:
         raise InputError(
             f"{file}: image and mask of record {number} have {len(image)} and {len(mask)} bytes, not {layout.sizes[0]} and "
             f"{layout.sizes[1]} as in the first."
         )
-    image = image.reshape(SIZE, SIZE, layout.colours)
-    if layout.colours == 1:  # black and white: whatever is not 0 is white
-        image = np.repeat(np.where(image > 0, np.uint8(255), np.uint8(0)), 3, axis=2)
-    count = len(layout.segments)
-    entities = mask.reshape(count, SIZE, SIZE) if layout.entities_first else mask.reshape(SIZE, SIZE, count).transpose(2, 0, 1)
-    return image.copy(), _labels(np.ascontiguousarray(entities), layout.segments)
+    masks = mask.reshape(-1, PIXELS) if layout.entities_first else mask.reshape(PIXELS, -1).T
+    return image.reshape(PIXELS, layout.colours), masks
 
 
-def _labels(entities: NDArray[np.uint8], segments: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The segment `h w` of the entity whose mask `e h w` is the largest; NumPy's argmax is slow over so few."""
-    largest = entities[0].copy()
-    labels = np.full(largest.shape, segments[0], np.uint8)
-    for mask, segment in zip(entities[1:], segments[1:], strict=True):
-        larger = mask > largest
-        np.copyto(labels, np.uint8(segment), where=larger)
-        np.copyto(largest, mask, where=larger)
-    return labels
+def _coloured(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images `n h w 3` of pixels `n hw c`; of one colour, whatever is not 0 is white."""
+    if images.shape[2] == 1:
+        images = np.repeat(np.where(images > 0, np.uint8(255), np.uint8(0)), 3, axis=2)
+    return images.reshape(-1, SIZE, SIZE, 3)
+
+
+def _keys(layout: Layout) -> NDArray[np.uint8]:
+    """Room for the masks, `e hw 2`: a mask's value comes after the complement of its segment, as the higher byte of a number.
+
+    The largest number at a pixel then tells the largest mask and, among equals, the first.
+    """
+    keys = np.empty((len(layout.segments), PIXELS, 2), np.uint8)
+    keys[..., 0] = ~np.array(layout.segments, np.uint8)[:, None]
+    return keys
+
+
+def _labels(masks: NDArray[np.uint8], keys: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The segment `hw` of the entity whose mask `e hw` is the largest. (NumPy's argmax is slow over so few.)"""
+    keys[..., 1] = masks
+    return ~keys.view("<u2")[..., 0].max(axis=0).astype(np.uint8)

@@ -5,18 +5,19 @@ bytes each: CRC-32C, rotated and shifted). The published files are one gzip stre
 compressed, so the first bytes decide, not the name.
 """
 
-import gzip
 import struct
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from google_crc32c import value as crc32c
 from numpy.typing import NDArray
 
+from intarsia.data.gunzip import Gunzip
 from intarsia.errors import InputError
 
 __all__ = ["Record", "byte_values", "features", "masked_crc32c", "records"]
@@ -44,13 +45,12 @@ def records(path: Path) -> Iterator[Record]:
         with path.open("rb") as raw:
             compressed = raw.read(2) == GZIP
             raw.seek(0)
-            stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[assignment]
-            yield from _records(path, raw, stream, compressed)
+            yield from _records(path, raw, Gunzip(raw) if compressed else raw, compressed)
     except OSError as error:
         raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
 
 
-def _records(path: Path, raw: IO[bytes], stream: IO[bytes], compressed: bool) -> Iterator[Record]:
+def _records(path: Path, raw: BufferedReader, stream: BufferedReader | Gunzip, compressed: bool) -> Iterator[Record]:
     position, number = 0, 0
     while True:
         where = f"record {number}, which begins at byte {position}{' of the uncompressed data' if compressed else ''}"
@@ -65,7 +65,7 @@ def _records(path: Path, raw: IO[bytes], stream: IO[bytes], compressed: bool) ->
                 data, check = stream.read(length), stream.read(4)
             if len(head) < 12 or len(data) < length or len(check) < 4:
                 raise EOFError
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (EOFError, zlib.error) as error:
             reason = "ends within" if isinstance(error, EOFError) else f"is damaged ({error}) in"
             raise InputError(f"{path} {reason} {where} (byte {raw.tell()} of the file). Fetch it again.") from error
         if masked_crc32c(data) != int.from_bytes(check, "little"):
@@ -81,7 +81,7 @@ def masked_crc32c(data: bytes | memoryview) -> int:
     return ((plain >> 15 | plain << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _foreign(path: Path, head: bytes, stream: IO[bytes]) -> str:
+def _foreign(path: Path, head: bytes, stream: BufferedReader | Gunzip) -> str:
     """What to say of a file whose first record makes no sense."""
     start, magic = TAR
     if (head + stream.read(512))[start:].startswith(magic):
@@ -112,20 +112,18 @@ def byte_values(values: memoryview) -> NDArray[np.uint8]:
     """
     given = np.frombuffer(values, np.uint8)
     mask, wanted = _single_bytes(len(given))
-    if len(given) % 3 == 0 and np.array_equal(given & mask, wanted):
+    if len(given) % 3 == 0 and (given & mask).tobytes() == wanted:
         return given[2::3]
     return np.frombuffer(b"".join(string for _, string in _fields(values)), np.uint8)
 
 
 @lru_cache(maxsize=4)
-def _single_bytes(length: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _single_bytes(length: int) -> tuple[NDArray[np.uint8], bytes]:
     """What serialised strings of one byte each look like: which bits are given, and their values. (Faster than to look at every
     third byte.)
     """
     strings = -(-length // 3)
-    return np.tile(np.array([255, 255, 0], np.uint8), strings)[:length], np.tile(np.array([10, 1, 0], np.uint8), strings)[
-        :length
-    ]
+    return np.tile(np.array([255, 255, 0], np.uint8), strings)[:length], (b"\n\1\0" * strings)[:length]
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -30,8 +30,12 @@ def drawn(layout: Layout, count: int = SCENES) -> tuple[np.ndarray, np.ndarray]:
 
 
 def examples(layout: Layout, images: np.ndarray, entities: np.ndarray, path: Path) -> Path:
-    """A plain file of these scenes, as the published ones are: a string for every byte, and other features beside."""
-    masks = 255 * (entities[..., None] == np.arange(len(layout.segments))).astype(np.uint8)
+    """A plain file of these scenes, as the published ones are."""
+    return written(layout, images, 255 * (entities[..., None] == np.arange(len(layout.segments))).astype(np.uint8), path)
+
+
+def written(layout: Layout, images: np.ndarray, masks: np.ndarray, path: Path) -> Path:
+    """A plain file of scenes with masks `n h w e`: a string for every byte, and other features beside."""
     if layout.entities_first:
         masks = np.moveaxis(masks, 3, 1)
     writer = TFRecordWriter(str(path))
@@ -70,6 +74,15 @@ def test_every_variant_is_told_by_its_sizes_and_converted(name: str, layout: Lay
     assert np.array_equal(stored.arrays["images"], expected)
     assert np.array_equal(stored.arrays["masks"], np.array(layout.segments)[entities])
     assert stored.contents.segments == max(layout.segments) + 1
+
+
+@pytest.mark.parametrize(("name", "layout"), VARIANTS)
+def test_a_pixel_belongs_to_the_largest_mask_the_first_of_equals(name: str, layout: Layout, tmp_path: Path) -> None:
+    images, _ = drawn(layout, 2)
+    masks = np.random.default_rng(4).choice(np.array([0, 1, 127, 128, 254, 255], np.uint8), (2, 64, 64, len(layout.segments)))
+    write(tmp_path / "out", PREPARED[name](written(layout, images, masks, tmp_path / "plain")))
+    stored = open_arrays(tmp_path / "out", name).arrays["masks"]
+    assert np.array_equal(stored, np.array(layout.segments)[masks.argmax(3)])
 
 
 def test_the_halves_of_the_walls_become_one_segment() -> None:
