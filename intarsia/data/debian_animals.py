@@ -9,6 +9,7 @@ import io
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ PHOTOGRAPHS = {
     r"(Autumn|BytheWater|ColdRipple|DarkestHour|EveningGlow|OneStandsOut|Path|summer_1am)/contents/images/2560x1600\.jpg",
 }
 PACKAGES = (ANIMALS, *PHOTOGRAPHS)
+SIZE = 325  # MB of them all, in Debian 12
 CROPS = (1.0, 0.8, 0.65, 0.5)  # of each photograph: share of its largest part that has the right proportions
 AREA, LONGEST = 2200, 100  # px of an animal, and of its longer side at most
 KEPT_FOR_TESTS = 5  # each fifth
@@ -76,6 +78,7 @@ def material(source: Path | None) -> Material:
 def _packages(folder: Path, download: bool) -> list[Path]:
     """The file of each package, in a folder that they are downloaded to or lie in."""
     if download:
+        print(f"Downloading {SIZE} MB from Debian: {', '.join(PACKAGES)}.", file=sys.stderr)
         done = subprocess.run(["apt-get", "download", "-q", *PACKAGES], cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise InputError(f"apt-get can't download {', '.join(PACKAGES)}: {done.stderr.strip()} (apt-get update may help).")
