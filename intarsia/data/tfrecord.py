@@ -85,7 +85,7 @@ def _foreign(path: Path, head: bytes, stream: BufferedReader | Gunzip) -> str:
     """What to say of a file whose first record makes no sense."""
     start, magic = TAR
     if (head + stream.read(512))[start:].startswith(magic):
-        return f"{path} is a tar archive; unpack it, and give the TFRecord file that is in it."
+        return f"{path} is a tar archive, as byte {start} says; unpack it, and give the TFRecord file that is in it."
     return f"{path} is not a TFRecord file: at byte 0 there is no record, but {head!r}."
 
 

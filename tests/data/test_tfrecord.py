@@ -184,7 +184,7 @@ def test_a_cut_or_damaged_gzip_stream_is_an_error(sprites: Path, tmp_path: Path)
 def test_a_tar_archive_is_named_as_such(mode: str, sprites: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "file", mode) as archive:  # type: ignore[call-overload]
         archive.add(sprites, "sprites.tfrecords")
-    with pytest.raises(InputError, match="is a tar archive; unpack it"):
+    with pytest.raises(InputError, match="is a tar archive, as byte 257 says; unpack it"):
         list(records(tmp_path / "file"))
 
 
