@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from intarsia.data import PREPARED
-from intarsia.data.arrays import begun, write
+from intarsia.data.arrays import Stored, begun, check_limit, open_arrays, write
 from intarsia.errors import InputError
 
 __all__ = ["prepare"]
 
 
-def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = None) -> int:
+def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = None) -> Stored:
     """Write the scenes of a dataset into a folder, or go on where that stopped; says first how much room it takes.
 
     Args:
@@ -23,28 +23,32 @@ def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = No
         limit: Most scenes; None for all.
 
     Returns:
-        How many scenes the folder now holds.
+        The folder, open for reading.
 
     Raises:
         InputError: if the source can't be used, the folder holds something else, or there is no room.
     """
     if dataset not in PREPARED:
         raise InputError(f"There is nothing to prepare for {dataset!r}; choose one of {', '.join(PREPARED)}.")
+    check_limit(limit)
     material = PREPARED[dataset](source)
-    contents, held = material.contents, begun(out, material.contents)[0]
-    count = max(held, material.count if limit is None else min(limit, material.count))
+    contents, (held, complete) = material.contents, begun(out, material.contents)
+    count = held if complete else max(held, material.count if limit is None else min(limit, material.count))
     needed = (count - held) * contents.height * contents.width * 4  # three colours and a label
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
-    room = f"{_gigabytes(needed)} for about {count - held:,} scenes ({_gigabytes(free)} are free)"
+    room = f"{_size(needed)} for about {count - held:,} images ({_size(free)} are free)"
     if needed > free:
         raise InputError(f"{out} has not enough room: it takes {room}. Give a smaller --limit, or another folder with --out.")
-    print(f"{contents.name} from {contents.source} to {out}: {held:,} scenes are there, writing takes {room}.", flush=True)
+    print(f"{contents.name} from {contents.source} to {out}: {held:,} images are there, writing takes {room}.", flush=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("Scenes", total=count, completed=held)
-        return write(out, material, limit, lambda rows: bar.update(task, completed=rows))
+        task = bar.add_task("Images", total=count, completed=held)
+        rows = write(out, material, limit, lambda rows: bar.update(task, completed=rows))
+        bar.update(task, total=rows)  # known only now, where it was an estimate
+    return open_arrays(out, contents.name)
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
+def _size(count: int) -> str:
+    """A number of bytes, to be read."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

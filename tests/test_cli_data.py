@@ -55,6 +55,7 @@ def test_data_is_a_dataset_and_a_folder(argv: str) -> None:
         ("prepare multi_texture", "There is nothing to prepare for 'multi_texture'; choose one of multi_dsprites"),
         ("prepare objects_room", "--from FILE"),
         ("prepare objects_room --from none.tfrecords", "none.tfrecords"),
+        ("prepare objects_room --limit 0", "The limit is 0"),
         ("prepare objects_room --limit few", "--limit: 'few' is not a whole number"),
     ],
 )
@@ -71,11 +72,13 @@ def test_a_published_file_is_prepared_in_parts_and_evaluated(
     prepare = ["prepare", "objects_room", "--from", str(published), "--out", str(out)]
     assert cli.main([*prepare, "--limit", "30"]) == 0
     shown = capsys.readouterr().out
-    assert "0 scenes are there, writing takes 0.00 GB for about 30 scenes" in shown
-    assert f"{out} holds 30 scenes." in shown
+    assert "0 images are there, writing takes 0.5 MB for about 30 images" in shown
+    assert f"{out} holds 30 images. Next: intarsia evaluate RUN --data objects_room:{out}" in shown
     first = np.load(out / "images.npy", mmap_mode="r")[:30].copy()
     assert cli.main(prepare) == 0  # goes on
-    assert "30 scenes are there" in capsys.readouterr().out
+    assert "30 images are there" in capsys.readouterr().out
+    assert cli.main(prepare) == 0  # all are there
+    assert "40 images are there, writing takes 0.0 MB for about 0 images" in capsys.readouterr().out
     images = np.load(out / "images.npy")
     assert images.shape == (COUNT, 64, 64, 3)
     np.testing.assert_array_equal(images[:30], first)
@@ -87,6 +90,13 @@ def test_a_published_file_is_prepared_in_parts_and_evaluated(
     assert scores["test_images"] == 20
     assert scores["source"] == "six.tfrecords, 40 scenes"
     assert contents(out) == before
+
+
+def test_what_is_prepared_for_training_says_so(tmp_path: Path, capsys: Capture) -> None:
+    layout = LAYOUTS["train"]
+    file, out = examples(layout, *drawn(layout, 2), tmp_path / "rooms.tfrecords"), tmp_path / "rooms"
+    assert cli.main(["prepare", "objects_room", "--from", str(file), "--out", str(out)]) == 0
+    assert f"{out} holds 2 images. Next: intarsia train objects_room --data-root {out}" in capsys.readouterr().out
 
 
 def test_own_images_are_trained_on_and_predicted_and_need_masks_to_be_evaluated(tmp_path: Path, capsys: Capture) -> None:

@@ -157,11 +157,7 @@ def _run(command: Command) -> None:
         case ImportTf1():
             _import_tf1(command)
         case Prepare():
-            from intarsia.prepare import prepare
-
-            out = command.out or Path("data") / command.dataset
-            scenes = prepare(command.dataset, command.source, out, command.limit)
-            print(f"{out} holds {scenes:,} scenes. Next: intarsia train {command.dataset} --data-root {out}")
+            _prepare(command)
         case Train():
             _train(command)
         case Evaluate():
@@ -194,6 +190,16 @@ def _run(command: Command) -> None:
 
             size = export(command.run, command.out, command.float32) / 1e6
             print(f"Wrote {command.out}: {size:.1f} MB. Next, for its scores: intarsia evaluate {command.out}")
+
+
+def _prepare(command: Prepare) -> None:
+    from intarsia.prepare import prepare
+
+    stored = prepare(command.dataset, command.source, command.out or Path("data") / command.dataset, command.limit)
+    name, folder = stored.contents.name, stored.folder
+    tests_alone = stored.contents.splits.keys() == {"test"}
+    following = f"evaluate RUN --data {name}:{folder}" if tests_alone else f"train {name} --data-root {folder}"
+    print(f"{folder} holds {stored.rows:,} images. Next: intarsia {following}")
 
 
 def _import_tf1(command: ImportTf1) -> None:

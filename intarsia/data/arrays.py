@@ -32,6 +32,7 @@ __all__ = [
     "Rows",
     "Stored",
     "begun",
+    "check_limit",
     "open_arrays",
     "split_range",
     "stored_scenes",
@@ -112,8 +113,7 @@ def write(
     Raises:
         InputError: if the folder holds something else, or the system refuses. The rows written before stay.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"The limit is {limit}; it must be at least 1.")
+    check_limit(limit)
     make_folder(folder)
     rows, complete = begun(folder, material.contents)
     advance(rows)
@@ -133,6 +133,12 @@ def write(
             path.write_text(text)
     _record(folder, material.contents, rows, complete=True)
     return rows
+
+
+def check_limit(limit: int | None) -> None:
+    """Raise `InputError` for a number of rows that nothing can be limited to."""
+    if limit is not None and limit < 1:
+        raise InputError(f"The limit is {limit}; it must be at least 1.")
 
 
 def begun(folder: Path, contents: Contents) -> tuple[int, bool]:
