@@ -109,6 +109,17 @@ def test_table_shows_every_figure(folder: Path) -> None:
         assert shown in capture.get()
 
 
+def test_table_shows_a_dash_where_rooms_hold_no_object_to_score(folder: Path) -> None:
+    masks = F.one_hot(torch.arange(3).repeat_interleave(16).expand(10, 48).view(10, 12, 4), 4).permute(0, 3, 1, 2).float()
+    found = figures(score(masks, masks, backgrounds=3))
+    scores = dataclasses.replace(evaluate_run(folder, folder, scenes=10), figures=found)
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(table(scores))
+    rows = {line.split("│")[1].strip(): line.split("│")[3].strip() for line in capture.get().splitlines() if "│" in line}
+    assert rows["mIoU, matched one-to-one"] == rows["mBO, best overlap"] == "–"
+
+
 def test_examples_by_hand() -> None:
     scores = torch.tensor([0.5, 0.9, float("nan"), 0.1, 0.8, 0.7, 0.2, 0.3, 0.6, 0.4])
     assert examples(scores) == {"best": [1, 4, 5, 8], "median": [8, 0, 9, 7], "worst": [7, 6, 3, 2]}

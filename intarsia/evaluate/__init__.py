@@ -221,25 +221,30 @@ def table(scores: Scores) -> Group:
 
 def _segments_table(title: str, scores: Scores) -> Table:
     values = scores.figures
+    shown = {name: _number(value) for name, value in values.items() if not isinstance(value, dict)}
     rows = Table(title=f"{title}: segments of {scores.test_images} test scenes, 1 is perfect", title_justify="left")
     rows.add_column("")
     rows.add_column("with background", justify="right")
     rows.add_column("objects only", justify="right")
     rows.add_row("IoU, the original's protocol", f"{values['iou']['mean']:.3f} ± {values['iou']['std']:.3f}", "–")
-    rows.add_row("mIoU, matched one-to-one", f"{values['miou']:.3f}", f"{values['miou_objects']:.3f}")
-    rows.add_row("mBO, best overlap", f"{values['mbo']:.3f}", f"{values['mbo_objects']:.3f}")
+    rows.add_row("mIoU, matched one-to-one", shown["miou"], shown["miou_objects"])
+    rows.add_row("mBO, best overlap", shown["mbo"], shown["mbo_objects"])
     for name, found in values.get("identity_switching", {}).items():
         rows.add_row(f"identities switched, {name}", f"{found['rate']:.3f} of {found['scenes']}", "0 is best")
-    rows.add_row("ARI, pairs of pixels", f"{values['ari']:.3f}", f"{values['fg_ari']:.3f} (FG-ARI)")
+    rows.add_row("ARI, pairs of pixels", shown["ari"], f"{shown['fg_ari']} (FG-ARI)")
     return rows
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """A figure, or a dash where there was nothing to score."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _codes_table(title: str, scores: Scores, codes: dict[str, Any]) -> Table:
     images, informative = codes["locality_images"], sum(row["locality"] is not None for row in codes["numbers"])
 
     def shown(name: str, digits: int = 3) -> str:
-        value = scores.figures.get(name)
-        return "–" if value is None else f"{value:.{digits}f}"
+        return _number(scores.figures.get(name), digits)
 
     rows = Table(title=f"{title}: codes of {codes['objects']} objects", title_justify="left")
     rows.add_column("")
