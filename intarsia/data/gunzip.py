@@ -39,6 +39,8 @@ class Gunzip:
             if self._inflater.eof:
                 self._file.read(TRAILER)
                 self._within = False
+                while self._file.peek()[:1] == b"\0":  # padding
+                    self._file.read(1)
             elif not given and not part:
                 raise EOFError
             parts.append(part)

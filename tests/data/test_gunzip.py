@@ -29,6 +29,7 @@ def flagged(flags: int, fields: bytes) -> bytes:
     [
         MEMBER,
         MEMBER + gzip.compress(b"") + MEMBER,
+        MEMBER + bytes(20),
         flagged(8, b"sprites.tfrecords\0"),
         flagged(2 + 4 + 8 + 16, b"\3\0a\0b" + b"name\0" + b"comment\0" + b"\1\2"),
     ],
