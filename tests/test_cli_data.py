@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,16 @@ def test_what_is_prepared_for_training_says_so(tmp_path: Path, capsys: Capture) 
     file, out = examples(layout, *drawn(layout, 2), tmp_path / "rooms.tfrecords"), tmp_path / "rooms"
     assert cli.main(["prepare", "objects_room", "--from", str(file), "--out", str(out)]) == 0
     assert f"{out} holds 2 images. Next: intarsia train objects_room --data-root {out}" in capsys.readouterr().out
+
+
+def test_too_little_room_is_told_before_anything_is_written(
+    published: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=600_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    line = ["prepare", "objects_room", "--from", str(published), "--out", str(tmp_path / "six")]
+    assert "not enough room: it takes 0.7 MB for about 40 images (0.6 MB are free)" in complaint(line, capsys)
+    assert not (tmp_path / "six").exists()
 
 
 def test_own_images_are_trained_on_and_predicted_and_need_masks_to_be_evaluated(tmp_path: Path, capsys: Capture) -> None:
