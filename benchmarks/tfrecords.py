@@ -15,6 +15,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -27,7 +28,7 @@ from intarsia.data.arrays import write
 from intarsia.data.multi_dsprites import LAYOUTS
 from intarsia.data.tfrecord import records
 
-SCENES, COPIES, ROUNDS, PIECE = 500, 20, 5, 1 << 17
+SCENES, COPIES, ROUNDS, PIECE = 500, 40, 5, 1 << 17
 
 
 def published_form(path: Path) -> None:
@@ -75,11 +76,12 @@ def main() -> None:
         published_form(path)
         print(f"{SCENES * COPIES:,} scenes, {path.stat().st_size / 1e6:.0f} MB; seconds of the processor by round")
         found: dict[str, list[tuple[float, float]]] = {"unpack": [], "records": [], "prepare": []}
-        for turn in range(ROUNDS):
+        for _ in range(ROUNDS):
             found["unpack"].append(timed(partial(unpack, path)))
             found["records"].append(timed(partial(read, path)))
-            out = folder / f"arrays{turn}"
+            out = folder / "arrays"
             found["prepare"].append(timed(partial(prepare, path, out)))
+            rmtree(out)
         ratios = {}
         for work, times in found.items():
             pairs = list(zip(times, found["unpack"], strict=True))

@@ -23,7 +23,7 @@ __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 SIZE = 64  # px
 PIXELS = SIZE * SIZE
 AT_ONCE = 512  # scenes in memory, 8 MiB
-PROBED = 500  # records from which the number of all is estimated
+PROBED = 100  # records from which the number of all is estimated
 SPLITS_OF_THE_ORIGINAL: dict[str, int | None] = {"test": 2000, "val": 1000, "train": None}
 
 
