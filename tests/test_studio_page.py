@@ -336,8 +336,13 @@ def test_pasting_into_another_picture(studio: Callable[..., Studio]) -> None:
     one.page.keyboard.press("Delete")
     one.page.keyboard.press("Control+v")
     assert [each["edit"] for each in one.edits] == ["remove", "paste"]
-    one.page.locator("#pictures button").first.click()
+    one.page.locator("#pictures button").first.focus()
+    one.page.keyboard.press("Enter")
     assert one.edits == []  # the first picture is as it was
+    expect(one.page.locator("#pictures button").first).to_be_focused()
+    one.page.keyboard.press("Tab")
+    one.page.keyboard.press("Enter")
+    assert len(one.edits) == 2
 
 
 def test_late_answers_never_replace_newer_ones(studio: Callable[..., Studio]) -> None:

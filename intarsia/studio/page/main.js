@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { readEdits, saveAnimation, saveEdits, saveOriginal, savePicture } from "./exports.js";
 import { keep, kept } from "./keep.js";
+import { listObjects, listPictures } from "./lists.js";
 import { Panel } from "./panel.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -13,7 +14,7 @@ let model = null, swapping = false, strips = 0, busyTimer = 0, told = "";
 
 const session = new Session({ shown, said: say, busy });
 const stage = new Stage($("stage"), $("picture"), $("overlay"), {
-  hover: (number) => { stage.hovered = number; stage.drawOverlay(); },
+  hover,
   pick: select,
   drag: (object, dx, dy, time) => live({ edit: "move", object, dx, dy }, time),
   stretch: (object, factor, time) => live({ edit: "scale", object, factor }, time),
@@ -141,41 +142,15 @@ function shown(picture) {
   $("subject").textContent = found ? `Object ${found.number}` : "Background";
   if (found && document.activeElement !== $("colour")) $("colour").value = found.colour;
   $("hint").textContent = found ? "Drag it, pull a corner, or move a slider." : "Select an object to change it; these sliders change what is behind all.";
-  showObjects(view.objects);
-  showPictures();
+  listObjects($("objects"), view.objects.filter(({ empty }) => !empty), picture.selected, { pick: select, hover });
+  listPictures($("pictures"), session.pictures, picture, (other) => { setSwapping(false); session.go(other); });
   buttons();
   fillStrips();
 }
 
-function showObjects(objects) {
-  const present = objects.filter(({ empty }) => !empty), focused = document.activeElement?.dataset?.number;
-  const chips = present.map(({ number, colour }) => {
-    const chip = document.createElement("button"), patch = document.createElement("i");
-    patch.style.background = colour;
-    chip.append(patch, `Object ${number}`);
-    chip.dataset.number = number;
-    chip.setAttribute("aria-pressed", number === session.current.selected);
-    chip.onclick = () => select(number);
-    chip.onfocus = chip.onmouseenter = () => { stage.hovered = number; stage.drawOverlay(); };
-    chip.onblur = chip.onmouseleave = () => { stage.hovered = null; stage.drawOverlay(); };
-    return chip;
-  });
-  $("objects").replaceChildren(...chips);
-  chips.find((chip) => chip.dataset.number === focused)?.focus();
-}
-
-function showPictures() {
-  if (session.pictures.length < 2) return $("pictures").replaceChildren();
-  $("pictures").replaceChildren(...session.pictures.map((picture) => {
-    const button = document.createElement("button"), image = document.createElement("img");
-    image.src = api.source(picture.view?.picture ?? picture.picture);
-    image.alt = picture.name;
-    button.title = picture.name;
-    button.append(image);
-    button.setAttribute("aria-pressed", picture === session.current);
-    button.onclick = () => { setSwapping(false); session.go(picture); };
-    return button;
-  }));
+function hover(number) {
+  stage.hovered = number;
+  stage.drawOverlay();
 }
 
 function buttons() {
