@@ -345,6 +345,31 @@ def test_pasting_into_another_picture(studio: Callable[..., Studio]) -> None:
     assert len(one.edits) == 2
 
 
+def test_a_picture_on_its_way_gets_no_edits_and_the_one_before_none_by_key(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.drag(LEFT, (22, 45))
+    held: list[Any] = []
+    one.page.route("**/api/scenes", lambda route: held.append(route))
+    one.page.mouse.move(*one.at(*RIGHT))
+    one.page.mouse.down()
+    one.page.mouse.move(*one.at(RIGHT[0] - 6, RIGHT[1]))
+    one.page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": photo(1, (SIZE, SIZE))})
+    one.page.wait_for_timeout(100)
+    for key in ("Delete", "ArrowUp", "+", "Control+z", "Control+v"):
+        one.page.keyboard.press(key)
+    held[0].continue_()
+    expect(one.page.locator("#pictures button")).to_have_count(2)
+    one.page.mouse.move(*one.at(4, 50))  # still held, but what it held is out of sight
+    one.page.mouse.up()
+    assert one.edits == []
+    expect(one.page.locator("#undo")).to_be_disabled()
+    one.page.locator("#pictures button").first.click()
+    first, second = one.edits
+    assert (first["edit"], first["object"], second["edit"], second["object"]) == ("move", 1, "move", 2)
+    assert second["dx"] == pytest.approx(-6, abs=0.2)
+    expect(one.page.locator("#objects button")).to_have_count(2)
+
+
 def test_late_answers_never_replace_newer_ones(studio: Callable[..., Studio]) -> None:
     one = studio()
     one.page.mouse.click(*one.at(*LEFT))

@@ -12,7 +12,7 @@ const $ = (id) => document.getElementById(id);
 const CLIPBOARD = "intarsia-object", BUSY_AFTER = 150, STRIPS_AFTER = 250, VIEWS = ["picture", "masks", "raw"]; // ms
 let model = null, swapping = false, strips = 0, busyTimer = 0, told = "";
 
-const session = new Session({ shown, said: say, busy });
+const session = new Session({ shown, said: say, busy, went });
 const stage = new Stage($("stage"), $("picture"), $("overlay"), {
   hover,
   pick: select,
@@ -32,6 +32,7 @@ const panel = new Panel($("sliders"), {
 // Edits.
 
 function live(edit, time) {
+  if (!session.settled) return;
   session.current.history.live = [edit];
   session.refresh(time);
 }
@@ -88,7 +89,7 @@ const copied = () => {
 // A pasted object lies a little beside the one it was copied from.
 function paste() {
   const found = copied(), { current } = session;
-  if (!found || !current?.view) return;
+  if (!found || !session.settled) return;
   const edits = current.history.edits(), gone = edits.filter((each) => each.edit === "remove").map((each) => each.object);
   const taken = edits.filter((each) => each.edit === "paste").length;
   const object = current.first + taken;
@@ -118,7 +119,7 @@ function setSwapping(on) {
 }
 
 function step(way) {
-  if (!session.current) return;
+  if (!session.settled) return;
   session.current.history[way]();
   session.refresh();
 }
@@ -143,9 +144,16 @@ function shown(picture) {
   if (found && document.activeElement !== $("colour")) $("colour").value = found.colour;
   $("hint").textContent = found ? "Drag it, pull a corner, or move a slider." : "Select an object to change it; these sliders change what is behind all.";
   listObjects($("objects"), view.objects.filter(({ empty }) => !empty), picture.selected, { pick: select, hover });
-  listPictures($("pictures"), session.pictures, picture, (other) => { setSwapping(false); session.go(other); });
+  listPictures($("pictures"), session.pictures, picture, (other) => session.go(other));
   buttons();
   fillStrips();
+}
+
+// Another picture is the current one, though not yet in sight.
+function went() {
+  stage.gesture = null;
+  setSwapping(false);
+  buttons();
 }
 
 function hover(number) {
@@ -258,7 +266,7 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 
 addEventListener("keydown", (event) => {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, command = event.ctrlKey || event.metaKey;
-  const typing = event.target.matches?.("input, select, textarea"), found = chosen();
+  const typing = event.target.matches?.("input, select, textarea"), found = session.settled && chosen();
   const does = command
     ? { z: () => step(event.shiftKey ? "redo" : "undo"), y: () => step("redo") }[key]
     : typing || event.altKey ? null

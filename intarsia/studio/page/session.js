@@ -14,8 +14,9 @@ export class Session {
   #shown = 0; // the newest one answered
   #asking = false;
   #since = null; // when the event came that the newest request is for
+  #opening = 0; // pictures on their way
 
-  // `on` has: shown(picture), said(text, bad), busy(whether)
+  // `on` has: shown(picture), said(text, bad), busy(whether), went() once another picture is the current one
   constructor(on) {
     this.on = on;
   }
@@ -29,8 +30,14 @@ export class Session {
     return this.#wanted === this.#shown;
   }
 
+  // Whether the picture in sight is the one that an edit would change: not while another one is about to take its place.
+  get settled() {
+    return !this.#opening && Boolean(this.current?.view);
+  }
+
   // Opens what `send` gets from the server; the picture is then the current one.
   async open(send, name) {
+    this.#opening++;
     this.on.busy(true);
     try {
       const opened = await send();
@@ -42,6 +49,7 @@ export class Session {
       this.on.said(error.message.replace("Your edits are kept here; trying again…", "Try again once it runs."), true);
       return null;
     } finally {
+      this.#opening--;
       this.on.busy(!this.idle);
     }
   }
@@ -58,9 +66,12 @@ export class Session {
     return picture;
   }
 
+  // What is under way on the picture before becomes a step of it.
   go(picture) {
+    this.current?.history.settle();
     this.current = picture;
     this.refresh();
+    this.on.went();
   }
 
   // Asks for the current picture as its edits make it. `since`: the time of the event behind it, to be measured from.
