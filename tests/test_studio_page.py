@@ -188,6 +188,11 @@ def test_drag_scale_undo_and_compare(studio: Callable[..., Studio]) -> None:
     assert (one.shown() == before).all()
     one.page.keyboard.up("b")
     assert (one.shown() == after).all()
+    one.page.locator("#compare").focus()
+    one.page.keyboard.down("Space")
+    assert (one.shown() == before).all()
+    one.page.keyboard.up("Space")
+    assert (one.shown() == after).all()
     one.page.keyboard.press("Control+z")
     one.page.keyboard.press("Control+z")
     assert one.edits == [] and (one.shown() == before).all()
@@ -196,6 +201,20 @@ def test_drag_scale_undo_and_compare(studio: Callable[..., Studio]) -> None:
     assert len(one.edits) == 2 and (one.shown() == after).all()
     one.page.click("#reset")
     assert one.edits == []
+    one.page.click("#redo")
+    assert [each["edit"] for each in one.edits] == ["move"]
+
+
+def test_escape_closes_the_menu_before_it_deselects(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.click("#export summary")
+    one.page.keyboard.press("Escape")
+    expect(one.page.locator("#export-png")).to_be_hidden()
+    expect(one.page.locator("#export summary")).to_be_focused()
+    expect(one.page.locator("#subject")).to_have_text("Object 1")
+    one.page.keyboard.press("Escape")
+    expect(one.page.locator("#subject")).to_have_text("Background")
 
 
 def test_a_corner_scales(studio: Callable[..., Studio]) -> None:
@@ -222,6 +241,9 @@ def test_a_slider_sets_a_number(studio: Callable[..., Studio]) -> None:
     assert one.object(2)[part][int(dimension)] == pytest.approx(float(slider.input_value()))
     assert one.page.evaluate("performance.getEntriesByName('edit-to-picture').length") > 0
     one.page.locator(".strip[src]").first.wait_for()
+    expect(slider).to_be_focused()
+    one.page.keyboard.press("Delete")  # of the keys, a slider has but the arrows for itself
+    assert one.edits[-1] == {"edit": "remove", "object": 2}
 
 
 def test_every_kind_of_edit_by_its_control(studio: Callable[..., Studio]) -> None:
@@ -279,8 +301,15 @@ def test_bad_files_are_told(studio: Callable[..., Studio]) -> None:
     before = one.shown()
     one.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
     expect(one.page.locator("#status.bad")).to_contain_text("can't be read as an image")
-    one.page.set_input_files("#file", {"name": "a.json", "mimeType": "application/json", "buffer": b"{}"})
-    expect(one.page.locator("#status.bad")).to_contain_text("a.json holds no edits")
+    for name, content in (("a.json", b"{}"), ("b.json", b"null")):
+        one.page.set_input_files("#file", {"name": name, "mimeType": "application/json", "buffer": content})
+        expect(one.page.locator("#status.bad")).to_have_text(f"{name} holds no edits.")
+    for kind, said in (
+        ("paste", "There is no picture and no copied object to paste."),
+        ("drop", "What was dropped is no file;"),
+    ):
+        hand_over(one, kind, [])
+        expect(one.page.locator("#status.bad")).to_contain_text(said)
     assert (one.shown() == before).all()
 
 
@@ -430,19 +459,24 @@ def test_a_reload_keeps_pictures_and_edits(studio: Callable[..., Studio]) -> Non
     assert fresh.page.locator("#objects button").count() == 0  # another tab begins anew
 
 
-@pytest.mark.parametrize("kind", ["paste", "drop"])
-def test_a_picture_comes_by_clipboard_or_is_dropped(kind: str, studio: Callable[..., Studio]) -> None:
-    one = studio(None)
+def hand_over(one: Studio, kind: str, files: list[bytes]) -> None:
+    """Paste or drop, with files or without."""
     one.page.evaluate(
-        """([kind, bytes]) => {
+        """([kind, files]) => {
           const data = new DataTransfer();
-          data.items.add(new File([Uint8Array.from(bytes)], "b.png", { type: "image/png" }));
+          for (const bytes of files) data.items.add(new File([Uint8Array.from(bytes)], "b.png", { type: "image/png" }));
           const event = kind === "paste" ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
             : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
           document.getElementById("stage").dispatchEvent(event);
         }""",
-        [kind, list(photo(1, (SIZE, SIZE)))],
+        [kind, [list(content) for content in files]],
     )
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+def test_a_picture_comes_by_clipboard_or_is_dropped(kind: str, studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    hand_over(one, kind, [photo(1, (SIZE, SIZE))])
     one.page.wait_for_selector("#objects button")
     one.settle()
     assert (one.shown() == pixels(photo(1, (SIZE, SIZE)))).all()

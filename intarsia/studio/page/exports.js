@@ -35,7 +35,7 @@ export async function readEdits(file, picture, model) {
   } catch {
     throw new Error(`${file.name} is no JSON file.`);
   }
-  if (history.version !== VERSION || !Array.isArray(history.edits)) throw new Error(`${file.name} holds no edits.`);
+  if (history?.version !== VERSION || !Array.isArray(history.edits)) throw new Error(`${file.name} holds no edits.`);
   if (history.model_sha256 !== model) throw new Error(`The edits in ${file.name} are for another model.`);
   if (history.picture_sha256 !== picture?.id) throw new Error(`The edits in ${file.name} are for another picture; open that first.`);
   return history.edits;

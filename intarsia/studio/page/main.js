@@ -244,6 +244,7 @@ $("file").onchange = () => { openFiles([...$("file").files]); $("file").value = 
 for (const way of ["undo", "redo", "reset"]) $(way).onclick = () => step(way);
 $("view").onchange = () => setView($("view").value);
 $("compare").onpointerdown = () => compare(true);
+$("compare").onkeydown = ({ key }) => compare(key === " " || key === "Enter");
 for (const event of ["pointerup", "pointercancel", "blur"]) addEventListener(event, () => compare(false));
 $("colour").oninput = (event) => live({ edit: "recolour", object: session.current.selected, colour: $("colour").value }, event.timeStamp);
 $("colour").onchange = release;
@@ -266,10 +267,10 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowD
 
 addEventListener("keydown", (event) => {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, command = event.ctrlKey || event.metaKey;
-  const typing = event.target.matches?.("input, select, textarea"), found = session.settled && chosen();
+  const own = event.target.matches?.(key in STEPS ? "input[type=range], select" : "select"), found = session.settled && chosen();
   const does = command
     ? { z: () => step(event.shiftKey ? "redo" : "undo"), y: () => step("redo") }[key]
-    : typing || event.altKey ? null
+    : own || event.altKey ? null
     : { o: () => $("file").click(), b: () => compare(true), Escape: escape, v: () => setView(VIEWS[(VIEWS.indexOf(stage.mode) + 1) % 3]) }[key]
       ?? (found && {
         Delete: $("remove").onclick, Backspace: $("remove").onclick, "+": () => grow(1.1), "=": () => grow(1.1), "-": () => grow(1 / 1.1),
@@ -280,9 +281,13 @@ addEventListener("keydown", (event) => {
   event.preventDefault();
   does();
 });
-addEventListener("keyup", (event) => { if (event.key.toLowerCase() === "b") compare(false); });
+addEventListener("keyup", () => compare(false));
 
 function escape() {
+  if ($("export").open) {
+    $("export").open = false;
+    return $("export").querySelector("summary").focus();
+  }
   if (stage.stop() || !session.current) return;
   if (swapping) return setSwapping(false);
   select(null);
@@ -297,14 +302,17 @@ addEventListener("copy", (event) => {
 addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (files.length) openFiles(files);
-  else paste();
+  else if (copied()) paste();
+  else say("There is no picture and no copied object to paste.", true);
 });
 for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => { event.preventDefault(); $("stage").classList.add("dropping"); });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("stage").classList.remove("dropping"); });
 addEventListener("drop", (event) => {
   event.preventDefault();
   $("stage").classList.remove("dropping");
-  openFiles([...event.dataTransfer.files]);
+  const files = [...event.dataTransfer.files];
+  if (files.length) openFiles(files);
+  else say("What was dropped is no file; save the picture first, and drop that.", true);
 });
 addEventListener("storage", buttons);
 
