@@ -426,7 +426,18 @@ def test_fits_every_screen_and_every_control_has_a_name(browser: Any, port: int,
     one.page.locator("#objects button").first.focus()
     one.page.keyboard.press("Enter")
     expect(one.page.locator("#subject")).to_have_text("Object 1")
+    one.page.click("#export summary")
+    menu = one.page.locator("#export > div").bounding_box()
+    assert menu["x"] >= 0 and menu["x"] + menu["width"] <= width
+    one.page.keyboard.press("Escape")
     assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    one.page.locator(".slider input:visible").last.scroll_into_view_if_needed()
+    expect(one.page.locator("#picture")).to_be_in_viewport(ratio=0.9)  # what the sliders do is seen
+    if width == 360:
+        heights = one.page.locator("button:visible, summary:visible, select:visible").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect().height)"
+        )
+        assert min(heights) >= 40  # px, for a finger
     background = one.page.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").rstrip(")")
     assert (sum(map(int, background.split(","))) < 200) == (scheme == "dark")
     unnamed = one.page.evaluate(
