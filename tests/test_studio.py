@@ -1,5 +1,6 @@
 """The studio's server: what it shows, that it is what the command line makes, and what it does not put up with."""
 
+import dataclasses
 import json
 import resource
 import struct
@@ -30,7 +31,7 @@ from intarsia.studio import serve, store, uploads, worker
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.server import create_app
 from intarsia.studio.store import Store
-from tests.halves import RECIPE, model_of_halves
+from tests.halves import RECIPE, by_hand, model_of_halves
 from tests.studio import ask, photo, pixels, running
 
 EDITS = (Move(2, -3.0, 1.5), SetCode(1, "texture", 0, 2.0), Recolour(1, "#336699"), Order(2, 0))
@@ -139,8 +140,37 @@ def test_random_scene_is_a_test_scene() -> None:
 
 def test_without_test_scenes_the_reason_is_given(port: int) -> None:
     reason = ask(port, "GET", "/api/model")[1]["no_random_scene"]
-    assert reason == "The test scenes have 64x64 pixels, the model takes 32x32."
+    assert reason == "There are no random scenes: they have 64x64 pixels, the model takes 32x32."
     assert error(ask(port, "POST", "/api/scenes/random"), 404) == reason
+
+
+@pytest.mark.parametrize(
+    ("dataset", "root", "reason"),
+    [
+        (
+            "objects_room_mujoco",
+            "data/rooms",
+            "their files are not here; `intarsia prepare objects_room_mujoco --out data/rooms` writes them.",
+        ),
+        ("objects_room_mujoco", None, "objects_room_mujoco is drawn once: `intarsia prepare objects_room_mujoco`"),
+        ("folder", "photos", "their files are not here."),
+    ],
+)
+def test_without_the_files_of_test_scenes_the_reason_is_given(dataset: str, root: str | None, reason: str) -> None:
+    recipe = dataclasses.replace(RECIPE, dataset=dataset, data_root=root)
+    with running(create_app(by_hand(Model(recipe)))) as port:
+        assert f"There are no random scenes: {reason}" in error(ask(port, "POST", "/api/scenes/random"), 404)
+        assert ask(port, "POST", "/api/scenes", photo())[0] == 200
+
+
+def test_models_of_several_backgrounds_and_of_pairs_are_served() -> None:
+    for segments, backgrounds in ((6, 3), (3, 1)):
+        recipe = dataclasses.replace(RECIPE, segments=segments, backgrounds=backgrounds)
+        with running(create_app(Model(recipe).eval())) as port:
+            assert ask(port, "GET", "/api/model")[1]["room"] == segments - backgrounds
+            name = ask(port, "POST", "/api/scenes", photo())[1]["id"]
+            shown = view(port, name, [{"edit": "set_code", "object": 2, "part": "texture", "dimension": 0, "value": 2.0}])
+            assert [each["number"] for each in shown["objects"]] == list(range(1, segments - backgrounds + 1))
 
 
 def test_store_makes_one_edit_at_a_time_and_forgets(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

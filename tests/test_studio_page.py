@@ -173,6 +173,16 @@ def test_a_random_scene_and_the_mask_view(studio: Callable[..., Studio]) -> None
     assert (one.shown() != picture).any()
 
 
+def test_random_scenes_are_offered_where_there_are_some(studio: Callable[..., Studio], browser: Any) -> None:
+    expect(studio(None).page.locator("#random")).to_be_visible()
+    with running(create_app(model_of_halves(size=32))) as port:
+        one = Studio(browser.new_page(), port)
+        expect(one.page.locator("#random, #random-2")).to_have_count(2)
+        assert one.page.locator("#random:visible, #random-2:visible").count() == 0
+        expect(one.page.locator("#hint")).to_contain_text("There are no random scenes: they have 64x64 pixels")
+        one.page.close()
+
+
 def test_drag_scale_undo_and_compare(studio: Callable[..., Studio]) -> None:
     one = studio()
     before = one.shown()

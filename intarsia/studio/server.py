@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from intarsia import __version__
-from intarsia.data import Scenes, scenes_of
+from intarsia.data import PREPARED, Scenes, scenes_of
 from intarsia.errors import InputError
 from intarsia.manipulation import composite
 from intarsia.manipulation.history import KINDS, edits_from_json
@@ -95,14 +96,17 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
 
 
 def _random_scenes(model: Model) -> Scenes | str:
-    """The test scenes that the model's recipe is for, or why there are none."""
-    recipe = model.recipe
+    """The test scenes that the model's recipe is for, or a sentence that says why there are none."""
+    recipe, reason = model.recipe, "There are no random scenes:"
+    if recipe.data_root is not None and not Path(recipe.data_root).exists():
+        written = f"; `intarsia prepare {recipe.dataset} --out {recipe.data_root}` writes them"
+        return f"{reason} their files are not here{written if recipe.dataset in PREPARED else ''}."
     try:
         scenes = scenes_of(recipe, "test")
     except (InputError, OSError) as error:
-        return str(error)
+        return f"{reason} {error}"
     if (scenes.height, scenes.width) != (recipe.height, recipe.width):
-        return f"The test scenes have {scenes.width}x{scenes.height} pixels, the model takes {recipe.width}x{recipe.height}."
+        return f"{reason} they have {scenes.width}x{scenes.height} pixels, the model takes {recipe.width}x{recipe.height}."
     return scenes
 
 

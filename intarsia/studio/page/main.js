@@ -325,12 +325,8 @@ async function begin() {
   }
   $("about").textContent = `${model.dataset}, ${model.width}×${model.height} pixels, up to ${model.room} objects`;
   $("stage").style.setProperty("--shape", model.width / model.height);
-  for (const id of ["random", "random-2"]) {
-    $(id).disabled = Boolean(model.no_random_scene);
-    if (model.no_random_scene) $(id).title = model.no_random_scene;
-  }
-  $("subject").textContent = "Nothing is open";
-  $("hint").textContent = model.no_random_scene ? `No random scenes: ${model.no_random_scene}` : "";
+  for (const id of ["random", "random-2"]) $(id).hidden = Boolean(model.no_random_scene);
+  $("hint").textContent = model.no_random_scene || "Open a picture or a random scene; its objects can be changed here.";
   buttons();
   await session.restore(kept(model.model_sha256));
   document.body.dataset.ready = "yes";
