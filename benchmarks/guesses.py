@@ -20,11 +20,12 @@ from intarsia.errors import InputError
 from intarsia.evaluate import TEST_SEED
 from intarsia.evaluate.parts import in_parts
 from intarsia.metrics import hard
-from intarsia.model import Model, latest, shipped
+from intarsia.model import Model, latest
 from intarsia.objectives import hidden_error
 from intarsia.options import Options, check_options
 from intarsia.regions import one_side, random_angles
 from intarsia.shapes import Labels, Masks
+from intarsia.shipped import shipped
 
 AT_ONCE = 20  # scenes in memory
 SMALLEST = 32  # px: smaller objects are left out

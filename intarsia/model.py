@@ -28,10 +28,10 @@ from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.scene import Parts, Scene
 from intarsia.settings import STAGES, Recipe, planned
 from intarsia.shapes import Edges, Images, Masks
+from intarsia.shipped import shipped
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
 START = "start"  # in a run folder: the model before its first step, where another one was given for it
-SHIPPED = Path(__file__).with_name("weights")  # a model folder for each model that comes with the package
 
 
 class Model(nn.Module):
@@ -286,7 +286,7 @@ def latest(folder: Path) -> Path:
         InputError: if it is none of these.
     """
     if not folder.exists() and str(folder) in shipped():
-        return SHIPPED / folder
+        return shipped()[str(folder)]
     for candidate in (folder, *(folder / stage for stage in reversed(STAGES))):
         if (candidate / RECIPE).is_file() and (candidate / WEIGHTS).is_file():
             return candidate
@@ -294,11 +294,6 @@ def latest(folder: Path) -> Path:
         f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)}). "
         f"The package comes with {', '.join(shipped()) or 'no models'}."
     )
-
-
-def shipped() -> list[str]:
-    """The names of the models that come with the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob(f"*/{WEIGHTS}"))
 
 
 def has_codes(source: Path) -> bool:

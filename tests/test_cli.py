@@ -19,6 +19,7 @@ from intarsia.options import Change, Options
 from intarsia.recipe_file import load_recipe
 from intarsia.recipes import RECIPES, STARTS
 from intarsia.settings import Inpainter, Segmenter
+from intarsia.shipped import shipped
 
 DATASET = "multi_dsprites"
 COMPACT = RECIPES[DATASET]["compact"]
@@ -67,6 +68,7 @@ def test_overview_names_what_there_is(capsys: Capture) -> None:
         shown = capsys.readouterr().out
         names = [*VERBS, *RECIPES, *(variant for variants in RECIPES.values() for variant in variants), "--version"]
         assert all(name in shown for name in names)
+        assert f"named in place of a RUN:\n\n  {', '.join(shipped())}" in shown
 
 
 def test_version(capsys: Capture) -> None:
@@ -77,7 +79,9 @@ def test_version(capsys: Capture) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     assert cli.main([verb, "--help"]) == 0
-    assert capsys.readouterr().out.startswith(f"usage: intarsia {verb}")
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: intarsia {verb}")
+    assert all(name in shown for name in shipped()) or "shipped" not in shown
 
 
 def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:
@@ -379,7 +383,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
 def test_a_shipped_model_by_its_name(tmp_path: Path, photo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "package"
     Model(dataclasses.replace(TINY, vaes=dataclasses.replace(TINY.vaes, steps=0))).save(package / "tiny")
-    monkeypatch.setattr("intarsia.model.SHIPPED", package)
+    monkeypatch.setattr("intarsia.shipped.SHIPPED", package)
     monkeypatch.chdir(tmp_path)
     before = contents(package)
     assert cli.main(["evaluate", "tiny", "--scenes", "10"]) == 0

@@ -11,10 +11,11 @@ from intarsia.evaluate.codes import find
 from intarsia.files import is_unfinished
 from intarsia.manipulation import recolour, scale, traverse
 from intarsia.masks import edge_map
-from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, shipped, weights_sha256
+from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, weights_sha256
 from intarsia.objectives import divergence
 from intarsia.scene import Parts, Scene
 from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
+from intarsia.shipped import shipped
 
 TINY = Recipe(
     "multi_dsprites",
@@ -137,14 +138,14 @@ def test_latest_is_the_last_stage_with_a_model(tmp_path):
 
 def test_shipped_models_have_names_and_folders_come_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("intarsia.model.SHIPPED", tmp_path / "package")
+    monkeypatch.setattr("intarsia.shipped.SHIPPED", tmp_path / "package")
     with pytest.raises(InputError, match=r"tiny is neither a run nor a model.*comes with no models"):
         load("tiny")
     packed = dataclasses.replace(TINY, seed=1)
     Model(packed).save(tmp_path / "package" / "tiny")
     Model(dataclasses.replace(packed, vaes=Vaes(steps=0))).save(tmp_path / "package" / "other")
     (tmp_path / "package" / "notes").mkdir()
-    assert shipped() == ["other", "tiny"]
+    assert list(shipped()) == ["other", "tiny"]
     assert_same(load("tiny"), Model(packed))
     assert latest(Path("tiny")) == tmp_path / "package" / "tiny"
     assert has_codes(latest(Path("tiny"))) and not has_codes(latest(Path("other")))

@@ -12,10 +12,11 @@ from intarsia import cli
 from intarsia.data import Scenes, scenes_of
 from intarsia.evaluate import TEST_SEED, score
 from intarsia.evaluate.codes import reconstruction
-from intarsia.model import RECIPE, SHIPPED, WEIGHTS, Model, has_codes, load, shipped, weights_sha256
+from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, load, weights_sha256
 from intarsia.recipe_file import load_recipe
 from intarsia.records import PICTURE, SCORES, TRAINING, read_json
 from intarsia.settings import planned
+from intarsia.shipped import SHIPPED, shipped
 
 COUNT = 200  # scenes: the first of the ten subsets whose IoU is averaged
 ROUNDING = 1e-4  # between processors, of a figure

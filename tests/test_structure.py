@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "settings", "recipes", "recipe_file", "options"},
+    {"shapes", "errors", "files", "settings", "recipes", "recipe_file", "options", "shipped"},
     {"data", "networks", "scene", "memo", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement",
      "diagnosis", "pictures", "engine"},
     {"model", "locality"},

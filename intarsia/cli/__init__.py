@@ -8,6 +8,7 @@ from pathlib import Path
 
 from intarsia import __version__
 from intarsia.cli.commands import (
+    DEFAULT_MODEL,
     Command,
     Demo,
     Evaluate,
@@ -29,6 +30,7 @@ from intarsia.options import check_change
 from intarsia.recipe_file import check_recipe, load_recipe
 from intarsia.recipes import RECIPES
 from intarsia.settings import STAGES, Recipe
+from intarsia.shipped import shipped
 
 __all__ = [
     "Command",
@@ -113,6 +115,7 @@ def _overview() -> str:
     lines += [f"  {usage:<21} {(verb.__doc__ or '').splitlines()[0].replace('`', '')}" for usage, verb in usages.items()]
     lines += ["", "Datasets and their recipes:", ""]
     lines += [f"  {dataset:<21} {', '.join(variants)}" for dataset, variants in RECIPES.items()]
+    lines += ["", "Models that come with the package, named in place of a RUN:", "", f"  {', '.join(shipped())}"]
     lines += ["", "options: -h, --help; --version"]
     return "\n".join(lines)
 
@@ -169,11 +172,10 @@ def _run(command: Command) -> None:
         case Demo():
             _demo(command)
         case Serve():
-            from intarsia.model import shipped
             from intarsia.studio import serve
 
             _set_threads(command.threads)
-            serve(command.run or shipped()[0], command.host, command.port, not command.no_open)
+            serve(command.run or Path(DEFAULT_MODEL), command.host, command.port, not command.no_open)
         case Report():
             from intarsia.report import report
 

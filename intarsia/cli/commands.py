@@ -8,8 +8,12 @@ import tyro
 
 from intarsia.options import Change, Options
 from intarsia.settings import Recipe
+from intarsia.shipped import shipped
 
 DEFAULT_VARIANT = "compact"
+DEFAULT_MODEL = next(iter(shipped()), "")
+NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
+CODED = f"A run folder with stage 'vaes', that stage, {NAMED}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,7 @@ class Train:
 class Evaluate:
     """Score a run on the test scenes: a table here, `scores.json` and `segments.png` in the run folder."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, one of its stages, a model folder, or the name of a shipped model."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=f"A run folder, one of its stages, {NAMED}")]
     scenes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
     """How many test scenes, a multiple of 10, for a quick look."""
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
@@ -45,8 +48,7 @@ class Evaluate:
 class Predict:
     """Take your own images apart: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, one of its stages, a model folder, or the name of a shipped model."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=f"A run folder, one of its stages, {NAMED}")]
     images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
     """PNG, JPEG or WebP files. They are resized to the size the model takes."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/predictions)")] = None
@@ -81,8 +83,7 @@ class Results:
 class Manipulate:
     """Change the objects of an image one by one, or animate what the numbers of their codes do."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=CODED)]
     image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
     """A PNG, JPEG or WebP file. It is resized to the size the model takes."""
     change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)
@@ -98,8 +99,7 @@ class Manipulate:
 class Demo:
     """Take a test scene apart and animate its largest object: a glance at what a model can do."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=CODED)]
     scene: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 0
     """Which of the test scenes."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/demo)")] = None
@@ -115,9 +115,9 @@ class Serve:
     """Change the objects of pictures in the browser: a page on this machine."""
 
     run: Annotated[
-        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="RUN", help_behavior_hint="(default: a shipped model)")
+        tyro.conf.Positional[Path | None],
+        tyro.conf.arg(metavar="RUN", help=CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})"),
     ] = None
-    """A run folder with stage 'vaes', that stage, a model folder, or the name of a shipped model."""
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
     """Where to listen; other machines can't reach the default."""
     port: int = 8017
