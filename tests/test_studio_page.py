@@ -168,6 +168,7 @@ def test_a_random_scene_and_the_mask_view(studio: Callable[..., Studio]) -> None
     picture = one.shown()
     one.page.select_option("#view", "masks")
     assert len(np.unique(one.shown().reshape(-1, 3), axis=0)) == 3
+    assert (pixels(one.saved("#export-png"))[..., :3] == one.shown()).all()
     one.page.select_option("#view", "raw")
     one.settle()
     assert (one.shown() != picture).any()
@@ -236,6 +237,26 @@ def test_a_corner_scales(studio: Callable[..., Studio]) -> None:
     )
     (edit,) = one.edits
     assert edit == {"edit": "scale", "object": 1, "factor": pytest.approx(0.5, abs=0.02)}
+    one.page.mouse.move(*one.at(1, 1))
+    cursor = "document.getElementById('overlay').style.cursor"
+    left, top, right, bottom = one.object(1)["box"]
+    for x, y, shape in ((left, top, "nwse"), (right, top, "nesw"), (left, bottom, "nesw"), (right, bottom, "nwse")):
+        one.page.mouse.move(*one.at(x - 0.5, y - 0.5))
+        assert one.page.evaluate(cursor) == f"{shape}-resize"
+
+
+def test_an_object_hardly_larger_than_its_handles_is_dragged(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    for _ in range(15):
+        one.page.keyboard.press("-")
+    one.page.set_viewport_size({"width": 360, "height": 300})
+    one.page.locator("#overlay").scroll_into_view_if_needed()
+    left, top, right, bottom = one.object(1)["box"]
+    assert (right - left) * (one.at(1, 0)[0] - one.at(0, 0)[0]) <= 32  # px
+    inside = (left + 0.3 * (right - left) - 0.5, top + 0.3 * (bottom - top) - 0.5)  # 14 px from a corner, 9 from the middle
+    one.drag(inside, (inside[0] + 10, inside[1] - 10))
+    assert [each["edit"] for each in one.edits] == ["scale", "move"]
 
 
 def test_a_slider_sets_a_number(studio: Callable[..., Studio]) -> None:
@@ -289,7 +310,7 @@ def test_export_is_replayed_to_the_same_pixels(
     one.page.keyboard.press("Delete")
     one.page.keyboard.press("Control+v")
     one.settle()
-    shown = pixels(one.saved("#export-png"))
+    shown = pixels(one.saved("#export-png"))[..., :3]
     assert (shown == one.shown()).all()
     (tmp_path / "edits.json").write_bytes(one.saved("#export-json"))
     (tmp_path / "noise.png").write_bytes(one.saved("#export-original"))

@@ -103,14 +103,18 @@ export class Stage {
     return objects[labels[row * width + column] - 1]?.number ?? null;
   }
 
+  // The cursor of the handle that a place is near; null where it is nearer to the middle, however small the object is.
   handleAt([x, y]) {
     const chosen = this.frame();
-    return chosen !== null && corners(chosen).some(([a, b]) => Math.hypot(a - x, b - y) * this.scale < REACH);
+    if (!chosen) return null;
+    const [left, top, right, bottom] = chosen, inner = Math.hypot((left + right) / 2 - x, (top + bottom) / 2 - y);
+    const near = corners(chosen).findIndex(([a, b]) => Math.hypot(a - x, b - y) < Math.min(REACH / this.scale, inner));
+    return ["nwse-resize", "nesw-resize", "nesw-resize", "nwse-resize"][near] ?? null;
   }
 
   down(event) {
     if (!this.scene || event.button) return;
-    const start = this.at(event), stretching = this.handleAt(start), number = stretching ? this.selected : this.numberAt(start);
+    const start = this.at(event), stretching = this.handleAt(start) !== null, number = stretching ? this.selected : this.numberAt(start);
     if (!stretching) this.on.pick(number);
     const box = this.scene.objects.find((each) => each.number === this.selected)?.box;
     if (this.selected === null || this.selected !== number || !box) return;
@@ -123,7 +127,7 @@ export class Stage {
     const here = this.at(event), gesture = this.gesture;
     if (!gesture) {
       const number = this.numberAt(here);
-      this.overlay.style.cursor = this.handleAt(here) ? "nwse-resize" : number === null ? "default" : "grab";
+      this.overlay.style.cursor = this.handleAt(here) ?? (number === null ? "default" : "grab");
       if (number !== this.hovered) this.on.hover(number);
       return;
     }
