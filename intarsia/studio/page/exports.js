@@ -14,7 +14,8 @@ function save(content, name) {
 
 const stem = (picture) => picture.name.replace(/\.[^.]*$/, "").replace(/[^\w-]+/g, "-") || "picture";
 
-export const savePicture = (picture) => save(api.png(picture.view.picture), `${stem(picture)}-edited.png`);
+// As a canvas shows it: edited, its masks, or the raw fusion.
+export const savePicture = (picture, canvas) => canvas.toBlob((content) => save(content, `${stem(picture)}-edited.png`));
 
 export const saveOriginal = (picture) => save(api.png(picture.picture), `${stem(picture)}.png`);
 

@@ -142,8 +142,10 @@ function shown(picture) {
   panel.show(`${session.pictures.indexOf(picture)} ${picture.selected}`, codes);
   $("subject").textContent = found ? `Object ${found.number}` : "Background";
   if (found && document.activeElement !== $("colour")) $("colour").value = found.colour;
-  $("hint").textContent = found ? "Drag it, pull a corner, or move a slider." : "Select an object to change it; these sliders change what is behind all.";
-  listObjects($("objects"), view.objects.filter(({ empty }) => !empty), picture.selected, { pick: select, hover });
+  const present = view.objects.filter(({ empty }) => !empty);
+  $("hint").textContent = found ? "Drag it, pull a corner, or move a slider."
+    : `${present.length ? "Select an object to change it" : "There are no objects in sight"}; these sliders change what is behind all.`;
+  listObjects($("objects"), present, picture.selected, { pick: select, hover });
   listPictures($("pictures"), session.pictures, picture, (other) => session.go(other));
   buttons();
   fillStrips();
@@ -256,7 +258,7 @@ $("swap").onclick = () => setSwapping(!swapping);
 $("copy").onclick = copy;
 $("paste").onclick = paste;
 $("remove").onclick = () => edit({ edit: "remove", object: session.current.selected });
-$("export-png").onclick = () => savePicture(session.current);
+$("export-png").onclick = () => savePicture(session.current, $("picture"));
 $("export-original").onclick = () => saveOriginal(session.current);
 $("export-json").onclick = () => saveEdits(session.current, model.model_sha256);
 $("export-gif").onclick = () => saveAnimation(session.current).catch((error) => say(error.message, true));
