@@ -35,8 +35,12 @@ export class History {
     }
   }
 
+  // A slider that is moved by key ends with each press; of its values the last one counts.
   settle() {
-    if (this.live.length) this.add(...this.live);
+    const [edit] = this.live;
+    this.live = [];
+    if (edit?.edit === "set_code") this.press(edit, (_, newer) => newer);
+    else if (edit) this.add(edit);
   }
 
   undo() {
