@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from intarsia.errors import InputError
@@ -92,7 +92,11 @@ def read_picture(path: Path, height: int, width: int, content: bytes | None = No
         raise InputError(f"There is no image {path}.") from None
     except InputError:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} has more pixels than are unpacked, far too many for a picture.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file.") from error
+    except (OSError, ValueError, SyntaxError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file: {reason}.") from error
     notices = []
