@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
 from intarsia.networks.inpainter import CompactInpainter, spread_colours
-from intarsia.networks.segmenter import FAINTEST, CompactSegmenter, renamed, smoothed
+from intarsia.networks.segmenter import FAINTEST, CompactSegmenter, best_order, in_order, smoothed
 from intarsia.settings import Inpainter, Recipe, Segmenter
 
 SIZES = [(64, 64), (32, 96)]
@@ -193,41 +193,52 @@ def test_smoothing_by_hand(times: float, beside: float, odd: float):
     assert float(smoothed(alone, times).softmax(1)[0, 1, 2, 2]) == pytest.approx(odd, abs=1e-6)
 
 
-def test_objects_get_the_channels_whose_names_suit_them_together_best():
-    """The second object suits the first name best; all three sum to the most as 2, 3, 1 (9 + 7 + 8, and not 9 + 1 + 2)."""
+def test_objects_go_to_the_channels_that_they_resemble_together_most():
+    """The second object is the most like the first channel; all three come to the most as 2, 3, 1 (9 + 7 + 8)."""
+    likeness = torch.tensor([[[0.0, 0, 8], [9, 8, 0], [1, 7, 0]], [[0.0, 0, 0], [0, 0, 0], [0, 0, 0]]])
+    order = best_order(likeness)
+    assert order.tolist() == [[1, 2, 0], [0, 1, 2]]  # where all are alike, they stay
     logits = draw(2, 4, 2, 3)
-    scores = torch.tensor([[[0.0, 0, 8], [9, 8, 0], [1, 7, 0]], [[0.0, 0, 0], [0, 0, 0], [0, 0, 0]]])
-    named = renamed(logits, scores)
-    assert torch.equal(named[0], logits[0, [0, 2, 3, 1]])
-    assert torch.equal(named[1], logits[1])  # names that suit all alike keep the order
+    ordered = in_order(logits, order)
+    assert torch.equal(ordered[0], logits[0, [0, 2, 3, 1]]) and torch.equal(ordered[1], logits[1])
 
 
-def test_a_wrong_name_tells_the_scores():
-    """Two objects of a pixel each, in channels 1 and 2; demanded are 2 and 1, and the loss asks for other scores."""
-    logits = torch.tensor([[-9.0, -9], [9, -9], [-9, 9]]).view(1, 3, 1, 2)
-    scores = torch.zeros(1, 2, 2, requires_grad=True)
-    torch.nn.functional.cross_entropy(renamed(logits, scores), torch.tensor([[[2, 1]]])).backward()
-    assert scores.grad is not None
-    (own, other), (other_too, own_too) = scores.grad[0].tolist()
-    assert own == own_too > 0 > other == other_too
-
-
-def test_names_learn_and_what_they_look_at_does_not():
+@torch.no_grad()
+def test_objects_are_known_again_by_what_was_seen_in_training():
+    """Two squares, one dark and one light; the same image with their places exchanged."""
     segmenter = CompactSegmenter(64, 64, 3, channels=8, dimension=4, names=True)
-    logits = segmenter(draw(2, 3, 64, 64))
-    assert segmenter.name is not None
-    with torch.no_grad():
-        demanded = logits[:, [0, 2, 1]].argmax(1)
-    torch.nn.functional.cross_entropy(logits, demanded).backward()
-    assert segmenter.name.weight.grad is not None and segmenter.name.weight.grad.any()
+    look = torch.zeros(2, 8, 32, 32)
+    look[0, :, 4:10, 4:10] = look[1, :, 20:26, 20:26] = torch.linspace(0, 1, 8)[:, None, None]
+    look[0, :, 20:26, 20:26] = look[1, :, 4:10, 4:10] = torch.linspace(1, 0, 8)[:, None, None]
+    claims = torch.full((2, 3, 32, 32), -9.0)
+    claims[:, 0], claims[:, 1, 4:10, 4:10], claims[:, 2, 20:26, 20:26] = 0, 9, 9  # by their places
+
+    assert segmenter.eval()._order(claims, look).tolist() == [[0, 1], [0, 1]] and not segmenter.looks.any()
+    segmenter.train()._order(claims[:1], look[:1])
+    assert torch.allclose(segmenter.looks[0], 0.01 * torch.linspace(0, 1, 8), atol=1e-3)
+    remembered = segmenter.looks.clone()
+    assert segmenter.eval()._order(claims, look).tolist() == [[0, 1], [1, 0]]
+    assert torch.equal(segmenter.looks, remembered)
+    assert segmenter.train()._order(claims[1:], look[1:]).tolist() == [[1, 0]]
+    assert torch.allclose(segmenter.looks, 1.99 * remembered, atol=1e-3)  # each channel has seen the same object twice
+
+
+def test_names_change_the_order_alone():
+    segmenter = CompactSegmenter(64, 64, 3, channels=8, dimension=4, names=True)
     nameless = CompactSegmenter(64, 64, 3, channels=8, dimension=4)
-    nameless.load_state_dict({key: value for key, value in segmenter.state_dict().items() if not key.startswith("name.")})
-    plain = nameless(draw(2, 3, 64, 64))
-    assert torch.equal(plain, logits)
-    torch.nn.functional.cross_entropy(plain, demanded).backward()
-    gradients = dict(segmenter.named_parameters())
-    for name, parameter in nameless.named_parameters():
-        assert torch.allclose(parameter.grad, gradients[name].grad, atol=1e-6), name
+    nameless.load_state_dict({key: value for key, value in segmenter.state_dict().items() if key != "looks"})
+    images = draw(2, 3, 64, 64)
+    assert torch.equal(segmenter(images), nameless(images))
+
+
+@torch.no_grad()
+def test_looks_are_the_same_at_every_place():
+    segmenter = CompactSegmenter(64, 64, 3, channels=8, dimension=4, names=True)
+    image, moved = torch.full((2, 1, 3, 64, 64), 0.3)
+    image[..., 8:24, 10:26] = moved[..., 36:52, 30:46] = draw(3, 16, 16)
+    look, there = segmenter._features(image)[1], segmenter._features(moved)[1]
+    assert torch.allclose(look[..., 3:13, 4:14], there[..., 17:27, 14:24], atol=1e-5)
+    assert not torch.allclose(look[..., 3:13, 4:14], look[..., 17:27, 14:24], atol=0.1)
 
 
 def claims_of(ground: Tensor, embedding: Tensor, segments: int, span: float = 0.0) -> Tensor:

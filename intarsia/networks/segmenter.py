@@ -1,5 +1,6 @@
 """Segmenters: split an image into k soft segments."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
@@ -10,6 +11,7 @@ from intarsia.shapes import Images, Logits
 
 FAINTEST = -12.0  # the lowest logit of a claim: exp(-12) of a pixel
 STRONGEST = 4.0  # the highest logit of a correction, where segments are local: it moves borders, and no more
+MEMORY = 0.99  # decay of the running means by which objects are known again
 
 
 class Block(nn.Module):
@@ -35,8 +37,9 @@ class CompactSegmenter(nn.Module):
     same segments). Which channel an object gets does not have to be learned, nor can a channel die.
     A correction at full size, which also sees the image, sharpens the borders.
 
-    With `names`, which channel an object gets is learned all the same, from what it looks like (`renamed`): for scenes of the
-    same few objects, each to be known again.
+    With `names`, objects are known again by their looks: for scenes of the same few objects. A look is an object's mean feature
+    of the first level, which doesn't see where it is. In training mode each channel remembers the running mean of the looks it
+    was given; objects go to the channels whose memories they resemble, one-to-one (`best_order`).
 
     With a `span`, the first two numbers of an embedding say where its object is: the pixel's own place, moved by as much as the
     network says (semi-convolutional: Novotny et al., "Semi-convolutional operators for instance segmentation", ECCV 2018).
@@ -79,14 +82,12 @@ class CompactSegmenter(nn.Module):
         self.narrow = nn.Conv2d(channels, half - 3, 1)
         self.sharpen = nn.Conv2d(half, half, 3, padding=1)
         self.query = nn.Linear(channels + 1, half)
-        self.name = nn.Linear(channels, segments - 1) if names else None
-        if self.name:  # all alike at first: the order of the claims
-            nn.init.zeros_(self.name.weight)
-            nn.init.zeros_(self.name.bias)
+        self.looks: Tensor | None
+        self.register_buffer("looks", torch.zeros(segments - 1, channels) if names else None)  # alike: the order of the claims
 
     def forward(self, images: Images) -> Logits:
         """Images `b 3 h w` in [0, 1] of the size given; returns logits `b k h w`: the masks are their softmax over k."""
-        x = self._features(images)
+        x, look = self._features(images)
         pixels = x.permute(0, 2, 3, 1)
         claims = self._claim(self.embed(pixels).float())
         narrow = self.narrow(x)
@@ -99,12 +100,13 @@ class CompactSegmenter(nn.Module):
         logits = F.interpolate(claims, size=images.shape[-2:], mode="bilinear") + correction
         if self.smoothing:
             logits = smoothed(logits, self.smoothing)
-        return renamed(logits, self.name(means[:, 1:, :-1].detach())) if self.name else logits
+        return logits if self.looks is None else in_order(logits, self._order(claims, look))
 
-    def _features(self, images: Images) -> Tensor:
-        """A U-Net over the image folded 2x2: `b c h/2 w/2`."""
+    def _features(self, images: Images) -> tuple[Tensor, Tensor]:
+        """A U-Net over the image folded 2x2, `b c h/2 w/2`; and its first level, which sees 6 pixels and not where it is."""
         x = F.pixel_unshuffle(images - 0.5, 2).contiguous(memory_format=torch.channels_last)
-        levels = [self.stem(x)]
+        look = self.stem(x)
+        levels = [look]
         for layer in self.down:
             levels.append(layer(levels[-1]))
         x = self.attend(levels.pop() + self.position)
@@ -112,7 +114,17 @@ class CompactSegmenter(nn.Module):
         for layer in self.up:
             level = levels.pop()
             x = layer(torch.cat([F.interpolate(x, size=level.shape[-2:], mode="bilinear"), level], 1))
-        return x + level
+        return x + look, look
+
+    @torch.no_grad()
+    def _order(self, claims: Logits, look: Tensor) -> Tensor:
+        """Which object goes to each channel from 1 on, by their looks: `b n`; in training mode the channels remember these."""
+        assert self.looks is not None  # for the type checker
+        looks = self._means(claims, look.permute(0, 2, 3, 1))[:, 1:, :-1].float()
+        order = best_order((looks[:, :, None] * self.looks).sum(-1))
+        if self.training:
+            self.looks.lerp_(looks.gather(1, order[..., None].expand_as(looks)).mean(0), 1 - MEMORY)
+        return order
 
     def _claim(self, embedded: Tensor) -> Logits:
         """Logits of the segments' claims, `b k h w`, from ground logit and embedding of each pixel, `b h w 1+d`."""
@@ -155,18 +167,20 @@ def smoothed(logits: Logits, times: float) -> Logits:
     return times * share.clamp(min=1e-4).log()
 
 
-def renamed(logits: Logits, scores: Tensor) -> Logits:
-    """Objects in the channels whose names suit them best: one-to-one, so that their scores sum to the most.
-
-    The background keeps the first channel. The gradient is that of channels which share the objects by the softmax of their
-    scores (straight-through), so that what is lost by a wrong name tells the scores.
+def best_order(likeness: Tensor) -> Tensor:
+    """Which object suits each channel, one-to-one, so that their likenesses sum to the most; their order where all are alike.
 
     Args:
-        logits: `b k h w`, objects in any order from channel 1 on.
-        scores: `b n n`, n = k - 1: how well each object suits each name.
+        likeness: `b n n`, of each object to what each channel holds.
+
+    Returns:
+        `b n`, int64: the number of the object for each channel.
     """
-    chosen = torch.stack([torch.from_numpy(linear_sum_assignment(-each)[1]) for each in scores.detach().float().cpu().numpy()])
-    given = F.one_hot(chosen.to(scores.device), scores.shape[2]).to(logits.dtype)
-    shares = scores.to(logits.dtype).softmax(2)
-    named = torch.einsum("bnhw,bnm->bmhw", logits[:, 1:], given + shares - shares.detach())
-    return torch.cat([logits[:, :1], named], 1)
+    found = [linear_sum_assignment(-each)[1] for each in likeness.mT.cpu().numpy()]
+    return torch.from_numpy(np.stack(found)).to(likeness.device)
+
+
+def in_order(logits: Logits, order: Tensor) -> Logits:
+    """Logits `b k h w` with the objects in this order, `b k-1`; the background keeps the first channel."""
+    objects = logits[:, 1:].gather(1, order[:, :, None, None].expand_as(logits[:, 1:]))
+    return torch.cat([logits[:, :1], objects], 1)
