@@ -16,11 +16,11 @@ AT_LEAST_ONE = {
     "batch", "channels", "hidden", "dimension", "texture_dimension", "shape_dimension", "background_dimension",
     "reduction", "enlargement", "dilation", "inpainter_turns", "segmenter_turns", "variations", "dimensions",
 }  # fmt: skip
-SHARES = {"spread", "spread_practice", "random_regions", "halved", "averaging"}  # of a whole: at most 1
+SHARES = {"spread", "spread_practice", "random_regions", "halved", "averaging", "meetings"}  # of a whole: at most 1
 ADDED: dict[str, Any] = {  # settings that are younger than some files, and what those recipes mean
     "signed_edges": False,
     "segmenter": {"names": False},
-    "consistency": {"separation_weight": 1.0},
+    "consistency": {"separation_weight": 1.0, "segmenter_final_learning_rate": 3e-5, "meetings": 0.0},
     "vae": {"window": 0, "sharpness": 1.0, "reduction": 1, "stretched": False},
     "vaes": {"beta_hold_steps": 0},
 }

@@ -166,7 +166,16 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=0),
             vaes=dataclasses.replace(_MULTI_TEXTURE.vaes, steps=2000),
             end_to_end=EndToEnd(steps=0),
-            consistency=Consistency(steps=800, batch=8, separation_weight=0.0, weight=2.5e-4, canonical=True),
+            consistency=Consistency(
+                steps=800,
+                batch=8,
+                segmenter_learning_rate=1e-4,
+                segmenter_final_learning_rate=0.0,
+                separation_weight=0.0,
+                weight=2.5e-4,
+                meetings=0.5,
+                canonical=True,
+            ),
         ),
         "reference": dataclasses.replace(
             _REFERENCE,

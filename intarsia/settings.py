@@ -260,7 +260,9 @@ class Consistency:
     inpainter_learning_rate: float = 1e-4
     """Of Adam, constant."""
     segmenter_learning_rate: float = 3e-5
-    """Of Adam, constant."""
+    """Of Adam: highest; falling along a cosine."""
+    segmenter_final_learning_rate: float = 3e-5
+    """At the end of the cosine; the same as the highest for a constant one, the original's way."""
     separation_weight: float = 1.0
     """Weight of the game's loss in the segmenter's turns."""
     weight: float = 1e-3
@@ -271,6 +273,9 @@ class Consistency:
     """How many numbers of a shape code change: those that tell the most."""
     reach: float = 1.0
     """They are drawn uniformly, from minus this to this."""
+    meetings: float = 0.0
+    """Share of the variations in which they are those of another object, and what is drawn, halved, is added: with numbers that
+    say where an object is, one comes to lie behind the other. Scenes in which it does are rare otherwise."""
     canonical: bool = False
     """Demand the very channel the object had, fuse the layers in their order, and take the mean over the batch. Without it, as
     in the original: channels in the order of objects and background, the changed object fused first, one more division by

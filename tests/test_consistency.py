@@ -14,7 +14,7 @@ from intarsia.networks.reference import ReferenceInpainter
 from intarsia.networks.segnet import SegNet
 from intarsia.objectives import consistency_error, divergence
 from intarsia.recipes import RECIPES
-from intarsia.stages.consistency import changed_codes, changed_scenes, draw_change
+from intarsia.stages.consistency import changed_codes, changed_scenes, draw_change, met
 from intarsia.stages.separation import play
 from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, masks_first, original_layout
 
@@ -136,13 +136,27 @@ def test_changes_are_drawn_within_reach():
     recipe = RECIPES["multi_texture"]["compact"]
     recipe = dataclasses.replace(recipe, consistency=dataclasses.replace(recipe.consistency, reach=0.5, batch=50))
     drawn = [draw_change(recipe, Generator().manual_seed(seed)) for seed in range(20)]
-    assert {number for number, _ in drawn} == {0, 1, 2, 3}
-    values = torch.stack([values for _, values in drawn])
+    assert {number for number, _, _ in drawn} == {0, 1, 2, 3}
+    assert {(other - number) % 4 for number, other, _ in drawn} == {1, 2, 3}
+    values = torch.stack([values for _, _, values in drawn])
     assert values.shape == (20, 6, 50, 2)
     assert 0.49 < values.max() <= 0.5 and -0.5 <= values.min() < -0.49
     assert abs(values.mean()) < 0.01
     again = draw_change(recipe, Generator().manual_seed(0))
-    assert torch.equal(again[1], drawn[0][1])
+    assert again[:2] == drawn[0][:2] and torch.equal(again[2], drawn[0][2])
+    assert draw_change(dataclasses.replace(recipe, segments=2), Generator())[:2] == (0, 0)  # one object meets itself
+
+
+def test_objects_meet_in_some_variations():
+    autoencoder, images, masks = scene(2)
+    found = autoencoder(images, masks)
+    values = torch.linspace(-1, 1, 3 * len(images) * 2).view(3, -1, 2)
+    dimensions = torch.tensor([1, 3])
+    moved = met(found, 0, dimensions, values, 2)
+    there = found.mean.shape[:, 0, [1, 3]]
+    assert torch.equal(moved[0], there + values[0] / 2) and torch.equal(moved[1], there + values[1] / 2)
+    assert torch.equal(moved[2], values[2]) and not moved.requires_grad
+    assert torch.equal(met(found, 0, dimensions, values, 0), values)
 
 
 def test_consistency_error_by_hand():

@@ -75,9 +75,12 @@ def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
         (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, second_rate),
         (codes, codes.learning_rate, codes.final_learning_rate, 1e-4),
     ]
+    pair = recipe.consistency
+    if pair.steps:
+        stages.append((pair, pair.segmenter_learning_rate, pair.segmenter_final_learning_rate, 3e-5))
     for step in (0, 40_000):
         for settings, highest, final, published in stages:
-            set_learning_rate(optimizer, highest, step, settings.steps, settings.warmup_steps, final)
+            set_learning_rate(optimizer, highest, step, settings.steps, getattr(settings, "warmup_steps", 0), final)
             assert optimizer.param_groups[0]["lr"] == pytest.approx(published)
         assert epsilon_at(step, game) == epsilon
         assert capacity_at(step, codes) == pytest.approx(nats * step)

@@ -744,6 +744,21 @@ def test_stage_five_goes_without_the_game_if_it_has_no_weight(tmp_path, monkeypa
     assert all(keys == {"consistency_error"} for keys in logged) == (weight == 0)
 
 
+def test_stage_fives_learning_rate_falls_along_a_cosine(tmp_path, monkeypatch):
+    rates, of_the_stage = [], consistency.__globals__["set_learning_rate"]
+
+    def noted(optimizer: torch.optim.Optimizer, *given: float) -> None:
+        of_the_stage(optimizer, *given)
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setitem(consistency.__globals__, "set_learning_rate", noted)
+    monkeypatch.setitem(consistency.__globals__, "validate", lambda *_: {})
+    settings = Consistency(4, 2, segmenter_learning_rate=4e-4, segmenter_final_learning_rate=0.0, separation_weight=0.0)
+    model = Model(dataclasses.replace(TINY, consistency=settings))
+    consistency(model, Run(tmp_path / "consistency", start_fabric(ONE_THREAD), ONE_THREAD, 0))
+    assert rates == pytest.approx([4e-4, 2e-4 + 2e-4 / 2**0.5, 2e-4, 2e-4 - 2e-4 / 2**0.5])
+
+
 def segmented(model: Model, images: Tensor, labels: Tensor, steps: int) -> None:
     """Teach a segmenter some segments."""
     optimizer = torch.optim.Adam(model.segmenter.parameters(), 5e-3)

@@ -16,7 +16,7 @@ from intarsia.objectives import consistency_error, divergence
 from intarsia.pictures import coloured, sheet
 from intarsia.settings import Recipe
 from intarsia.shapes import Images, Logits, Masks
-from intarsia.stages.inpainting import improve_guesses
+from intarsia.stages.inpainting import improve_guesses, set_learning_rate
 from intarsia.stages.separation import (
     begin,
     epsilon_at,
@@ -45,6 +45,8 @@ def consistency(model: Model, run: Run) -> None:
         indices, mine = run.share(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
         edges, spread = model.edges(images), played >= game.spread_from_step
+        rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
+        set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, 0, rates[1])
 
         figures: dict[str, object]
         if settings.separation_weight and is_inpainters_turn(step, game):
@@ -79,11 +81,13 @@ def error_of_changes(
     order = background_last_order(masks, recipe.vaes.background_per_batch)
     noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
     moves = draw_moves(recipe, settings.batch, draws)[:, mine]
-    number, values = draw_change(recipe, draws)
+    number, other, values = draw_change(recipe, draws)
     with fabric.autocast():
         clean = reordered(masks, order)
         found = model.autoencoder(images, clean, noise, moved_shapes(clean, moves) if recipe.vaes.moves else None)
-        codes = changed_codes(found, number, informative(fabric, found, settings.dimensions), values[:, mine])
+        dimensions = informative(fabric, found, settings.dimensions)
+        values = met(found, other, dimensions, values[:, mine], round(settings.meetings * settings.variations))
+        codes = changed_codes(found, number, dimensions, values)
         changed, demanded = changed_scenes(model.autoencoder, found, number, codes, settings.canonical, recipe.vae.sharpness)
     if settings.canonical:
         demanded = reordered(demanded, order.argsort(1).repeat(settings.variations, 1))
@@ -91,12 +95,16 @@ def error_of_changes(
     return error if settings.canonical else error / settings.batch
 
 
-def draw_change(recipe: Recipe, draws: Generator) -> tuple[int, Tensor]:
-    """Which object of all scenes changes, and what the numbers of its code become: `v b d`, for a step's whole batch."""
-    settings = recipe.consistency
-    number = int(torch.randint(recipe.objects, (), generator=draws))
+def draw_change(recipe: Recipe, draws: Generator) -> tuple[int, int, Tensor]:
+    """Which object of all scenes changes, which other one it may meet, and what is drawn for it: `v b d`, a step's whole batch.
+
+    Where there is but one object, it meets itself.
+    """
+    settings, objects = recipe.consistency, recipe.objects
+    number = int(torch.randint(objects, (), generator=draws))
     values = 2 * torch.rand(settings.variations, settings.batch, settings.dimensions, generator=draws) - 1
-    return number, settings.reach * values
+    ahead = 1 + int(torch.randint(max(objects - 1, 1), (), generator=draws))
+    return number, (number + ahead) % objects, settings.reach * values
 
 
 @torch.no_grad()
@@ -105,6 +113,12 @@ def informative(fabric: Fabric, found: Reconstruction, count: int) -> Tensor:
     nats = divergence(found.practice.mean, found.practice.log_variance).mean((0, 1))
     nats = cast(Tensor, fabric.all_reduce(nats))
     return nats.topk(count).indices.sort().values
+
+
+def met(found: Reconstruction, other: int, dimensions: Tensor, values: Tensor, count: int) -> Tensor:
+    """Values `v b d` of which the first `count` variations are halved and added to another object's numbers."""
+    there = found.mean.shape[:, other].detach()[:, dimensions].to(values)
+    return torch.cat([there + values[:count] / 2, values[count:]])
 
 
 def changed_codes(found: Reconstruction, number: int, dimensions: Tensor, values: Tensor) -> Tensor:
