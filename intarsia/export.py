@@ -60,7 +60,7 @@ def _until(last: str, training: Training) -> Training:
     trained = planned(recipe)[: planned(recipe).index(last) + 1]
     while planned(recipe) != trained:
         recipe = _without(planned(recipe)[len(trained)], recipe)
-    return Training(recipe, {stage: training.logs[stage] for stage in trained}, training.machine, training.start)
+    return dataclasses.replace(training, recipe=recipe, logs={stage: training.logs[stage] for stage in trained})
 
 
 def _without(stage: str, recipe: Recipe) -> Recipe:

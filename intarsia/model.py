@@ -32,6 +32,7 @@ from intarsia.shipped import shipped
 
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
 START = "start"  # in a run folder: the model before its first step, where another one was given for it
+START_NAME = "name.txt"  # in there, where that one came with the package
 
 
 class Model(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.model import RECIPE, START, latest, weights_sha256
+from intarsia.model import RECIPE, START, START_NAME, latest, weights_sha256
 from intarsia.recipe_file import load_recipe
 from intarsia.settings import Recipe, planned
 
@@ -30,17 +30,19 @@ class Training:
     logs: For each stage of the recipe its records, one per optimizer step; none for a stage that has not begun.
     machine: `processor` and `threads`.
     start: The SHA-256 of the weights that it started from, where it was given a model.
+    start_name: That model's name, where it came with the package.
     """
 
     recipe: Recipe
     logs: dict[str, list[dict[str, Any]]]
     machine: dict[str, Any]
     start: str | None
+    start_name: str | None
 
     @property
     def starting(self) -> str:
         """What the command that trains it has to say besides its recipe."""
-        return " --start MODEL" if self.start else ""
+        return f" --start {self.start_name or 'MODEL'}" if self.start else ""
 
     def step(self, stage: str) -> int:
         """The last step that a stage has logged."""
@@ -80,7 +82,9 @@ def read_training(run: Path) -> Training:
     recipe = load_recipe(run / RECIPE)
     logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
     machine = read_json(run / MACHINE) if (run / MACHINE).is_file() else _machine_now()
-    return Training(recipe, logs, machine, weights_sha256(run / START) if (run / START).is_dir() else None)
+    start = weights_sha256(run / START) if (run / START).is_dir() else None
+    name = run / START / START_NAME
+    return Training(recipe, logs, machine, start, name.read_text().strip() if name.is_file() else None)
 
 
 def check_finished(run: Path, training: Training) -> None:
@@ -107,7 +111,7 @@ def read_records(run: Path) -> Records:
     baseline = read_json(run / WHOLE_IMAGE_VAE) if (run / WHOLE_IMAGE_VAE).is_file() else None
     if baseline is not None and baseline.get("weights_sha256") != newest:
         raise InputError(f"{run / WHOLE_IMAGE_VAE} is of other weights; run benchmarks/locality.py again, or delete it.")
-    return Records(training.recipe, training.logs, training.machine, training.start, scores, baseline)
+    return Records(training.recipe, training.logs, training.machine, training.start, training.start_name, scores, baseline)
 
 
 def record_machine(run: Path, threads: int) -> None:

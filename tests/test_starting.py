@@ -192,6 +192,16 @@ def test_a_run_keeps_its_start(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "plain" / START).exists()
 
 
+def test_the_command_names_a_shipped_start(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("intarsia.shipped.SHIPPED", source.parent)
+    recipe = without(TINY, "inpainting", "separation", "consistency")
+    train(recipe, tmp_path / "run", ONE_THREAD, start=Path(source.name))
+    record_machine(tmp_path / "run", 1)
+    export(tmp_path / "run", tmp_path / "model")
+    command = json.loads((tmp_path / "model" / TRAINING).read_text())["command"]
+    assert command.endswith(f" --start {source.name}")
+
+
 def test_codes_need_segments(source: Path, tmp_path: Path) -> None:
     recipe = without(TINY, "inpainting", "separation")
     with pytest.raises(InputError, match=r"'vaes' builds on 'separation', which is skipped .*start from a model with segments"):

@@ -17,7 +17,7 @@ from intarsia.data import scenes_of
 from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
-from intarsia.model import RECIPE, START, Model
+from intarsia.model import RECIPE, START, START_NAME, Model
 from intarsia.options import Options, check_options
 from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
 from intarsia.settings import Recipe, planned
@@ -128,6 +128,9 @@ def _claim(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
     make_folder(folder)
     if model:
         model.save(folder / START)
+        if start and not start.exists():  # the name of a shipped model
+            with replacing(folder / START / START_NAME) as temporary:
+                temporary.write_text(f"{start}\n")
     with replacing(path) as temporary:
         save_recipe(recipe, temporary)
     return learned
