@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from intarsia.data import open_dataset
+from intarsia.data import open_dataset, scenes_of
 from intarsia.data.scenes import SceneSample
 from intarsia.engine import CHECKPOINT, LOG, Run, finished, start_fabric
 from intarsia.errors import InputError
@@ -46,7 +46,7 @@ from intarsia.stages import STAGES, train
 from intarsia.stages.consistency import consistency, error_of_changes
 from intarsia.stages.end_to_end import description_of, end_to_end
 from intarsia.stages.inpainting import inpainting, random_regions, set_learning_rate
-from intarsia.stages.separation import epsilon_at, follow, hardened, hidden_regions, play, propose, separation
+from intarsia.stages.separation import epsilon_at, follow, hardened, hidden_regions, play, propose, segment_scores, separation
 from intarsia.stages.vaes import capacity_at, price_at, ramp_at, vaes
 
 ROOT = Path(__file__).parent.parent
@@ -443,6 +443,17 @@ def test_the_better_proposal_is_taken_for_each_image():
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # whole: one piece
     assert promise.tolist() == [0.5, 0.0]
+
+
+def test_no_part_of_a_background_scores_as_an_object(tmp_path, monkeypatch):
+    scenes = dataclasses.replace(scenes_of(TINY, "val", seed=0), backgrounds=2)
+    monkeypatch.setitem(segment_scores.__globals__, "scenes_of", lambda *_, **__: scenes)
+    model, masks = Model(TINY), scenes.first(200).masks.clone()
+    masks[:, 0] += masks[:, 1]  # all is found, but the background's two parts are one
+    masks[:, 1] = 0
+    monkeypatch.setattr(model, "segment", lambda _: masks)
+    scores = segment_scores(model, Run(tmp_path / "separation", start_fabric(ONE_THREAD), ONE_THREAD, 0), 0)
+    assert scores["fg_ari"] == 1 > scores["ari"]
 
 
 def test_the_average_starts_as_a_mean_and_follows():

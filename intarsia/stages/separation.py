@@ -211,6 +211,7 @@ def segment_scores(model: Model, run: Run, step: int) -> dict[str, object]:
     images, labels = (part.to(device) for part in scenes.first(200))
     masks = model.segment(images)
     truth, predicted = hard(labels), hard(masks)
+    objects = (truth - (scenes.backgrounds - 1)).clamp(min=0)  # all backgrounds are 0
     diagnosis = diagnose(masks)
     if diagnosis.warning:
         run.say(f"Step {step + 1}: {diagnosis.warning}")
@@ -220,7 +221,7 @@ def segment_scores(model: Model, run: Run, step: int) -> dict[str, object]:
         else {
             "iou": float(best_overlap_iou(labels, masks)[0].mean()),
             "ari": float(adjusted_rand_index(truth, predicted).mean()),
-            "fg_ari": float(adjusted_rand_index(truth, predicted, background=False).mean()),
+            "fg_ari": float(adjusted_rand_index(objects, predicted, background=False).mean()),
         }
     )
     return scores | {
