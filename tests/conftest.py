@@ -1,5 +1,7 @@
-"""What all tests share: the recorded inputs and outputs of the original."""
+"""What all tests share: the recorded inputs and outputs of the original, and what is needed to draw rooms."""
 
+import ctypes.util
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +28,15 @@ def reference_file() -> Callable[[str], Path]:
         return folder / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def drawing() -> None:
+    """Skips the test where MuJoCo can't draw."""
+    if not importlib.util.find_spec("mujoco"):  # only looked for: the first import settles how a process draws
+        pytest.skip("the extra `rooms` is not installed")
+    if not any(map(ctypes.util.find_library, ("EGL", "OSMesa"))):
+        pytest.skip("neither EGL nor OSMesa is installed")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import ctypes.util
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,14 +14,6 @@ from intarsia.data.rooms import REACH, VARIANTS, draw_rooms
 from intarsia.errors import InputError
 
 N = 1000
-
-
-@pytest.fixture(scope="module")
-def drawing() -> None:
-    if not importlib.util.find_spec("mujoco"):  # only looked for: the first import settles how a process draws
-        pytest.skip("the extra `rooms` is not installed")
-    if not any(map(ctypes.util.find_library, ("EGL", "OSMesa"))):
-        pytest.skip("neither EGL nor OSMesa is installed")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
