@@ -46,7 +46,8 @@ _OBJECTS_ROOM = Recipe(
     segments=6,
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
-    separation=Separation(steps=1500, epsilon=30.0, epsilon_end=30.0),
+    vae=Vae(background_dimension=16),  # three colours and where they meet
+    separation=Separation(steps=3000, epsilon=30.0, epsilon_end=30.0),
 )
 
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
