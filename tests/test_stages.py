@@ -650,7 +650,7 @@ def toys() -> Iterator[dict[str, SceneSample]]:
         latest["latest"] = toy_scenes(indices)
         return latest["latest"]
 
-    first = SimpleNamespace(first=lambda count: draw(range(count)), unlabelled=None)
+    first = SimpleNamespace(first=lambda count: draw(range(count)), unlabelled=None, backgrounds=1)
     with pytest.MonkeyPatch.context() as patch:
         for stage in (separation, vaes, end_to_end, consistency):
             patch.setitem(stage.__globals__, "scenes_of", lambda recipe, split, seed=None: draw if split == "train" else first)
