@@ -46,7 +46,7 @@ _OBJECTS_ROOM = Recipe(
     segments=6,
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
-    vae=Vae(background_dimension=16),  # three colours and where they meet
+    vae=Vae(background_dimension=16),  # sky, floor and walls
     separation=Separation(steps=3000, epsilon=30.0, epsilon_end=30.0),
 )
 
