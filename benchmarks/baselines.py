@@ -25,9 +25,9 @@ from intarsia.baselines import colour_kmeans, slot_attention
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluate import AT_ONCE, SUBSETS, TEST_SEED, figures, score
+from intarsia.evaluation import AT_ONCE, SUBSETS, TEST_SEED, figures, score
 from intarsia.files import make_folder, replacing
-from intarsia.options import Options, check_options
+from intarsia.recipes.options import Options, check_options
 from intarsia.shapes import Images, Masks
 
 ALL = SPLITS["test"] or 0

@@ -17,15 +17,15 @@ from rich.table import Table
 
 from intarsia.data import open_dataset
 from intarsia.errors import InputError
-from intarsia.evaluate import TEST_SEED
-from intarsia.evaluate.parts import in_parts
+from intarsia.evaluation import TEST_SEED
+from intarsia.evaluation.parts import in_parts
 from intarsia.metrics import hard
-from intarsia.model import Model, latest
+from intarsia.model import Model
 from intarsia.objectives import hidden_error
-from intarsia.options import Options, check_options
-from intarsia.regions import one_side, random_angles
+from intarsia.recipes.options import Options, check_options
 from intarsia.shapes import Labels, Masks
-from intarsia.shipped import shipped
+from intarsia.stages.regions import one_side, random_angles
+from intarsia.weights import latest, shipped
 
 AT_ONCE = 20  # scenes in memory
 SMALLEST = 32  # px: smaller objects are left out

@@ -21,19 +21,20 @@ from rich.table import Table
 
 from intarsia.baselines import whole_image_vae
 from intarsia.data import open_dataset
-from intarsia.disentanglement import informative_dimensions
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluate import TEST_SEED
-from intarsia.evaluate.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, rounded, summary_of
-from intarsia.evaluate.parts import in_parts
+from intarsia.evaluation import TEST_SEED
+from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, rounded, summary_of
+from intarsia.evaluation.parts import in_parts
 from intarsia.files import replacing
-from intarsia.locality import measure
-from intarsia.model import WEIGHTS, Model, has_codes, latest, weights_sha256
+from intarsia.metrics.disentanglement import dimensions_in_use
+from intarsia.metrics.locality import measure
+from intarsia.model import Model
 from intarsia.objectives import divergence
-from intarsia.options import Options, check_options
+from intarsia.recipes.options import Options, check_options
+from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.records import WHOLE_IMAGE_VAE
-from intarsia.settings import STAGES, Recipe
+from intarsia.weights import WEIGHTS, has_codes, latest, weights_sha256
 
 Figures = dict[str, Any]
 
@@ -55,7 +56,7 @@ def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int
     images = test(range(count)).images
     posterior = whole_image_vae.encode(baseline, images)
     rendered = whole_image_vae.decode(baseline, posterior.mean)
-    own, its = informative_dimensions(objects.kl), informative_dimensions(divergence(*posterior))
+    own, its = dimensions_in_use(objects.kl), dimensions_in_use(divergence(*posterior))
     movements: list[Figures] = []
     for numbers, change in (
         (own, partial(changes, model, own)),

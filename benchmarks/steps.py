@@ -28,7 +28,7 @@ from intarsia.networks.autoencoder import Codes
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import capacity_loss, inpainting_loss
 from intarsia.recipes import RECIPES
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images
 from intarsia.stages.consistency import error_of_changes
 from intarsia.stages.inpainting import random_regions
@@ -46,7 +46,7 @@ def pretraining(model: Model, images: Images, draws: Generator) -> Tensor:
 
 
 def inpainter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
-    hidden = some_segments(model.segmenter, images, model.recipe.separation.branches, draws)
+    hidden = some_segments(model.segmenter, images, model.recipe.separation.sampled_segments, draws)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 

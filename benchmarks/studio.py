@@ -21,10 +21,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 from intarsia.studio.server import create_app
 from tests.halves import Halves
-from tests.studio import photo, running
+from tests.studio.serving import photo, running
 
 SMALL = RECIPES["multi_dsprites"]["compact"]
 CASES: dict[str, tuple[Recipe, int]] = {  # and the milliseconds that a slider may take

@@ -26,7 +26,7 @@ from tfrecord.writer import TFRecordWriter
 from intarsia.data import PREPARED, open_dataset
 from intarsia.data.arrays import write
 from intarsia.data.multi_dsprites import LAYOUTS
-from intarsia.data.tfrecord import records
+from intarsia.formats.tfrecord import records
 
 SCENES, COPIES, ROUNDS, PIECE = 500, 40, 5, 1 << 17
 

@@ -14,21 +14,21 @@ __all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "from_pretrained
 
 if TYPE_CHECKING:
     from intarsia.errors import InputError
-    from intarsia.hub import from_pretrained, push_to_hub
+    from intarsia.interop.hub import from_pretrained, push_to_hub
     from intarsia.model import Model, load
     from intarsia.recipes import RECIPES
+    from intarsia.recipes.settings import Recipe
     from intarsia.scene import Scene
-    from intarsia.settings import Recipe
 
 _HOMES = {
     "InputError": "intarsia.errors",
     "Model": "intarsia.model",
     "RECIPES": "intarsia.recipes",
-    "Recipe": "intarsia.settings",
+    "Recipe": "intarsia.recipes.settings",
     "Scene": "intarsia.scene",
-    "from_pretrained": "intarsia.hub",
+    "from_pretrained": "intarsia.interop.hub",
     "load": "intarsia.model",
-    "push_to_hub": "intarsia.hub",
+    "push_to_hub": "intarsia.interop.hub",
 }
 
 

@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
-from intarsia.options import Options
+from intarsia.recipes.options import Options
 
 CHECKPOINT, LOG, PICTURES = "checkpoint.pt", "log.jsonl", "pictures"
 
@@ -109,7 +109,7 @@ class Run:
         key = np.random.SeedSequence([self.seed, *self.folder.name.encode(), step]).generate_state(1, np.uint64)[0]
         return Generator().manual_seed(int(key) >> 1)
 
-    def share(self, batch: int, *, step: int) -> tuple[list[int], slice]:
+    def shard(self, batch: int, *, step: int) -> tuple[list[int], slice]:
         """The part of a step's batch that falls to this process: scene indices, and the slice of the whole batch they are."""
         size = batch // self.fabric.world_size
         mine = slice(self.fabric.global_rank * size, (self.fabric.global_rank + 1) * size)
@@ -128,7 +128,9 @@ class Run:
         Raises:
             InputError: for a loss that is not finite, before anything is saved: the settings broke the training.
         """
-        values = {name: self.whole(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+        values = {
+            name: self.mean_over_processes(value) if isinstance(value, Tensor) else value for name, value in values.items()
+        }
         broken = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
         if broken:
             raise InputError(
@@ -162,7 +164,7 @@ class Run:
         if self.fabric.is_global_zero:
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
-    def whole(self, value: Tensor) -> float:
+    def mean_over_processes(self, value: Tensor) -> float:
         """The mean over all processes of a number each has of its share; `all_reduce` works in place, hence the copy."""
         return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))
 

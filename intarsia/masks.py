@@ -14,15 +14,15 @@ from intarsia.shapes import Edges, Images, Maps, Masks
 __all__ = [
     "background_last",
     "background_last_order",
+    "downsample",
     "edge_map",
-    "layered",
-    "moved",
-    "opened",
-    "reordered",
-    "repeated",
+    "normalise_contrast",
+    "open_masks",
+    "reorder_channels",
     "signed_edge_map",
-    "stretched",
-    "thinned",
+    "translate",
+    "upsample",
+    "visible_shapes",
 ]
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
@@ -66,7 +66,7 @@ def signed_edge_map(images: Images, threshold: float = 0.04) -> Edges:
     return (_sobel(images).sum(2).abs() / SIGNED_SCALE > threshold).float()
 
 
-def opened(masks: Masks) -> Masks:
+def open_masks(masks: Masks) -> Masks:
     """Masks without what is narrower than 3 pixels: 3x3 erosion, then 3x3 dilation, of each channel (as in the original).
 
     Never larger than the masks; so they no longer sum to 1. What lies outside the image neither erodes nor dilates.
@@ -82,7 +82,7 @@ def background_last(masks: Masks, whole_batch: bool = False, backgrounds: int = 
     the same background channel and an image's result depends on its company (docs/notes/004-vaes.md); and of several, only one
     is the largest, and the others the last.
     """
-    ordered = reordered(masks, background_last_order(masks, whole_batch, backgrounds))
+    ordered = reorder_channels(masks, background_last_order(masks, whole_batch, backgrounds))
     return torch.cat([ordered[:, :-backgrounds], ordered[:, -backgrounds:].sum(1, keepdim=True)], 1)
 
 
@@ -96,12 +96,12 @@ def background_last_order(masks: Masks, whole_batch: bool = False, backgrounds: 
     return torch.where(rank < backgrounds, 2 * len(channels) - rank, channels).argsort(1)
 
 
-def reordered(masks: Masks, order: Tensor) -> Masks:
+def reorder_channels(masks: Masks, order: Tensor) -> Masks:
     """Masks with each image's channels in the order of its indices `b k`."""
     return masks.gather(1, order[:, :, None, None].expand_as(masks))
 
 
-def moved(masks: Masks, right: Tensor, down: Tensor) -> Masks:
+def translate(masks: Masks, right: Tensor, down: Tensor) -> Masks:
     """Masks `b k h w`, each moved by its own number of pixels, `b k`, rounded; 0 where nothing comes from.
 
     As the original moves the masks that its shape VAE learns in the experiment with pairs.
@@ -115,7 +115,7 @@ def moved(masks: Masks, right: Tensor, down: Tensor) -> Masks:
     return masks
 
 
-def layered(shapes: Tensor) -> Tensor:
+def visible_shapes(shapes: Tensor) -> Tensor:
     """What is visible of shapes `... n h w` in [0, 1] that lie over one another, the first one in front.
 
     Each takes what those before it leave; so the sum over n is at most 1, and shapes whose sum is at most 1 stay as they are,
@@ -125,7 +125,7 @@ def layered(shapes: Tensor) -> Tensor:
     return torch.minimum(shapes, (1 - before).clamp(min=0))
 
 
-def stretched(images: Images) -> Images:
+def normalise_contrast(images: Images) -> Images:
     """Images with each colour stretched to [0, 1], for each image on its own; a colour that is the same all over becomes 0.
 
     What the original's VAEs learn of its photographic scenes.
@@ -134,13 +134,13 @@ def stretched(images: Images) -> Images:
     return torch.where(high > low, (images - low) / (high - low), 0)
 
 
-def thinned(maps: Tensor, factor: int) -> Tensor:
+def downsample(maps: Tensor, factor: int) -> Tensor:
     """One in so many rows and columns of maps `... h w`, the first ones: the original's way to make them smaller."""
     return maps[..., ::factor, ::factor]
 
 
-def repeated(maps: Tensor, factor: int) -> Tensor:
-    """Maps `... h w` with every pixel repeated so often in each direction; `thinned` undoes it."""
+def upsample(maps: Tensor, factor: int) -> Tensor:
+    """Maps `... h w` with every pixel repeated so often in each direction; `downsample` undoes it."""
     return maps.repeat_interleave(factor, -2).repeat_interleave(factor, -1) if factor > 1 else maps
 
 

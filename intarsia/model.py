@@ -1,6 +1,5 @@
 """The model: all networks of one recipe, saved and loaded whole."""
 
-import hashlib
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,16 @@ from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import background_last, edge_map, layered, opened, repeated, signed_edge_map, stretched, thinned
+from intarsia.masks import (
+    background_last,
+    downsample,
+    edge_map,
+    normalise_contrast,
+    open_masks,
+    signed_edge_map,
+    upsample,
+    visible_shapes,
+)
 from intarsia.memo import FORGETFUL, Memo
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
@@ -24,15 +32,11 @@ from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
 from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
-from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
+from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
+from intarsia.recipes.settings import Recipe
 from intarsia.scene import Parts, Scene
-from intarsia.settings import STAGES, Recipe, planned
 from intarsia.shapes import Edges, Images, Masks
-from intarsia.shipped import shipped
-
-WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
-START = "start"  # in a run folder: the model before its first step, where another one was given for it
-START_NAME = "name.txt"  # in there, where that one came with the package
+from intarsia.weights import RECIPE, WEIGHTS, latest
 
 
 class Model(nn.Module):
@@ -61,8 +65,8 @@ class Model(nn.Module):
             self.segmenter = _segmenter(recipe)
             codes = recipe.vae
             self.autoencoder = SceneAutoencoder(
-                recipe.height // codes.reduction,
-                recipe.width // codes.reduction,
+                recipe.height // codes.downsampling,
+                recipe.width // codes.downsampling,
                 recipe.objects,
                 codes.texture_dimension,
                 codes.shape_dimension,
@@ -70,8 +74,8 @@ class Model(nn.Module):
                 codes.channels,
                 codes.hidden,
                 recipe.fusion.channels,
-                codes.filled,
-                recipe.fusion.corrective,
+                codes.fill_with_mean,
+                recipe.fusion.residual,
                 codes.window,
             )
             if codes.glorot:
@@ -90,19 +94,21 @@ class Model(nn.Module):
 
     def ordered(self, masks: Masks) -> Masks:
         """The same of the segmenter's masks."""
-        return background_last(opened(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
+        return background_last(open_masks(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
     def lesson(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
         """What the scene autoencoder learns of images and ordered masks: as small as it sees them, in the colours it sees."""
-        return self.thinned(stretched(images) if self.recipe.vae.stretched else images), self.thinned(masks)
+        return self.downsample(normalise_contrast(images) if self.recipe.vae.normalise_contrast else images), self.downsample(
+            masks
+        )
 
-    def thinned(self, maps: Tensor) -> Tensor:
+    def downsample(self, maps: Tensor) -> Tensor:
         """Maps `... h w` of the images' size, as small as the scene autoencoder sees them."""
-        return thinned(maps, self.recipe.vae.reduction)
+        return downsample(maps, self.recipe.vae.downsampling)
 
-    def repeated(self, maps: Tensor) -> Tensor:
+    def upsample(self, maps: Tensor) -> Tensor:
         """Maps `... h w` of the scene autoencoder, as large as the images."""
-        return repeated(maps, self.recipe.vae.reduction)
+        return upsample(maps, self.recipe.vae.downsampling)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
@@ -116,7 +122,7 @@ class Model(nn.Module):
             scene = self.encode(image[None])
             return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
         masks = self.ordered_masks(image)
-        objects, shapes, ground = parts(self.thinned(image), self.thinned(masks), self.recipe.vae.filled)
+        objects, shapes, ground = parts(self.downsample(image), self.downsample(masks), self.recipe.vae.fill_with_mean)
         texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
         shape = self.autoencoder.shape.encode(shapes.flatten(0, 1))
         background = self.autoencoder.background.encode(ground)
@@ -164,25 +170,25 @@ class Model(nn.Module):
         """
         vae = cast(VAE, self.autoencoder.get_submodule(part))
         logits = vae.decode(codes.reshape(-1, codes.shape[-1])) * (self.recipe.vae.sharpness if part == "shape" else 1)
-        decoded = self.repeated(logits.sigmoid())
+        decoded = self.upsample(logits.sigmoid())
         return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
 
     @torch.no_grad()
     def fuse(self, decoded: Parts, memo: Memo = FORGETFUL) -> Tensor:
         """Put decoded parts together: an image `3 h w` in [0, 1], every pixel of it made by the fusion networks.
 
-        As in training, but where shapes overlap, those in front hide the others (`masks.layered`; the original adds them).
+        As in training, but where shapes overlap, those in front hide the others (the original adds them).
         Parts of `b` images, with an axis more, become `b 3 h w`. Objects that the memo knows, by texture and by what is
         visible of them, are not fused again.
 
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        shapes, textures, background = map(self.thinned, (decoded.shapes, decoded.textures, decoded.background))
+        shapes, textures, background = map(self.downsample, (decoded.shapes, decoded.textures, decoded.background))
         room, (*images, count, height, width) = self.recipe.objects, shapes.shape
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible = layered(shapes)
+        visible = visible_shapes(shapes)
         if images or not count:
             objects = self._objects(textures, visible)
         else:
@@ -190,7 +196,7 @@ class Model(nn.Module):
         behind = background * (1 - visible.sum(-3, keepdim=True))
         empty = behind.new_zeros(*images, room - count, 3, height, width)
         layers = torch.cat([objects, empty, behind.unsqueeze(-4)], -4)
-        return self.repeated(self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind))
+        return self.upsample(self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind))
 
     def _objects(self, textures: Tensor, visible: Tensor) -> Tensor:
         """Objects `... 3 h w` on black, of their textures `... 3 h w` and of what is visible of their shapes, `... h w`."""
@@ -260,7 +266,7 @@ def _segmenter(recipe: Recipe) -> nn.Module:
     if sizes.network == "segnet":
         return SegNet(recipe.segments)
     if sizes.network == "resnet50":
-        return ResNet50(recipe.segments, sizes.enlargement, sizes.dilation)
+        return ResNet50(recipe.segments, sizes.upsampling, sizes.dilation)
     return CompactSegmenter(
         recipe.height,
         recipe.width,
@@ -269,42 +275,8 @@ def _segmenter(recipe: Recipe) -> nn.Module:
         sizes.dimension,
         sizes.span,
         sizes.smoothing,
-        sizes.names,
+        sizes.learn_channels,
     )
-
-
-def weights_sha256(folder: Path) -> str:
-    """The SHA-256 of a model folder's weights, in hexadecimal."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-
-
-def latest(folder: Path) -> Path:
-    """The folder of the newest model in a run folder, or the folder itself where it is a model's.
-
-    Where there is no such folder, it may be the name of a model that comes with the package.
-
-    Raises:
-        InputError: if it is none of these.
-    """
-    if not folder.exists() and str(folder) in shipped():
-        return shipped()[str(folder)]
-    for candidate in (folder, *(folder / stage for stage in reversed(STAGES))):
-        if (candidate / RECIPE).is_file() and (candidate / WEIGHTS).is_file():
-            return candidate
-    raise InputError(
-        f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)}). "
-        f"The package comes with {', '.join(shipped()) or 'no models'}."
-    )
-
-
-def has_codes(source: Path) -> bool:
-    """Whether the scene autoencoder of a model folder has been trained: if it is that of stage `vaes` or of a later one.
-
-    Of a folder that is not called like a stage, its recipe tells.
-    """
-    later = STAGES[STAGES.index("vaes") :]
-    stage = source.resolve().name
-    return any(name in later for name in ([stage] if stage in STAGES else planned(load_recipe(source / RECIPE))))
 
 
 def load(folder: str | Path) -> Model:

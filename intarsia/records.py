@@ -9,9 +9,9 @@ from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.model import RECIPE, START, START_NAME, latest, weights_sha256
-from intarsia.recipe_file import load_recipe
-from intarsia.settings import Recipe, planned
+from intarsia.recipes.file import load_recipe
+from intarsia.recipes.settings import Recipe, planned
+from intarsia.weights import RECIPE, START, START_NAME, latest, weights_sha256
 
 __all__ = [
     "PICTURE", "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Records", "Training", "check_finished", "read_records",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from intarsia.model import Model
-from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
+from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
 
 HEIGHT = WIDTH = 32
 RECIPE = Recipe(

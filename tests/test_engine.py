@@ -13,7 +13,7 @@ from torch.optim import Adam
 from intarsia import engine
 from intarsia.engine import CHECKPOINT, LOG, PICTURES, Run, finished, start_fabric
 from intarsia.errors import InputError
-from intarsia.options import Options, check_options
+from intarsia.recipes.options import Options, check_options
 
 OPTIONS = Options(precision="32-true", accelerator="cpu", save_every=4, show_every=5)
 TOTAL = 10
@@ -370,13 +370,13 @@ def test_generator_depends_on_seed_stage_and_step_alone(fabric, tmp_path):
 
 def test_every_process_has_its_share(fabric, folder):
     run = Run(folder, fabric, OPTIONS, 0)
-    assert run.share(6, step=2) == ([12, 13, 14, 15, 16, 17], slice(0, 6))
+    assert run.shard(6, step=2) == ([12, 13, 14, 15, 16, 17], slice(0, 6))
 
     class Second:
         world_size, global_rank, is_global_zero = 3, 1, False
 
     run.fabric = Second()
-    assert run.share(6, step=2) == ([14, 15], slice(2, 4))
+    assert run.shard(6, step=2) == ([14, 15], slice(2, 4))
 
 
 def test_due_every_so_many_steps(fabric, folder):

@@ -7,13 +7,13 @@ import torch
 from intarsia.masks import (
     background_last,
     background_last_order,
+    downsample,
     edge_map,
-    layered,
-    opened,
-    repeated,
+    normalise_contrast,
+    open_masks,
     signed_edge_map,
-    stretched,
-    thinned,
+    upsample,
+    visible_shapes,
 )
 
 THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
@@ -168,20 +168,20 @@ def test_opening_by_hand():
     mask[..., 6:, 4] = 1  # two pixels at the border: what is outside does not erode, but its neighbours do
     expected = torch.zeros(1, 1, 8, 8)
     expected[..., :3, :3] = 0.7
-    assert torch.equal(opened(mask), expected)
+    assert torch.equal(open_masks(mask), expected)
     dented = torch.ones(1, 1, 7, 7)
     dented[..., 3, 3] = 0.25
-    assert torch.equal(opened(dented), dented)
+    assert torch.equal(open_masks(dented), dented)
 
 
 def test_opening_bounds():
     masks = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    once = opened(masks)
+    once = open_masks(masks)
     assert (once <= masks).all() and (once < masks).any()
-    assert torch.equal(opened(once), once)
-    assert torch.equal(opened(masks[1:, 2:])[0, 0], once[1, 2])  # images and channels are kept apart
+    assert torch.equal(open_masks(once), once)
+    assert torch.equal(open_masks(masks[1:, 2:])[0, 0], once[1, 2])  # images and channels are kept apart
     everything = torch.ones(1, 1, 5, 5)
-    assert torch.equal(opened(everything), everything)  # nor does the outside win at a border
+    assert torch.equal(open_masks(everything), everything)  # nor does the outside win at a border
 
 
 def test_background_last_by_hand():
@@ -208,27 +208,27 @@ def test_opening_and_background_are_the_originals(reference):
     recorded = reference("mask_ops")
     for kind in ("soft", "onehot"):
         masks = recorded_masks(recorded[kind])
-        assert torch.equal(opened(masks), recorded_masks(recorded[f"{kind}_erode_dilate"]))
+        assert torch.equal(open_masks(masks), recorded_masks(recorded[f"{kind}_erode_dilate"]))
         assert torch.equal(background_last(masks, whole_batch=True), recorded_masks(recorded[f"{kind}_reordered"]))
-    both = background_last(opened(recorded_masks(recorded["soft"])), whole_batch=True)
+    both = background_last(open_masks(recorded_masks(recorded["soft"])), whole_batch=True)
     assert torch.equal(both, recorded_masks(recorded["soft_erode_dilate_reordered"]))
 
 
 def test_the_originals_way_to_stretch_and_to_make_smaller(reference):
     recorded = reference("sobel_normalize")
     expected = channels_first(recorded["normalized"])
-    assert torch.allclose(stretched(channels_first(recorded["image"])), expected, atol=1e-6)
+    assert torch.allclose(normalise_contrast(channels_first(recorded["image"])), expected, atol=1e-6)
     recorded = reference("mask_ops")
-    small = thinned(recorded_masks(recorded["flying"]), 2)
+    small = downsample(recorded_masks(recorded["flying"]), 2)
     assert torch.equal(small, recorded_masks(recorded["resized_half"]))
-    assert torch.equal(repeated(small, 2)[..., :64, :64], recorded_masks(recorded["resized_half_back"]))
-    assert torch.equal(thinned(repeated(small, 3), 3), small)
+    assert torch.equal(upsample(small, 2)[..., :64, :64], recorded_masks(recorded["resized_half_back"]))
+    assert torch.equal(downsample(upsample(small, 3), 3), small)
 
 
 def test_a_colour_that_is_the_same_all_over_is_stretched_to_nothing():
     images = torch.full((2, 3, 2, 2), 0.25)
     images[1, 2] = torch.tensor([[0.2, 0.3], [0.25, 0.3]])
-    found = stretched(images)
+    found = normalise_contrast(images)
     assert not found[0].any() and not found[1, :2].any()
     assert torch.allclose(found[1, 2], torch.tensor([[0.0, 1.0], [0.5, 1.0]]), atol=1e-6)
 
@@ -236,14 +236,14 @@ def test_a_colour_that_is_the_same_all_over_is_stretched_to_nothing():
 def test_layers_by_hand():
     shapes = torch.tensor([[0.5, 1.0, 0.0, 0.6], [0.5, 0.4, 0.0, 0.3], [0.0, 0.4, 0.2, 0.3]])[:, None]
     expected = torch.tensor([[0.5, 1.0, 0.0, 0.6], [0.5, 0.0, 0.0, 0.3], [0.0, 0.0, 0.2, 0.1]])[:, None]
-    assert torch.allclose(layered(shapes), expected)
-    assert torch.allclose(layered(shapes.expand(2, 3, 1, 4)), expected.expand(2, 3, 1, 4))
+    assert torch.allclose(visible_shapes(shapes), expected)
+    assert torch.allclose(visible_shapes(shapes.expand(2, 3, 1, 4)), expected.expand(2, 3, 1, 4))
 
 
 def test_layers_of_shapes_apart_are_the_shapes():
     shapes = torch.rand(2, 5, 6, 6, generator=torch.Generator().manual_seed(0)).softmax(1)
     apart = 0.99 * shapes
-    assert torch.equal(layered(apart), apart)
-    over = layered(3 * shapes)
+    assert torch.equal(visible_shapes(apart), apart)
+    over = visible_shapes(3 * shapes)
     assert (over >= 0).all() and over.sum(1).max() <= 1 + 1e-6
-    assert torch.equal(over[:, :2], layered(3 * shapes[:, :2]))  # what lies behind does not matter
+    assert torch.equal(over[:, :2], visible_shapes(3 * shapes[:, :2]))  # what lies behind does not matter

@@ -7,15 +7,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from intarsia.errors import InputError
-from intarsia.evaluate.codes import find
+from intarsia.evaluation.codes import find
 from intarsia.files import is_unfinished
 from intarsia.manipulation import recolour, scale, traverse
 from intarsia.masks import edge_map
-from intarsia.model import RECIPE, WEIGHTS, Model, has_codes, latest, load, weights_sha256
+from intarsia.model import Model, load
 from intarsia.objectives import divergence
+from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.scene import Parts, Scene
-from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
-from intarsia.shipped import shipped
+from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, shipped, weights_sha256
 
 TINY = Recipe(
     "multi_dsprites",
@@ -138,7 +138,7 @@ def test_latest_is_the_last_stage_with_a_model(tmp_path):
 
 def test_shipped_models_have_names_and_folders_come_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("intarsia.shipped.SHIPPED", tmp_path / "package")
+    monkeypatch.setattr("intarsia.weights.SHIPPED", tmp_path / "package")
     with pytest.raises(InputError, match=r"tiny is neither a run nor a model.*comes with no models"):
         load("tiny")
     packed = dataclasses.replace(TINY, seed=1)
@@ -320,7 +320,7 @@ def test_the_background_is_chosen_per_image_unless_per_batch():
 
 def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     """Every second row and column is coded; whoever shows, changes, animates or scores sees whole pictures."""
-    sizes = dataclasses.replace(TINY.vae, window=0, reduction=2, stretched=True)
+    sizes = dataclasses.replace(TINY.vae, window=0, downsampling=2, normalise_contrast=True)
     model, image = Model(dataclasses.replace(TINY, vae=sizes)), image_of()
     small = Model(dataclasses.replace(TINY, height=32, width=32, vae=dataclasses.replace(TINY.vae, window=0)))
     small.autoencoder.load_state_dict(model.autoencoder.state_dict())

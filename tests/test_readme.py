@@ -64,13 +64,13 @@ def test_make_target_exists(command: list[str]) -> None:
 
 @pytest.mark.parametrize("command", [c for c in README if c[0] == "intarsia"], ids=" ".join)
 def test_command_line_accepts(command: list[str]) -> None:
-    from intarsia import cli
+    from intarsia import commands as cli
 
     cli.parse(command[1:])
 
 
 def test_command_line_accepts_the_demo() -> None:
-    from intarsia import cli
+    from intarsia import commands as cli
 
     demo = make_demo()
     assert demo
@@ -79,7 +79,7 @@ def test_command_line_accepts_the_demo() -> None:
 
 
 def test_command_line_refuses_what_it_does_not_know() -> None:
-    from intarsia import cli
+    from intarsia import commands as cli
 
     with pytest.raises(SystemExit):
         cli.parse(["no-such-verb"])

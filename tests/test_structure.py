@@ -13,41 +13,18 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "settings", "recipes", "recipe_file", "options", "shipped"},
-    {"data", "networks", "scene", "memo", "masks", "regions", "regrouping", "objectives", "metrics", "disentanglement",
-     "diagnosis", "pictures", "engine"},
-    {"model", "locality"},
-    {"stages", "manipulation", "records", "interop", "baselines"},
-    {"evaluate", "predict", "manipulate", "prepare", "report", "results", "export", "hub", "demo",
-     "studio"},
-    {"cli"},
-)  # fmt: skip
+    {"shapes", "errors", "files", "recipes", "formats"},
+    {"data", "networks", "scene", "memo", "masks", "objectives", "metrics", "pictures", "engine", "weights"},
+    {"model", "records"},
+    {"stages", "manipulation", "baselines"},
+    {"evaluation", "interop", "studio"},
+    {"commands"},
+)
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
-# The ground that recipes, their neighbour, stand on as well.
-SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "settings", "__version__"}
+SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 
-PLAIN = {
-    "networks",
-    "metrics",
-    "disentanglement",
-    "objectives",
-    "masks",
-    "memo",
-    "regions",
-}  # take numbers and tensors, know no recipe
-INFERENCE = {
-    "model",
-    "manipulation",
-    "evaluate",
-    "locality",
-    "predict",
-    "manipulate",
-    "report",
-    "export",
-    "hub",
-    "demo",
-    "studio",
-}  # run without the training engine
+PLAIN = {"networks", "metrics", "objectives", "masks", "memo", "formats"}  # take numbers and tensors, know no recipe
+INFERENCE = {"model", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")
@@ -127,7 +104,7 @@ def plain_parts_know_no_recipe(all_sources: list[Source]) -> Iterator[str]:
     """Networks, losses, metrics and mask functions take plain numbers."""
     for source in all_sources:
         for line, unit in imported_units(source):
-            if source.unit in PLAIN and unit in {"settings", "recipes", "recipe_file"}:
+            if source.unit in PLAIN and unit == "recipes":
                 yield f"{source.name}:{line} imports {unit}"
 
 
@@ -245,10 +222,10 @@ OFFENCES = [
     (layers, Source("intarsia.networks", "from ..objectives import separation", is_package=True)),
     (layers, Source("intarsia.unplaced", "")),
     (layers, Source("intarsia", "from intarsia.model import Model", is_package=True)),
-    (plain_parts_know_no_recipe, Source("intarsia.networks.vae", "from intarsia.settings import Recipe")),
+    (plain_parts_know_no_recipe, Source("intarsia.networks.vae", "from intarsia.recipes import Recipe")),
     (inference_without_engine, Source("intarsia.studio.server", "from intarsia.engine import Run")),
     (dataset_names_stay_home, Source("intarsia.engine", "def f(name):\n    return name == 'multi_dsprites'")),
-    (dataset_names_stay_home, Source("intarsia.cli", "path = f'{root}/objects_room.npy'")),
+    (dataset_names_stay_home, Source("intarsia.commands", "path = f'{root}/objects_room.npy'")),
     (public_is_documented, Source("intarsia.masks", '"""Masks."""\ndef f(): ...')),
     (public_is_documented, Source("intarsia.masks", '"""Masks."""\nclass C: ...')),
     (public_is_documented, Source("intarsia.masks", "x = 1")),
@@ -264,21 +241,21 @@ def test_rule_finds_an_offence(rule: Rule, source: Source) -> None:
 
 def test_engine_is_found_behind_other_units() -> None:
     chain = [
-        Source("intarsia.evaluate", "def f():\n    from intarsia.baselines.kmeans import fit"),
+        Source("intarsia.evaluation", "def f():\n    from intarsia.baselines.kmeans import fit"),
         Source("intarsia.baselines.kmeans", "import intarsia.engine"),
     ]
-    assert list(inference_without_engine(chain)) == ["evaluate -> baselines -> engine"]
+    assert list(inference_without_engine(chain)) == ["evaluation -> baselines -> engine"]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule_leaves_good_code_alone(rule: Rule) -> None:
     good = [
         Source("intarsia", '"""Root."""\ndef __getattr__(n):\n    from intarsia.model import Model', is_package=True),
-        Source("intarsia.__main__", '"""Main."""\nfrom intarsia.cli import main'),
+        Source("intarsia.__main__", '"""Main."""\nfrom intarsia.commands import main'),
         Source("intarsia.networks", '"""Nets."""\nfrom .vae import Vae\nfrom ..shapes import Masks', is_package=True),
         Source("intarsia.networks.vae", '"""Vae."""\nimport torch\nfrom . import layers\ndef _f(): ...'),
         Source("intarsia.model", '"""Model of multi_texture."""\nfrom intarsia import networks, recipes'),
-        Source("intarsia.cli", '"""Cli."""\nadd("x", help="multi_texture, for one")\n' + function("f", MAX_FUNCTION)),
+        Source("intarsia.commands", '"""Cli."""\nadd("x", help="multi_texture, for one")\n' + function("f", MAX_FUNCTION)),
         Source("intarsia.recipes", '"""Recipes."""\nname = "multi_texture"'),
     ]
     offences = list(rule(good))

@@ -15,7 +15,7 @@ from intarsia.baselines.training import Trained, check_budget, fit
 from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.options import Options
+from intarsia.recipes.options import Options
 from intarsia.shapes import Images, Masks
 
 __all__ = ["SlotAttention", "learning_rate_at", "segment", "train"]

@@ -25,10 +25,10 @@ from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.files import replacing
-from intarsia.locality import Change, Changed
+from intarsia.metrics.locality import Change, Changed
 from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
-from intarsia.options import Options
+from intarsia.recipes.options import Options
 from intarsia.shapes import Images
 
 __all__ = [
@@ -147,7 +147,7 @@ def changes(
 ) -> tuple[Tensor, list[Change]]:
     """Images rendered from their mean codes, and again with `amount` added to each of these dimensions in turn.
 
-    As `intarsia.locality` has it: in one version, and of no segment, since no object in particular is meant to change.
+    As `intarsia.metrics.locality` has it: in one version, and of no segment, since no object in particular is meant to change.
     """
     codes = encode(model, images).mean
 

@@ -29,7 +29,7 @@ from intarsia.data import (
 from intarsia.data.arrays import Material
 from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 
 __all__ = ["DATASETS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
 

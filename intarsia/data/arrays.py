@@ -19,7 +19,7 @@ import torch
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from intarsia.data.draws import shuffled
+from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing

@@ -22,8 +22,8 @@ from scipy.ndimage import distance_transform_edt
 
 from intarsia.data.arrays import Material
 from intarsia.data.cutouts import Bytes, Pictures, material_of
-from intarsia.data.draws import scene_keys, uniform
 from intarsia.data.flying_animals import HEIGHT, WIDTH
+from intarsia.data.random import scene_keys, uniform
 from intarsia.errors import InputError
 
 __all__ = ["material"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
-from intarsia.data.draws import Keys, scene_keys, uniform
+from intarsia.data.random import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
 __all__ = [

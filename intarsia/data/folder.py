@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import track
 
-from intarsia.data.draws import shuffled
+from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 from intarsia.shapes import one_hot

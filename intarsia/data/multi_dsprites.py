@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from intarsia.data.arrays import Material, stored_scenes
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
-from intarsia.data.draws import scene_keys, uniform
 from intarsia.data.multi_objects import SPLITS_OF_THE_ORIGINAL, Layout
 from intarsia.data.multi_objects import material as tfrecord_material
+from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
 __all__ = ["material", "open_scenes"]

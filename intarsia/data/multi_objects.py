@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.data.arrays import Contents, Material, Rows
-from intarsia.data.tfrecord import Record, byte_values, features, records
 from intarsia.errors import InputError
+from intarsia.formats.tfrecord import Record, byte_values, features, records
 
 __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 

@@ -19,7 +19,7 @@ from scipy.ndimage import spline_filter
 
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
-from intarsia.data.draws import Keys, scene_keys, uniform
+from intarsia.data.random import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 

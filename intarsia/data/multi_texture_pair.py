@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.data.draws import scene_keys, uniform
 from intarsia.data.multi_texture import SIZE, Components, Parameters, components, factors, render
+from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
 __all__ = ["open_scenes"]

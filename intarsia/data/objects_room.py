@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from intarsia.data.arrays import Material, stored_scenes
-from intarsia.data.draws import scene_keys, uniform
 from intarsia.data.multi_objects import SPLITS_OF_THE_ORIGINAL, Layout
 from intarsia.data.multi_objects import material as tfrecord_material
+from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intarsia.data.arrays import Contents, Material, Rows, stored_scenes
-from intarsia.data.draws import scene_keys
 from intarsia.data.multi_objects import SPLITS_OF_THE_ORIGINAL
 from intarsia.data.objects_room import ONLY_TEST, darkened_in_training
+from intarsia.data.random import scene_keys
 from intarsia.data.rooms import BOX, CAPSULE, CONE, CYLINDER, REACH, SPHERE, VARIANTS, Rooms, draw_rooms
 from intarsia.data.scenes import Scenes
 from intarsia.errors import InputError

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.data.draws import Keys, uniform
+from intarsia.data.random import Keys, uniform
 
 __all__ = ["BOX", "CAPSULE", "CONE", "CYLINDER", "REACH", "SPHERE", "VARIANTS", "Rooms", "draw_rooms"]
 

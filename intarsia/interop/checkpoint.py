@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from intarsia.data.tfrecord import masked_crc32c
 from intarsia.errors import InputError
-from intarsia.interop.protobuf import Message, varints
-from intarsia.interop.sstable import entries
+from intarsia.formats.protobuf import Message, varints
+from intarsia.formats.sstable import entries
+from intarsia.formats.tfrecord import masked_crc32c
 
 __all__ = ["Variable", "read_checkpoint"]
 

@@ -11,7 +11,7 @@ from intarsia.interop.checkpoint import Variable, read_checkpoint
 from intarsia.interop.names import from_original, original_names, original_shape
 from intarsia.model import Model
 from intarsia.networks.resnet import ResNet50
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 
 __all__ = ["import_tf1"]
 

@@ -3,9 +3,9 @@
 from intarsia.manipulation.compositing import composite
 from intarsia.manipulation.edits import Part, copy, remove, reorder, set_code, shift_code, swap_texture, to_back, to_front
 from intarsia.manipulation.solving import move, placements, recolour, scale
-from intarsia.manipulation.traversals import informative_dimensions, traverse
+from intarsia.manipulation.traversals import most_informative, traverse
 
 __all__ = [
-    "Part", "composite", "copy", "informative_dimensions", "move", "placements", "recolour", "remove", "reorder", "scale",
+    "Part", "composite", "copy", "most_informative", "move", "placements", "recolour", "remove", "reorder", "scale",
     "set_code", "shift_code", "swap_texture", "to_back", "to_front", "traverse",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.masks import layered
+from intarsia.masks import visible_shapes
 from intarsia.memo import FORGETFUL, Memo
 from intarsia.model import Model
 from intarsia.scene import Scene
@@ -36,7 +36,7 @@ def changed_region(model: Model, before: Scene, after: Scene, memo: Memo = FORGE
     An object is the same where both its codes are. Those that are in one scene alone change all that is seen of their decoded
     shapes, and of their masks in the image; those in both, the places where one hides more of them than the other.
     """
-    was, now = (layered(model.shapes(scene, memo)) for scene in (before, after))
+    was, now = (visible_shapes(model.shapes(scene, memo)) for scene in (before, after))
     codes_before, codes_after = (torch.cat([scene.shape, scene.texture], 1) for scene in (before, after))
     same = (codes_before[:, None] == codes_after).all(-1)
     gone, new = ~same.any(1), ~same.any(0)

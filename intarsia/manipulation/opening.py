@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from intarsia.errors import InputError
-from intarsia.model import Model, has_codes, latest, load
+from intarsia.model import Model, load
+from intarsia.weights import has_codes, latest
 
 __all__ = ["open_model"]
 

@@ -112,12 +112,14 @@ def _reshape(
 
     @torch.no_grad()
     def pictures(codes: Tensor) -> Tensor:  # in doubt about their borders, so that they change smoothly with the code
-        return model.repeated(model.autoencoder.shape.decode(codes).sigmoid())[:, 0]
+        return model.upsample(model.autoencoder.shape.decode(codes).sigmoid())[:, 0]
 
     shape = pictures(code[None])[0]
     goal = _transformed(shape, *way(1.0))
     with torch.no_grad():
-        told = torch.clamp(model.autoencoder.shape.encode(model.thinned(goal[None, None]))[0][0], -_limit(code), _limit(code))
+        told = torch.clamp(
+            model.autoencoder.shape.encode(model.downsample(goal[None, None]))[0][0], -_limit(code), _limit(code)
+        )
         far, near = (goal - pictures(torch.stack([code, told]))).square().sum((1, 2))
     if near < min(far, NEAR * goal.square().sum()):
         code = _led(pictures, told, [goal], TOLD_ITERATIONS)

@@ -10,7 +10,7 @@ from intarsia.model import Model
 from intarsia.scene import Scene
 
 
-def informative_dimensions(kl: Tensor, count: int) -> list[int]:
+def most_informative(kl: Tensor, count: int) -> list[int]:
     """The `count` dimensions of a code whose divergences `d` are the largest, the largest first.
 
     Raises:
@@ -42,8 +42,8 @@ def traverse(
     codes = (code if object is None else code[object]).repeat(len(offsets), 1)
     codes[:, dimension] += offsets.to(codes)
     autoencoder, frames = model.autoencoder, (len(offsets), -1, -1, -1)
-    image, masks = model.thinned(scene.image), model.thinned(scene.masks[:-1])
-    found, decoded = model.thinned(model.picture(part, codes)), model.decode(scene)
+    image, masks = model.downsample(scene.image), model.downsample(scene.masks[:-1])
+    found, decoded = model.downsample(model.picture(part, codes)), model.decode(scene)
     layers = (image * masks[:, None]).repeat(len(offsets), 1, 1, 1, 1)
     if object is None:
         region = (1 - masks.sum(0)).expand(len(offsets), -1, -1)
@@ -51,11 +51,11 @@ def traverse(
     else:
         own = masks[object][None, None]
         shapes = found if part == "shape" else own.expand(frames)
-        textures = found if part == "texture" else model.thinned(decoded.textures[object]).expand(frames)
+        textures = found if part == "texture" else model.downsample(decoded.textures[object]).expand(frames)
         layers[:, object] = autoencoder.object_fusion(textures, shapes).sigmoid()
-        behind = model.thinned(decoded.background) * (1 - (masks.sum(0) - own) - shapes)
+        behind = model.downsample(decoded.background) * (1 - (masks.sum(0) - own) - shapes)
         region = torch.maximum(own, shapes)[:, 0]
     empty = layers.new_zeros(len(offsets), model.recipe.objects - len(masks), *layers.shape[2:])
     fused = autoencoder.scene_fusion(torch.cat([layers, empty, behind[:, None]], 1))
-    fused = model.repeated(fused)
-    return fused if raw else over(scene.image, fused, model.repeated(region))
+    fused = model.upsample(fused)
+    return fused if raw else over(scene.image, fused, model.upsample(region))

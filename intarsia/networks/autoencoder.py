@@ -68,8 +68,8 @@ class SceneAutoencoder(nn.Module):
         texture, shape, background: Lengths of the codes.
         channels, hidden: Sizes of the VAEs.
         fusion_channels: Size of the fusion networks.
-        filled: Whether texture and background VAE see the mean colour of what is theirs outside of it, instead of black.
-        corrective: Whether the fusion networks start from the plain composition.
+        fill_with_mean: Whether texture and background VAE see the mean colour outside of their masks, instead of black.
+        residual: Whether the fusion networks start from the plain composition.
         window: Side of the shape VAE's window in pixels; 0 if it has none.
     """
 
@@ -84,12 +84,12 @@ class SceneAutoencoder(nn.Module):
         channels: int = 32,
         hidden: int = 256,
         fusion_channels: int = 32,
-        filled: bool = False,
-        corrective: bool = False,
+        fill_with_mean: bool = False,
+        residual: bool = False,
         window: int = 0,
     ) -> None:
         super().__init__()
-        self.filled = filled
+        self.fill_with_mean = fill_with_mean
         self.texture = VAE(height, width, 3, texture, channels, hidden)
         self.shape = (
             WindowVAE(height, width, window, shape, channels, hidden)
@@ -97,8 +97,8 @@ class SceneAutoencoder(nn.Module):
             else VAE(height, width, 1, shape, channels, hidden)
         )
         self.background = VAE(height, width, 3, background, channels, hidden)
-        self.object_fusion = TextureShapeFusion(fusion_channels, corrective)
-        self.scene_fusion = SceneFusion(objects, fusion_channels, corrective)
+        self.object_fusion = TextureShapeFusion(fusion_channels, residual)
+        self.scene_fusion = SceneFusion(objects, fusion_channels, residual)
 
     def forward(self, images: Images, masks: Masks, noise: Codes | None = None, practice: Maps | None = None) -> Reconstruction:
         """Take images apart by their masks and put them together again.
@@ -109,7 +109,7 @@ class SceneAutoencoder(nn.Module):
             noise: Drawn from a standard normal, in the shapes of the codes; without it the codes are the posterior's means.
             practice: `b m h w`, other masks for the shape VAE to learn from; `noise.shape` is `b n+m d` then.
         """
-        objects, shapes, ground = parts(images, masks, self.filled)
+        objects, shapes, ground = parts(images, masks, self.fill_with_mean)
         texture_noise, shape_noise, background_noise = noise or (None, None, None)
         own, other = (
             (None, None) if shape_noise is None else (shape_noise[:, : len(shapes[0])], shape_noise[:, len(shapes[0]) :])
@@ -138,20 +138,20 @@ class SceneAutoencoder(nn.Module):
         )
 
 
-def parts(images: Images, masks: Masks, filled: bool) -> tuple[Objects, Tensor, Images]:
+def parts(images: Images, masks: Masks, fill_with_mean: bool) -> tuple[Objects, Tensor, Images]:
     """What the texture, the shape and the background VAE see: `b n 3 h w`, `b n 1 h w` and `b 3 h w`.
 
-    In the original objects and background are on black. `filled` puts them on their own mean colour: what a texture looks
-    like then hardly depends on where the object lies, and is learned much faster (docs/notes/004-vaes.md).
+    In the original objects and background are on black. `fill_with_mean` puts them on their own mean colour: what a texture
+    looks like then hardly depends on where the object lies, and is learned much faster (docs/notes/004-vaes.md).
     """
     shapes = masks[:, :-1, None]
-    return _cut_out(images[:, None], shapes, filled), shapes, _cut_out(images, 1 - shapes.sum(1), filled)
+    return _cut_out(images[:, None], shapes, fill_with_mean), shapes, _cut_out(images, 1 - shapes.sum(1), fill_with_mean)
 
 
-def _cut_out(images: Tensor, masks: Tensor, filled: bool) -> Tensor:
+def _cut_out(images: Tensor, masks: Tensor, fill_with_mean: bool) -> Tensor:
     """Images `... 3 h w` where masks `... 1 h w` are 1, and where they are 0 black or the mean colour of the rest."""
     seen = images * masks
-    if not filled:
+    if not fill_with_mean:
         return seen
     mean = seen.sum((-2, -1), keepdim=True) / masks.sum((-2, -1), keepdim=True).clamp(min=1)
     return seen + mean * (1 - masks)

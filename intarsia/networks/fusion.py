@@ -1,6 +1,6 @@
 """Fusion: a shape and a texture become an object, objects and a background become an image.
 
-In the original, convolutions make every pixel anew, and blur what they see even where shapes are right. `corrective` ones start
+In the original, convolutions make every pixel anew, and blur what they see even where shapes are right. `residual` ones start
 from the plain composition instead, texture times shape, the sum of the layers, and learn what to add to its logits
 (docs/notes/004-vaes.md).
 """
@@ -26,15 +26,15 @@ class TextureShapeFusion(nn.Module):
         corrective: Whether the plain composition is added.
     """
 
-    def __init__(self, channels: int = 32, corrective: bool = False) -> None:
+    def __init__(self, channels: int = 32, residual: bool = False) -> None:
         super().__init__()
-        self.corrective = corrective
-        self.convolve = _layers((4, channels, channels, 3), corrective)
+        self.residual = residual
+        self.convolve = _layers((4, channels, channels, 3), residual)
 
     def forward(self, textures: Images, shapes: Maps) -> Images:
         """Pictures `b 3 h w` and masks `b 1 h w`, both in [0, 1], to logits `b 3 h w` of the object on black, in float32."""
         logits = _convolve(self.convolve, torch.cat([textures, shapes], 1))
-        return logits + _logits(textures * shapes) if self.corrective else logits
+        return logits + _logits(textures * shapes) if self.residual else logits
 
 
 class SceneFusion(nn.Module):
@@ -46,10 +46,10 @@ class SceneFusion(nn.Module):
         corrective: Whether the plain composition is added.
     """
 
-    def __init__(self, objects: int, channels: int = 32, corrective: bool = False) -> None:
+    def __init__(self, objects: int, channels: int = 32, residual: bool = False) -> None:
         super().__init__()
-        self.corrective = corrective
-        self.convolve = _layers((3 * (objects + 1), channels, channels, channels, 3), corrective)
+        self.residual = residual
+        self.convolve = _layers((3 * (objects + 1), channels, channels, channels, 3), residual)
 
     def forward(self, layers: Objects) -> Images:
         """Layers `b n+1 3 h w` in [0, 1], each black where it is not visible, the background last; returns images `b 3 h w`.
@@ -57,14 +57,14 @@ class SceneFusion(nn.Module):
         The first convolution sees colour by colour, and layer by layer within a colour, as the original's weights want it.
         """
         logits = _convolve(self.convolve, layers.transpose(1, 2).flatten(1, 2))
-        return (logits + _logits(layers.sum(1)) if self.corrective else logits).sigmoid()
+        return (logits + _logits(layers.sum(1)) if self.residual else logits).sigmoid()
 
 
-def _layers(sizes: tuple[int, ...], corrective: bool) -> nn.ModuleList:
+def _layers(sizes: tuple[int, ...], residual: bool) -> nn.ModuleList:
     """Convolutions from size to size; the last one of corrective ones starts at 0."""
     layers = nn.ModuleList(ReflectConv(i, o) for i, o in pairwise(sizes))
     initialise(layers)
-    if corrective:
+    if residual:
         nn.init.zeros_(cast(ReflectConv, layers[-1]).weight)
     return layers
 

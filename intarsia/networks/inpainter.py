@@ -59,7 +59,7 @@ class CompactInpainter(nn.Module):
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, images: Images, hidden: Masks, edges: Edges, spread: bool = True) -> Guesses:
+    def forward(self, images: Images, hidden: Masks, edges: Edges, propagate: bool = True) -> Guesses:
         """Guess every hidden region of every image, all in one batch.
 
         Args:
@@ -67,7 +67,7 @@ class CompactInpainter(nn.Module):
             hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
                 unconditional guess, which knows the edges alone (as in the original).
             edges: `b 2 h w`, the edge map of the whole image.
-            spread: Whether visible colours spread over the patches; if not, the inpainter is weaker and faster.
+            propagate: Whether visible colours spread over the patches; if not, the inpainter is weaker and faster.
 
         Returns:
             `b k 3 h w`, one guess of the *whole* image per region, not clamped.
@@ -79,8 +79,10 @@ class CompactInpainter(nn.Module):
         x = self.stem(F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last))
         spread_over = []
         if self.patches is not None and self.spread_stem is not None:
-            if spread:
-                colours = spread_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            if propagate:
+                colours = (
+                    propagate_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+                )
                 x = x + self.spread_stem(colours)
                 spread_over = [colours.to(x.dtype)]
             else:
@@ -132,7 +134,7 @@ class Patches(nn.Module):
         return self.assign(x).float().softmax(1)
 
 
-def spread_colours(seen: Tensor, patches: Tensor) -> Tensor:
+def propagate_colours(seen: Tensor, patches: Tensor) -> Tensor:
     """Mean visible colour of each patch, given back to its pixels: attention from everywhere to everywhere, of low rank.
 
     Args:

@@ -93,7 +93,7 @@ class ReferenceInpainter(nn.Module):
         self.enlarge_intensity = nn.ModuleList(JoinedConv(3, 0, 0, 3, 4) for _ in levels[1:])
         glorot(self)
 
-    def forward(self, images: Images, hidden: Masks, edges: Edges, spread: bool = True) -> Guesses:
+    def forward(self, images: Images, hidden: Masks, edges: Edges, propagate: bool = True) -> Guesses:
         """Guess every hidden region of every image, all in one batch.
 
         Args:
@@ -101,7 +101,7 @@ class ReferenceInpainter(nn.Module):
             hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
                 unconditional guess, which knows the edges alone.
             edges: `b 2 h w`, the edge map of the whole image.
-            spread: Of no meaning here; the compact inpainter's (`CompactInpainter`).
+            propagate: Of no meaning here; the compact inpainter's (`CompactInpainter`).
 
         Returns:
             `b k 3 h w`, one guess of the *whole* image per region, not clamped.

@@ -55,9 +55,9 @@ class ResNet50(nn.Module):
         He et al., Identity Mappings in Deep Residual Networks, ECCV 2016.
     """
 
-    def __init__(self, segments: int, enlargement: int = 2, dilation: int = 2) -> None:
+    def __init__(self, segments: int, upsampling: int = 2, dilation: int = 2) -> None:
         super().__init__()
-        self.enlargement = enlargement
+        self.upsampling = upsampling
         self.stem = nn.Conv2d(3, 64, 7, 2, padding=3)
         units, inputs = [], 64
         for count, channels, rate in BLOCKS:
@@ -72,8 +72,8 @@ class ResNet50(nn.Module):
     def forward(self, images: Images) -> Logits:
         """Images `b 3 h w` in [0, 1]; returns logits `b k h w`: the masks are their softmax over k."""
         size = images.shape[-2:]
-        height, width = (self.enlargement * length for length in size)
-        x = resized(2 * (images - 0.5), height, width) if self.enlargement > 1 else 2 * (images - 0.5)
+        height, width = (self.upsampling * length for length in size)
+        x = resized(2 * (images - 0.5), height, width) if self.upsampling > 1 else 2 * (images - 0.5)
         x = F.pad(x, (0, 1, 0, 1), mode="reflect").contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(self.stem(x), 3, 2)
         for unit in self.units:

@@ -37,9 +37,9 @@ class CompactSegmenter(nn.Module):
     same segments). Which channel an object gets does not have to be learned, nor can a channel die.
     A correction at full size, which also sees the image, sharpens the borders.
 
-    With `names`, objects are known again by their looks: for scenes of the same few objects. A look is an object's mean feature
-    of the first level, which doesn't see where it is. In training mode each channel remembers the running mean of the looks it
-    was given; objects go to the channels whose memories they resemble, one-to-one (`best_order`).
+    With `learn_channels`, objects are known again by their looks: for scenes of the same few objects. A look is an object's
+    mean feature of the first level, which doesn't see where it is. In training mode each channel remembers the running mean of
+    the looks it was given; objects go to the channels whose memories they resemble, one-to-one (`best_order`).
 
     With a `span`, the first two numbers of an embedding say where its object is: the pixel's own place, moved by as much as the
     network says (semi-convolutional: Novotny et al., "Semi-convolutional operators for instance segmentation", ECCV 2018).
@@ -53,7 +53,7 @@ class CompactSegmenter(nn.Module):
         dimension: Length of an embedding.
         span: Embeddings are of place, too: what the longer side of the image measures among them. 0 leaves places out.
         smoothing: What neighbours say counts, this often; 0 leaves them out (`smoothed`).
-        names: The objects' channels are learned; else they are in the order of the claims.
+        learn_channels: The objects' channels are learned; else they are in the order of the claims.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class CompactSegmenter(nn.Module):
         dimension: int = 16,
         span: float = 0.0,
         smoothing: float = 0.0,
-        names: bool = False,
+        learn_channels: bool = False,
     ) -> None:
         super().__init__()
         self.segments, self.span, self.smoothing = segments, span, smoothing
@@ -83,7 +83,9 @@ class CompactSegmenter(nn.Module):
         self.sharpen = nn.Conv2d(half, half, 3, padding=1)
         self.query = nn.Linear(channels + 1, half)
         self.looks: Tensor | None
-        self.register_buffer("looks", torch.zeros(segments - 1, channels) if names else None)  # alike: the order of the claims
+        self.register_buffer(
+            "looks", torch.zeros(segments - 1, channels) if learn_channels else None
+        )  # alike: the order of the claims
 
     def forward(self, images: Images) -> Logits:
         """Images `b 3 h w` in [0, 1] of the size given; returns logits `b k h w`: the masks are their softmax over k."""

@@ -17,16 +17,17 @@ from intarsia.data import scenes_of
 from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
-from intarsia.model import RECIPE, START, START_NAME, Model
-from intarsia.options import Options, check_options
-from intarsia.recipe_file import check_recipe, load_recipe, save_recipe
-from intarsia.settings import Recipe, planned
+from intarsia.model import Model
+from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
+from intarsia.recipes.options import Options, check_options
+from intarsia.recipes.settings import Recipe, planned
 from intarsia.stages.consistency import consistency
 from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.separation import separation
 from intarsia.stages.starting import started_from
 from intarsia.stages.vaes import vaes
+from intarsia.weights import RECIPE, START, START_NAME
 
 STAGES: dict[str, Callable[[Model, Run], None]] = {
     "inpainting": inpainting,

@@ -9,12 +9,12 @@ from torch import Generator, Tensor, nn
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
-from intarsia.masks import background_last_order, layered, opened, reordered
+from intarsia.masks import background_last_order, open_masks, reorder_channels, visible_shapes
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction, SceneAutoencoder
 from intarsia.objectives import consistency_error, divergence
 from intarsia.pictures import coloured, sheet
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Logits, Masks
 from intarsia.stages.inpainting import improve_guesses, set_learning_rate
 from intarsia.stages.separation import (
@@ -41,23 +41,23 @@ def consistency(model: Model, run: Run) -> None:
     played = max(0, game.steps - 1)  # the game goes on as in the last step of stage 2
 
     for step in run.steps(state, settings.steps, model.save):
-        draws = run.generator(step=step)
-        indices, mine = run.share(settings.batch, step=step)
+        rng = run.generator(step=step)
+        indices, mine = run.shard(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        edges, spread = model.edges(images), played >= game.spread_from_step
+        edges, propagate = model.edges(images), played >= game.propagation_from_step
         rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
         set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, 0, rates[1])
 
         figures: dict[str, object]
         if settings.separation_weight and is_inpainters_turn(step, game):
-            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
-            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, spread)
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, rng)
+            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, propagate)
             figures = {"inpainting_loss": loss}
         else:
-            judge = partial(play, inpainter, images, edges, epsilon_at(played, game), spread)
+            judge = partial(play, inpainter, images, edges, epsilon_at(played, game), propagate)
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 logits = segmenter(images)
-                error = error_of_changes(fabric, model, segmenter, images, logits, mine, draws)
+                error = error_of_changes(fabric, model, segmenter, images, logits, mine, rng)
                 loss, figures = settings.weight * error, {"consistency_error": error}
                 if settings.separation_weight:
                     of_the_game, found = game_loss(fabric, logits, images, judge, average, recipe, played)
@@ -65,7 +65,7 @@ def consistency(model: Model, run: Run) -> None:
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
-            follow(average, segmenter, game.averaging, step)
+            follow(average, segmenter, game.ema_decay, step)
 
         if run.due(step):
             figures |= validate(model, run, step)
@@ -73,37 +73,37 @@ def consistency(model: Model, run: Run) -> None:
 
 
 def error_of_changes(
-    fabric: Fabric, model: Model, segmenter: nn.Module, images: Images, logits: Logits, mine: slice, draws: Generator
+    fabric: Fabric, model: Model, segmenter: nn.Module, images: Images, logits: Logits, mine: slice, rng: Generator
 ) -> Tensor:
     """The consistency error of some images, one object of each changed; for this process's share of the whole batch."""
     recipe, settings = model.recipe, model.recipe.consistency
-    masks = opened(logits.softmax(1))
+    masks = open_masks(logits.softmax(1))
     order = background_last_order(masks, recipe.vaes.background_per_batch)
-    noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
-    moves = draw_moves(recipe, settings.batch, draws)[:, mine]
-    number, other, values = draw_change(recipe, draws)
+    noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, rng)))
+    moves = draw_moves(recipe, settings.batch, rng)[:, mine]
+    number, other, values = draw_change(recipe, rng)
     with fabric.autocast():
-        clean = reordered(masks, order)
-        found = model.autoencoder(images, clean, noise, moved_shapes(clean, moves) if recipe.vaes.moves else None)
+        clean = reorder_channels(masks, order)
+        found = model.autoencoder(images, clean, noise, moved_shapes(clean, moves) if recipe.vaes.max_shift else None)
         dimensions = informative(fabric, found, settings.dimensions)
-        values = met(found, other, dimensions, values[:, mine], round(settings.meetings * settings.variations))
+        values = met(found, other, dimensions, values[:, mine], round(settings.overlap_fraction * settings.variations))
         codes = changed_codes(found, number, dimensions, values)
         changed, demanded = changed_scenes(model.autoencoder, found, number, codes, settings.canonical, recipe.vae.sharpness)
     if settings.canonical:
-        demanded = reordered(demanded, order.argsort(1).repeat(settings.variations, 1))
+        demanded = reorder_channels(demanded, order.argsort(1).repeat(settings.variations, 1))
     error = consistency_error(demanded, segmenter(changed)).mean()
     return error if settings.canonical else error / settings.batch
 
 
-def draw_change(recipe: Recipe, draws: Generator) -> tuple[int, int, Tensor]:
+def draw_change(recipe: Recipe, rng: Generator) -> tuple[int, int, Tensor]:
     """Which object of all scenes changes, which other one it may meet, and what is drawn for it: `v b d`, a step's whole batch.
 
     Where there is but one object, it meets itself.
     """
     settings, objects = recipe.consistency, recipe.objects
-    number = int(torch.randint(objects, (), generator=draws))
-    values = 2 * torch.rand(settings.variations, settings.batch, settings.dimensions, generator=draws) - 1
-    ahead = 1 + int(torch.randint(max(objects - 1, 1), (), generator=draws))
+    number = int(torch.randint(objects, (), generator=rng))
+    values = 2 * torch.rand(settings.variations, settings.batch, settings.dimensions, generator=rng) - 1
+    ahead = 1 + int(torch.randint(max(objects - 1, 1), (), generator=rng))
     return number, (number + ahead) % objects, settings.reach * values
 
 
@@ -152,7 +152,7 @@ def changed_scenes(
     def others(parts: Tensor) -> Tensor:
         return torch.cat([parts[:, before], parts[:, after]], 1)
 
-    shapes = layered(others((sharpness * found.shape_logits).sigmoid()))
+    shapes = visible_shapes(others((sharpness * found.shape_logits).sigmoid()))
     kept = autoencoder.object_fusion(others(found.textures).flatten(0, 1), shapes.flatten(0, 1)[:, None]).sigmoid()
     kept = kept.unflatten(0, shapes.shape[:2]).repeat(variations, 1, 1, 1, 1)
     shapes = shapes.repeat(variations, 1, 1, 1)

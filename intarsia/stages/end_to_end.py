@@ -6,7 +6,7 @@ import torch
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
-from intarsia.masks import background_last, opened
+from intarsia.masks import background_last, open_masks
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction
 from intarsia.networks.tensorflow import Adam
@@ -38,32 +38,32 @@ def end_to_end(model: Model, run: Run) -> None:
     played, coded = max(0, game.steps - 1), max(0, recipe.vaes.steps - 1)  # as in the last steps of stages 2 and 3
 
     for step in run.steps(state, settings.steps, model.save):
-        draws = run.generator(step=step)
-        indices, mine = run.share(settings.batch, step=step)
+        rng = run.generator(step=step)
+        indices, mine = run.shard(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        edges, spread = model.edges(images), played >= game.spread_from_step
+        edges, propagate = model.edges(images), played >= game.propagation_from_step
         schedule = (step, settings.steps, settings.warmup_steps)
         set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, *schedule)
         set_learning_rate(vae_optimizer, settings.vae_learning_rate, *schedule)
 
         figures: dict[str, object]
         if is_inpainters_turn(step, game):
-            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws)
-            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, spread)
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, rng)
+            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, propagate)
             figures = {"inpainting_loss": loss}
         else:
-            judge = partial(play, inpainter, images, edges, epsilon_at(played, game), spread)
-            noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
-            moves = draw_moves(recipe, settings.batch, draws)[:, mine]
+            judge = partial(play, inpainter, images, edges, epsilon_at(played, game), propagate)
+            noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, rng)))
+            moves = draw_moves(recipe, settings.batch, rng)[:, mine]
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 logits = segmenter(images)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # The segmenter's gradient ends here: no code learns to please it, nor it a code.
-                lesson, clean = model.lesson(images, opened(masks.detach()))
-                practice = moved_shapes(clean, moves) if recipe.vaes.moves else None
+                lesson, clean = model.lesson(images, open_masks(masks.detach()))
+                practice = moved_shapes(clean, moves) if recipe.vaes.max_shift else None
                 found = autoencoder(lesson, clean, noise, practice)
                 errors = errors_of(found, lesson, clean)
-                description = description_of(found, lesson, model.thinned(masks)).mean()
+                description = description_of(found, lesson, model.downsample(masks)).mean()
                 separation, figures = game_loss(fabric, logits, images, judge, average, recipe, played)
                 loss = settings.separation_weight * separation + settings.description_weight * description
                 segmenter_optimizer.zero_grad()
@@ -71,7 +71,7 @@ def end_to_end(model: Model, run: Run) -> None:
                 fabric.backward(loss + vae_loss(errors, recipe.vaes, coded, run))
             segmenter_optimizer.step()
             vae_optimizer.step()
-            follow(average, segmenter, game.averaging, step)
+            follow(average, segmenter, game.ema_decay, step)
             figures |= {"description_loss": description, **errors}
 
         if run.due(step):

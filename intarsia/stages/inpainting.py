@@ -13,9 +13,9 @@ from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import hidden_error, inpainting_loss
 from intarsia.pictures import sheet
-from intarsia.regions import boxes, everything, fields, shared_box, slivers
-from intarsia.settings import Recipe
+from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Edges, Images, Masks
+from intarsia.stages.regions import boxes, everything, fields, shared_box, slivers
 
 
 def inpainting(model: Model, run: Run) -> None:
@@ -29,21 +29,21 @@ def inpainting(model: Model, run: Run) -> None:
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
         final = settings.final_learning_rate
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
-        indices, mine = run.share(settings.batch, step=step)
+        indices, mine = run.shard(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        draws = run.generator(step=step)
-        hidden = random_regions(settings.batch, recipe, draws)[mine].to(fabric.device)
-        spread = bool(torch.rand((), generator=draws) < settings.spread)
+        rng = run.generator(step=step)
+        hidden = random_regions(settings.batch, recipe, rng)[mine].to(fabric.device)
+        propagate = bool(torch.rand((), generator=rng) < settings.propagation_fraction)
 
-        loss = improve_guesses(fabric, inpainter, optimizer, images, hidden, model.edges(images), spread)
+        loss = improve_guesses(fabric, inpainter, optimizer, images, hidden, model.edges(images), propagate)
         run.log(step, loss=loss, **(validate(model, run, step) if run.due(step) else {}))
 
 
 def improve_guesses(
-    fabric: Fabric, inpainter: nn.Module, optimizer: Optimizer, images: Images, hidden: Masks, edges: Edges, spread: bool
+    fabric: Fabric, inpainter: nn.Module, optimizer: Optimizer, images: Images, hidden: Masks, edges: Edges, propagate: bool
 ) -> Tensor:
     """One step of the inpainter on its guesses of what is hidden; returns its loss before the step."""
-    loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, spread))
+    loss = inpainting_loss(images, hidden, inpainter(images, hidden, edges, propagate))
     optimizer.zero_grad()
     fabric.backward(loss)
     optimizer.step()

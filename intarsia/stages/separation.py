@@ -13,18 +13,18 @@ from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
 from intarsia.data import scenes_of
-from intarsia.diagnosis import diagnose
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import separation_loss
 from intarsia.pictures import game_sheet
-from intarsia.regions import one_side, random_angles, with_margin
-from intarsia.regrouping import regroup
-from intarsia.settings import Recipe, Separation
+from intarsia.recipes.settings import Recipe, Separation
 from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
+from intarsia.stages.diagnosis import diagnose
 from intarsia.stages.inpainting import improve_guesses, random_regions, set_learning_rate
+from intarsia.stages.regions import one_side, random_angles, with_margin
+from intarsia.stages.regrouping import regroup
 
 Judge = Callable[[Masks], PerImage]  # the separation loss of some masks, against one inpainter
 
@@ -37,28 +37,28 @@ def separation(model: Model, run: Run) -> None:
     inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average = state.values()
 
     for step in run.steps(state, settings.steps, model.save):
-        draws = run.generator(step=step)
-        indices, mine = run.share(settings.batch, step=step)
+        rng = run.generator(step=step)
+        indices, mine = run.shard(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        edges, spread = model.edges(images), step >= settings.spread_from_step
-        margin = 0 if spread else settings.margin
+        edges, propagate = model.edges(images), step >= settings.propagation_from_step
+        margin = 0 if propagate else settings.margin
         rates = (settings.segmenter_learning_rate, settings.segmenter_final_learning_rate)
         set_learning_rate(segmenter_optimizer, rates[0], step, settings.steps, settings.warmup_steps, rates[1])
 
         figures: dict[str, object]
         if is_inpainters_turn(step, settings):
-            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, draws, margin)
-            practised = spread or bool(torch.rand((), generator=draws) < settings.spread_practice)
+            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, rng, margin)
+            practised = propagate or bool(torch.rand((), generator=rng) < settings.propagation_practice)
             loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, practised)
             figures = {"inpainting_loss": loss}
         else:
-            judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), spread, margin=margin)
+            judge = partial(play, inpainter, images, edges, epsilon_at(step, settings), propagate, margin=margin)
             with frozen(inpainter), fabric.no_backward_sync(inpainter):
                 loss, figures = game_loss(fabric, segmenter(images), images, judge, average, recipe, step)
                 segmenter_optimizer.zero_grad()
                 fabric.backward(loss)
             segmenter_optimizer.step()
-            follow(average, segmenter, settings.averaging, step)
+            follow(average, segmenter, settings.ema_decay, step)
 
         if run.due(step):
             figures |= validate(model, run, step)
@@ -100,27 +100,27 @@ def is_inpainters_turn(step: int, settings: Separation) -> bool:
 
 
 def hidden_regions(
-    segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, draws: Generator, margin: int = 0
+    segmenter: nn.Module, images: Images, recipe: Recipe, batch: int, mine: slice, rng: Generator, margin: int = 0
 ) -> Masks:
     """What the inpainter has to guess in its turn: random regions, this process's share of the whole batch, or segments.
 
     Segments have a margin, and now and then they are cut in two: or the inpainter would forget, in a game that shows it whole
     objects, how to guess what is left of one from what is seen of it.
     """
-    if torch.rand((), generator=draws) < recipe.separation.random_regions:
-        return random_regions(batch, recipe, draws)[mine].to(images.device)
-    segments = some_segments(segmenter, images, recipe.separation.branches, draws)
-    halved = recipe.separation.halved
-    if halved and torch.rand((), generator=draws) < halved:
-        segments = segments * one_side(segments, random_angles(batch, segments.shape[1], draws)[mine])
+    if torch.rand((), generator=rng) < recipe.separation.random_region_fraction:
+        return random_regions(batch, recipe, rng)[mine].to(images.device)
+    segments = some_segments(segmenter, images, recipe.separation.sampled_segments, rng)
+    split_fraction = recipe.separation.split_fraction
+    if split_fraction and torch.rand((), generator=rng) < split_fraction:
+        segments = segments * one_side(segments, random_angles(batch, segments.shape[1], rng)[mine])
     return with_margin(segments, margin)
 
 
 @torch.no_grad()
-def some_segments(segmenter: nn.Module, images: Images, count: int, draws: Generator) -> Masks:
+def some_segments(segmenter: nn.Module, images: Images, count: int, rng: Generator) -> Masks:
     """Some of the segmenter's masks, the same channels for all images."""
     masks: Masks = segmenter(images).softmax(1)
-    return masks[:, torch.randperm(masks.shape[1], generator=draws)[:count].to(masks.device)]
+    return masks[:, torch.randperm(masks.shape[1], generator=rng)[:count].to(masks.device)]
 
 
 def game_loss(
@@ -162,14 +162,14 @@ def hardened(logits: Logits) -> Masks:
 
 
 def play(
-    inpainter: nn.Module, images: Images, edges: Edges, epsilon: float, spread: bool, masks: Masks, margin: int = 0
+    inpainter: nn.Module, images: Images, edges: Edges, epsilon: float, propagate: bool, masks: Masks, margin: int = 0
 ) -> PerImage:
     """The separation loss of some segments, guessed from what is seen beyond a margin of so many pixels.
 
     The unconditional guess rides in the same batch and gets no gradient.
     """
     hidden = torch.cat([with_margin(masks, margin), torch.ones_like(masks[:, :1])], 1)
-    guesses: Guesses = inpainter(images, hidden, edges, spread)
+    guesses: Guesses = inpainter(images, hidden, edges, propagate)
     return separation_loss(images, masks, guesses[:, :-1], guesses[:, -1].detach(), epsilon)
 
 

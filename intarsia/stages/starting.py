@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.model import Model, latest
-from intarsia.settings import Recipe
+from intarsia.model import Model
+from intarsia.recipes.settings import Recipe
+from intarsia.weights import latest
 
 __all__ = ["started_from"]
 
@@ -20,7 +21,7 @@ PARTS = {
     "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
 OF_THE_START = {"vae.glorot"}  # decides nothing but initial values
-ADDED = {"segmenter.names"}  # where it is on, adds weights to those that there are without it
+ADDED = {"segmenter.learn_channels"}  # where it is on, adds weights to those that there are without it
 
 
 def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:

@@ -5,14 +5,14 @@ from torch import Generator, Tensor
 
 from intarsia.data import scenes_of
 from intarsia.engine import Run
-from intarsia.masks import moved
+from intarsia.masks import translate
 from intarsia.metrics import psnr, shape_iou
 from intarsia.model import Model
 from intarsia.networks.autoencoder import Codes, Reconstruction
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import capacity_loss, divergence, hidden_error, object_error, scene_error, shape_error
 from intarsia.pictures import coloured, sheet
-from intarsia.settings import Recipe, Vaes
+from intarsia.recipes.settings import Recipe, Vaes
 from intarsia.shapes import Images, Masks
 from intarsia.stages.inpainting import set_learning_rate
 
@@ -29,14 +29,14 @@ def vaes(model: Model, run: Run) -> None:
     for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):
         final = settings.final_learning_rate
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps, settings.warmup_steps, final)
-        indices, mine = run.share(settings.batch, step=step)
+        indices, mine = run.shard(settings.batch, step=step)
         images = scenes(indices).images.to(fabric.device)
-        draws = run.generator(step=step)
-        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, draws)))
+        rng = run.generator(step=step)
+        noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, rng)))
         model.segmenter.train()  # a normalisation by the batch goes on by the batch (as in the original)
         with fabric.autocast(), torch.no_grad():
             images, masks = model.lesson(images, model.ordered(model.segmenter(images).softmax(1)))
-        practice = moved_shapes(masks, draw_moves(recipe, settings.batch, draws)[:, mine]) if settings.moves else None
+        practice = moved_shapes(masks, draw_moves(recipe, settings.batch, rng)[:, mine]) if settings.max_shift else None
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
         errors = errors_of(autoencoder(images, masks, noise, practice), images, masks)
@@ -66,33 +66,33 @@ def price_at(step: int, settings: Vaes) -> float:
 
 def vae_loss(errors: dict[str, Tensor], settings: Vaes, step: int, run: Run) -> Tensor:
     """The sum of all networks' losses, with the capacity and weights of this step of stage 3, from what `errors_of` gives."""
-    nats, share = errors["shape_nats"], price_at(step, settings)
+    nats, shard = errors["shape_nats"], price_at(step, settings)
     return (
         errors["texture_error"]
-        + share * settings.texture_beta * errors["texture_nats"]
+        + shard * settings.texture_beta * errors["texture_nats"]
         + errors["shape_error"]
-        + share * settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.whole(nats))
+        + shard * settings.shape_gamma * capacity_loss(nats, capacity_at(step, settings), run.mean_over_processes(nats))
         + errors["background_error"]
-        + share * settings.background_beta * errors["background_nats"]
+        + shard * settings.background_beta * errors["background_nats"]
         + errors["object_error"]
         + errors["scene_error"]
     )
 
 
-def draw_noise(recipe: Recipe, batch: int, draws: Generator) -> Codes:
+def draw_noise(recipe: Recipe, batch: int, rng: Generator) -> Codes:
     """Noise from a standard normal for every code of a step's whole batch."""
     objects, codes = recipe.objects, recipe.vae
-    shapes = objects * (1 + COPIES) if recipe.vaes.moves else objects
+    shapes = objects * (1 + COPIES) if recipe.vaes.max_shift else objects
     return Codes(
-        texture=torch.randn(batch, objects, codes.texture_dimension, generator=draws),
-        shape=torch.randn(batch, shapes, codes.shape_dimension, generator=draws),
-        background=torch.randn(batch, codes.background_dimension, generator=draws),
+        texture=torch.randn(batch, objects, codes.texture_dimension, generator=rng),
+        shape=torch.randn(batch, shapes, codes.shape_dimension, generator=rng),
+        background=torch.randn(batch, codes.background_dimension, generator=rng),
     )
 
 
-def draw_moves(recipe: Recipe, batch: int, draws: Generator) -> Tensor:
+def draw_moves(recipe: Recipe, batch: int, rng: Generator) -> Tensor:
     """How far `moved_shapes` moves each copy to the right and down, `2 b COPIES*n`, in pixels, for a step's whole batch."""
-    return recipe.vaes.moves * (2 * torch.rand(2, batch, COPIES * recipe.objects, generator=draws) - 1)
+    return recipe.vaes.max_shift * (2 * torch.rand(2, batch, COPIES * recipe.objects, generator=rng) - 1)
 
 
 def moved_shapes(masks: Masks, moves: Tensor) -> Masks:
@@ -100,7 +100,7 @@ def moved_shapes(masks: Masks, moves: Tensor) -> Masks:
 
     The original makes four copies, and takes a random half of all of them.
     """
-    return moved(masks[:, :-1].repeat(1, COPIES, 1, 1), *moves.to(masks.device))
+    return translate(masks[:, :-1].repeat(1, COPIES, 1, 1), *moves.to(masks.device))
 
 
 def errors_of(found: Reconstruction, images: Images, masks: Masks) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from intarsia.manipulation import Part, composite, set_code
 from intarsia.manipulation.edits import PRESENT
 from intarsia.manipulation.replay import Edited
-from intarsia.masks import layered
+from intarsia.masks import visible_shapes
 from intarsia.memo import Memo
 from intarsia.model import Model
 from intarsia.pictures import png
@@ -76,7 +76,7 @@ def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> 
     scene = edited.scene
     shown, parts = composite(model, before, scene, raw, memo), model.decode(scene, memo)
     shapes = _places(before, edited, parts.shapes)
-    visible = layered(shapes)
+    visible = visible_shapes(shapes)
     behind = (1 - visible.sum(0, keepdim=True)).clamp(min=0)
     labels = torch.cat([behind, visible]).argmax(0)
     return View(

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from intarsia.data.draws import scene_keys
 from intarsia.data.flying_animals import (
     Animals,
     Parameters,
@@ -14,6 +13,7 @@ from intarsia.data.flying_animals import (
     reduced,
     render,
 )
+from intarsia.data.random import scene_keys
 
 Reference = Callable[[str], Mapping[str, np.ndarray]]
 N = 20_000

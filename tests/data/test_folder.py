@@ -10,10 +10,10 @@ from PIL import Image
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.data.folder import _photos
 from intarsia.errors import InputError
-from intarsia.evaluate import evaluate_run
+from intarsia.evaluation import evaluate_run
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
-from intarsia.settings import Inpainter, Segmenter
+from intarsia.recipes.settings import Inpainter, Segmenter
 
 COUNT = 40
 

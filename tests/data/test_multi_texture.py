@@ -8,9 +8,9 @@ from PIL import Image
 from scipy.ndimage import shift
 
 from intarsia.data import open_dataset
-from intarsia.data.draws import scene_keys
 from intarsia.data.multi_texture import Parameters, components, draw_parameters, render, shift_hue
 from intarsia.data.pictures import draw as own
+from intarsia.data.random import scene_keys
 from intarsia.errors import InputError
 
 Reference = Callable[[str], Mapping[str, np.ndarray]]

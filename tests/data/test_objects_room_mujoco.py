@@ -8,8 +8,8 @@ import torch
 
 from intarsia.data import open_dataset
 from intarsia.data.arrays import write
-from intarsia.data.draws import scene_keys
 from intarsia.data.objects_room_mujoco import _mujoco, material, render
+from intarsia.data.random import scene_keys
 from intarsia.data.rooms import REACH, VARIANTS, draw_rooms
 from intarsia.errors import InputError
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from google_crc32c import value as crc32c
 
-from intarsia.data.tfrecord import masked_crc32c
 from intarsia.errors import InputError
+from intarsia.formats.sstable import entries
+from intarsia.formats.tfrecord import masked_crc32c
 from intarsia.interop.checkpoint import read_checkpoint
-from intarsia.interop.sstable import entries
 
 FOLDER = Path(__file__).parent / "checkpoints"
 COUNT = np.arange(24, dtype=np.float32)

@@ -9,17 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from intarsia import cli
+from intarsia import commands as cli
 from intarsia.errors import InputError
 from intarsia.interop import importing
 from intarsia.interop.checkpoint import Variable
 from intarsia.interop.names import original_names, original_shape
-from intarsia.model import Model, has_codes
+from intarsia.model import Model
 from intarsia.networks.resnet import Unit
-from intarsia.recipe_file import save_recipe
 from intarsia.recipes import RECIPES
-from intarsia.settings import Fusion, Inpainter, Recipe, Segmenter
+from intarsia.recipes.file import save_recipe
+from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter
 from intarsia.stages.starting import started_from
+from intarsia.weights import has_codes
 from tests.recorded import recipe_weight
 
 # The networks of the original's VAE stage, with small ones beside them that it knows nothing of.
@@ -28,8 +29,8 @@ RECIPE = dataclasses.replace(
     segments=3,
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
-    separation=dataclasses.replace(RECIPES["multi_texture"]["compact"].separation, branches=3),
-    fusion=Fusion(channels=32, corrective=False),
+    separation=dataclasses.replace(RECIPES["multi_texture"]["compact"].separation, sampled_segments=3),
+    fusion=Fusion(channels=32, residual=False),
 )
 
 

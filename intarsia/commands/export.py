@@ -1,0 +1,83 @@
+"""A model that leaves its run: small, on its own, with what tells how it was trained."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from intarsia import __version__
+from intarsia.errors import InputError
+from intarsia.files import check_new, replacing
+from intarsia.model import Model
+from intarsia.recipes import train_command
+from intarsia.recipes.settings import STAGES, Recipe, planned
+from intarsia.records import TRAINING, Training, check_finished, read_training
+from intarsia.weights import RECIPE, WEIGHTS, latest, weights_sha256
+
+__all__ = ["export"]
+
+
+def export(run: Path, out: Path, float32: bool = False) -> int:
+    """Write the newest model of a finished run into a folder of its own, with `training.json`: how it was made.
+
+    That holds the command that trains it again, steps and minutes of each stage, the machine, and the hashes of the weights,
+    here and in the run. The recipe is the run's, without steps of stages that come after this model's.
+
+    Args:
+        run: A run folder, or one of its stages.
+        out: A new or empty folder.
+        float32: Keep the weights as they are; else they are rounded to float16, which halves the file.
+
+    Returns:
+        Bytes of the weights' file.
+
+    Raises:
+        InputError: if it is no run or unfinished, the folder holds something, or float16 can't hold the weights.
+    """
+    source = latest(run)
+    folder = source.parent
+    if source.name not in STAGES or not (folder / RECIPE).is_file():
+        raise InputError(f"{run} is not a run nor a stage of one: it does not tell how the model was trained.")
+    check_new(out)
+    training = _until(source.name, read_training(folder))
+    check_finished(folder, training)
+    model = Model.load(source)
+    model.recipe = training.recipe
+    most = torch.finfo(torch.float16).max
+    if not float32 and not all(value.abs().max() <= most for value in model.state_dict().values()):
+        raise InputError(f"Some weights of {source} are more than the {most:g} that float16 can hold; give --float32.")
+    model.save(out, torch.float32 if float32 else torch.float16)
+    hashes = {"weights_sha256": weights_sha256(out), "run_weights_sha256": weights_sha256(source)}
+    with replacing(out / TRAINING) as path:
+        path.write_text(json.dumps(_told(training) | hashes, indent=2) + "\n")
+    return (out / WEIGHTS).stat().st_size
+
+
+def _until(last: str, training: Training) -> Training:
+    """The training up to a stage, as if its recipe had no more."""
+    recipe = training.recipe
+    trained = planned(recipe)[: planned(recipe).index(last) + 1]
+    while planned(recipe) != trained:
+        recipe = _without(planned(recipe)[len(trained)], recipe)
+    return dataclasses.replace(training, recipe=recipe, logs={stage: training.logs[stage] for stage in trained})
+
+
+def _without(stage: str, recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, **{stage: dataclasses.replace(getattr(recipe, stage), steps=0)})
+
+
+def _told(training: Training) -> dict[str, Any]:
+    return {
+        "command": train_command(training.recipe) + training.starting,
+        **({"start_weights_sha256": training.start} if training.start else {}),
+        "stages": {
+            stage: {"steps": training.step(stage), "minutes": round(log[-1]["seconds"] / 60, 1)}
+            for stage, log in training.logs.items()
+        },
+        "steps": training.steps,
+        "minutes": round(training.minutes, 1),
+        **training.machine,
+        "intarsia": __version__,
+    }

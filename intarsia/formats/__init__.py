@@ -1,0 +1,1 @@
+"""Readers of TensorFlow's file formats, without TensorFlow."""

@@ -1,0 +1,179 @@
+"""Models on the Hugging Face Hub: loaded by the name of their repository; pushed, with a card made from their scores."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from intarsia.errors import InputError
+from intarsia.model import Model
+from intarsia.records import PICTURE, SCORES, TRAINING, read_json
+from intarsia.weights import RECIPE, WEIGHTS, latest, weights_sha256
+
+__all__ = ["from_pretrained", "model_card", "push_to_hub"]
+
+CARD = "README.md"
+DRAWN = "generated"  # the source of scenes that the package draws, which are under its own licence
+METRICS = {
+    "iou": "IoU, the original's protocol",
+    "miou": "mIoU, matched one-to-one",
+    "mbo": "mBO, best overlap",
+    "ari": "ARI",
+    "fg_ari": "FG-ARI",
+    "psnr": "PSNR of the rendered images, dB",
+    "ssim": "SSIM of the rendered images",
+    "locality": "locality of a change of one number, bare fusion output",
+    "locality_composited": "locality of a change of one number, composited",
+}
+BODY = """
+# {name}
+
+Finds the objects in images of {dataset} without ever having seen a label{codes}: a model of Intarsia, a PyTorch
+implementation of *Learning to Manipulate Individual Objects in an Image* (Yang, Chen, Soatto, CVPR 2020).
+{picture}
+```python
+import intarsia
+
+model = intarsia.from_pretrained("{repo_id}")
+masks = model.segment(images)  # b 3 {height} {width} in [0, 1] -> b {segments} {height} {width}, summing to 1 over the segments
+```
+
+## Scores
+
+On {count:,} test scenes of {dataset} ({source}), weights with SHA-256 `{sha256}`; `scores.json` holds all figures.
+
+{table}
+"""
+
+
+def from_pretrained(repo_id: str, revision: str | None = None) -> Model:
+    """The model in a repository of the hub, or as it was downloaded before where the hub can't be reached.
+
+    Args:
+        repo_id: `owner/name`.
+        revision: A branch, a tag or a commit's hash; the newest where none is given.
+
+    Raises:
+        InputError: if the extra `hub` is not installed, the repository can't be had, or it holds no model.
+    """
+    hub = _library()
+    with _named(repo_id):
+        folder = hub.snapshot_download(repo_id, revision=revision, allow_patterns=[RECIPE, WEIGHTS])
+    return Model.load(Path(folder))
+
+
+def push_to_hub(folder: str | Path, repo_id: str, private: bool = False, licence: str | None = None) -> str:
+    """Push an evaluated model folder to the hub, in one commit, with a card; the repository is made where there is none.
+
+    Args:
+        folder: Of a model, such as `intarsia export` writes; evaluated.
+        repo_id: `owner/name`. Who may write to it is known from `hf auth login`, or HF_TOKEN.
+        private: Whether a new repository is to be seen by its owner alone.
+        licence: Of the weights, in the hub's words, such as "cc-by-4.0"; "mit", the package's, where it drew the scenes.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        InputError: if the extra `hub` is not installed, there is no model, its scores are missing or of other weights, its
+            licence is not known, or the hub refuses.
+    """
+    hub = _library()
+    source = latest(Path(folder))
+    if not (source / SCORES).is_file():
+        raise InputError(f"{source} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {source}` first.")
+    scores = read_json(source / SCORES)
+    if scores.get("weights_sha256") != weights_sha256(source):
+        raise InputError(f"{source / SCORES} is of other weights; run `intarsia evaluate {source}` again.")
+    licence = licence or ("mit" if scores["source"] == DRAWN else None)
+    if licence is None:
+        raise InputError(f"The scenes come from {scores['source']}, so the licence of the weights is yours to say: licence=...")
+    training = read_json(source / TRAINING) if (source / TRAINING).is_file() else None
+    names = [name for name in (RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE) if (source / name).is_file()]
+    contents: dict[str, Path | bytes] = {name: source / name for name in names}
+    contents[CARD] = model_card(repo_id, scores, training, licence, PICTURE in names).encode()
+    with _named(repo_id):
+        api = hub.HfApi()
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        operations = [hub.CommitOperationAdd(name, content) for name, content in contents.items()]
+        return str(api.create_commit(repo_id, operations, commit_message="Push an Intarsia model").commit_url)
+
+
+def model_card(
+    repo_id: str, scores: dict[str, Any], training: dict[str, Any] | None, licence: str, pictured: bool = False
+) -> str:
+    """The page of a model on the hub, Markdown with its metadata in front: all of it follows from what is given.
+
+    Args:
+        repo_id: `owner/name`.
+        scores: What `scores.json` holds.
+        training: What `training.json` holds, where the model has one.
+        licence: In the hub's words.
+        pictured: Whether `segments.png` lies beside it.
+    """
+    hub, name, recipe, dataset = _library(), repo_id.rpartition("/")[2], scores["recipe"], scores["dataset"]
+    found = scores["figures"] | {"iou": scores["figures"]["iou"]["mean"]}
+    figures = {metric: found[metric] for metric in METRICS if found.get(metric) is not None}
+    results = [
+        hub.EvalResult(
+            task_type="image-segmentation",
+            dataset_type=dataset,
+            dataset_name=f"{dataset} ({scores['source']})",
+            dataset_split="test",
+            metric_type=metric,
+            metric_name=METRICS[metric],
+            metric_value=value,
+        )
+        for metric, value in figures.items()
+    ]
+    metadata = hub.ModelCardData(
+        license=licence,
+        library_name="intarsia",
+        pipeline_tag="image-segmentation",
+        tags=["object-centric-learning", "unsupervised-segmentation", "pytorch"],
+        datasets=[dataset],
+        model_name=name,
+        eval_results=results,
+    )
+    body = BODY.format(
+        name=name,
+        repo_id=repo_id,
+        dataset=dataset,
+        codes=", and changes each on its own" if scores["codes"] else "",
+        picture="\n![Test scenes: image, true segments, found segments](segments.png)\n" if pictured else "",
+        height=recipe["height"],
+        width=recipe["width"],
+        segments=recipe["segments"],
+        count=scores["test_images"],
+        source=scores["source"],
+        sha256=scores["weights_sha256"],
+        table="\n".join(["| metric | value |", "|---|---|", *(f"| {METRICS[m]} | {v:.3f} |" for m, v in figures.items())]),
+    )
+    return f"---\n{metadata.to_yaml().strip()}\n---\n{body}{_training_told(training)}"
+
+
+def _training_told(training: dict[str, Any] | None) -> str:
+    if training is None:
+        return ""
+    threads = f"{training['threads']} thread{'' if training['threads'] == 1 else 's'}"
+    return (
+        f"\n## Training\n\n```\n{training['command']}\n```\n\n{training['steps']:,} steps in {training['minutes']:.1f} minutes "
+        f"on {threads} of {training['processor']}, with Intarsia {training['intarsia']}.\n"
+    )
+
+
+def _library() -> Any:
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError("The hub needs a package that is not installed: pip install 'intarsia[hub]'.") from None
+    return huggingface_hub
+
+
+@contextmanager
+def _named(repo_id: str) -> Iterator[None]:
+    """Whatever goes wrong between here and the hub, in one line that begins with the repository's name."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{repo_id}: {' '.join(str(error).split()) or type(error).__name__}") from error

@@ -1,0 +1,431 @@
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from intarsia import __version__
+from intarsia import commands as cli
+from intarsia.model import Model
+from intarsia.recipes import RECIPES, STARTS
+from intarsia.recipes.file import load_recipe
+from intarsia.recipes.options import Change, Options
+from intarsia.recipes.settings import Inpainter, Segmenter
+from intarsia.weights import WEIGHTS, shipped
+
+DATASET = "multi_dsprites"
+COMPACT = RECIPES[DATASET]["compact"]
+TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
+VERBS = [
+    "prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "serve", "report", "results", "export",
+]  # fmt: skip
+
+Capture = pytest.CaptureFixture[str]
+
+
+def complaint(argv: list[str], capsys: Capture) -> str:
+    """The one line that a bad command line gives, with exit code 2 and nothing on standard output."""
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("intarsia: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err.removeprefix("intarsia: ").rstrip("\n")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    Model(TINY).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((80, 100, 3), np.uint8)).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+# Help.
+
+
+def test_overview_names_what_there_is(capsys: Capture) -> None:
+    for argv in ([], ["--help"], ["-h"]):
+        assert cli.main(argv) == 0
+        shown = capsys.readouterr().out
+        names = [*VERBS, *RECIPES, *(variant for variants in RECIPES.values() for variant in variants), "--version"]
+        assert all(name in shown for name in names)
+        assert f"named in place of a RUN:\n\n  {', '.join(shipped())}" in shown
+
+
+def test_version(capsys: Capture) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"intarsia {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
+    assert cli.main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: intarsia {verb}")
+    assert all(name in shown for name in shipped()) or "shipped" not in shown
+
+
+def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, f"{name}{item.name.replace('_', '-')}.")
+        elif item.name != "dataset":
+            yield f"{name}{item.name.replace('_', '-')}", value
+
+
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_train_help_shows_the_numbers_of_the_recipe(dataset: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")  # a wide terminal gets two columns
+    for variant, recipe in RECIPES[dataset].items():
+        assert cli.main(["train", dataset, "--recipe", variant, "--help"]) == 0
+        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"numbers shown are those of {dataset}, recipe {variant}" in shown
+        assert "--dataset" not in shown
+        for option, value in [*leaves(recipe), *leaves(Options())]:
+            text = shown.partition(f" {option} ")[2]
+            assert text.partition("(default: ")[2].startswith(f"{value})"), option
+
+
+@pytest.mark.parametrize("argv", [["--help"], *([verb, "--help"] for verb in VERBS), ["train", "no-such-dataset"]])
+def test_start_up_does_not_load_pytorch(argv: list[str]) -> None:
+    code = "import sys; from intarsia.commands import main; main(sys.argv[1:]); print('torch' in sys.modules, file=sys.stderr)"
+    started = time.monotonic()
+    ended = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines()[-1] == "False"
+    assert time.monotonic() - started < 5  # far more than it takes, for busy machines
+
+
+# Understanding.
+
+
+def test_recipe_is_the_default_and_settings_change_it() -> None:
+    command = cli.parse(["train", DATASET])
+    assert command == cli.Train(COMPACT, Path(f"runs/{DATASET}-compact-0"), Options())
+    argv = [
+        "--separation.epsilon",
+        "50",
+        "--seed=2",
+        "--separation.regrouping.from_step",
+        "7",
+        "--inpainting.learning-rate=1e-4",
+    ]
+    command = cli.parse(["train", DATASET, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
+    assert isinstance(command, cli.Train)
+    changed = dict(leaves(command.recipe))
+    given = {
+        "--separation.epsilon": 50,
+        "--seed": 2,
+        "--separation.regrouping.from-step": 7,
+        "--inpainting.learning-rate": 1e-4,
+    }
+    assert changed == dict(leaves(COMPACT)) | given
+    assert command.recipe.dataset == DATASET
+    assert command.options == Options(precision="bf16-mixed", devices=2, num_nodes=3)
+    assert command.run == Path(f"runs/{DATASET}-compact-2")
+
+
+@pytest.mark.parametrize(("dataset", "variant"), [(d, v) for d, variants in RECIPES.items() for v in variants])
+def test_every_shipped_recipe_can_be_asked_for(dataset: str, variant: str) -> None:
+    for argv in (["--recipe", variant, "--run", "x"], ["--run=x", f"--recipe={variant}"]):
+        start = Path(STARTS[dataset, variant]) if (dataset, variant) in STARTS else None
+        assert cli.parse(["train", dataset, *argv]) == cli.Train(RECIPES[dataset][variant], Path("x"), Options(), start=start)
+
+
+def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_path: Path) -> None:
+    def start(*argv: str) -> Path | None:
+        command = cli.parse(["train", "multi_texture_pair", *argv])
+        assert isinstance(command, cli.Train)
+        return command.start
+
+    run = str(tmp_path / "run")
+    assert start("--run", run) == Path("multi_texture")
+    assert start("--run", run, "--start", "other") == Path("other")
+    assert start("--run", run, "--separation.steps", "5") is None
+    assert start("--run", run, "--recipe", "reference") is None
+    (tmp_path / "run").mkdir()
+    assert start("--run", run) == Path("multi_texture")  # empty
+    (tmp_path / "run" / "recipe.json").touch()
+    assert start("--run", run) is None  # it keeps what it started from
+
+
+def test_other_verbs() -> None:
+    assert cli.parse(["evaluate", "a", "--scenes", "20"]) == cli.Evaluate(Path("a"), scenes=20)
+    assert cli.parse(["evaluate", "a", "--out", "b"]) == cli.Evaluate(Path("a"), out=Path("b"))
+    assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == cli.Predict(
+        Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
+    )
+    argv = "manipulate a b.png --object 2 --move 5 -3.5 --scale 2 --recolour #ff8000 --to-front --raw --out c"
+    change = Change(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change, out=Path("c"))
+    argv = "manipulate a b.png --object 1 --dimension 0 --range -2 2 --part texture"
+    change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
+    assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
+    assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
+    assert cli.parse(["demo", "a", "--scene", "3"]) == cli.Demo(Path("a"), 3)
+    assert cli.parse(["export", "a", "b"]) == cli.Export(Path("a"), Path("b"))
+    assert cli.parse(["export", "a", "b", "--float32"]) == cli.Export(Path("a"), Path("b"), float32=True)
+    assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))
+
+
+BAD = {
+    "evalute": f"no command 'evalute'; choose one of {', '.join(VERBS)}. Did you mean evaluate?",
+    "train": f"Name a dataset right after `train`: {', '.join(RECIPES)}",
+    "train --seed 1": "Name a dataset right after `train`",
+    "train dsprites": f"no dataset 'dsprites'; choose one of {', '.join(RECIPES)}. Did you mean multi_dsprites?",
+    "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",
+    "train multi_dsprites --epsilon 5": "takes no '--epsilon'. Did you mean --separation.epsilon?",
+    "train multi_dsprites --seperation.epsilon=5": "takes no '--seperation.epsilon'. Did you mean --separation.epsilon",
+    "train multi_dsprites --dataset multi_texture": "takes no '--dataset'",
+    "train multi_dsprites multi_texture": "takes no 'multi_texture'",
+    "train multi_dsprites --seed one": "--seed: 'one' is not a whole number. See `intarsia train multi_dsprites --help`",
+    "train multi_dsprites --separation.epsilon big": "--separation.epsilon: 'big' is not a number",
+    "train multi_dsprites --seed": "Missing value for argument '--seed'",
+    "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
+    "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
+    "train multi_dsprites --separation.sampled-segments 9": "separation.sampled_segments is 9; it must be from 1 to the 5",
+    "train multi_dsprites --stage vae": "no stage 'vae'; choose one of inpainting, separation, vaes, end_to_end, consistency",
+    "train multi_dsprites --vaes.background-per-batch yes": "vaes.background-per-batch",
+    "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
+    "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
+    "train multi_dsprites --devices 0": "--devices is 0; it must be at least 1",
+    "train multi_dsprites --eps 5": "takes no '--eps'. Did you mean --separation.epsilon-start or --separation.epsilon or",
+    "evaluate": "`intarsia evaluate` needs RUN. See `intarsia evaluate --help`",
+    "evaluate a b": "takes no 'b'",
+    "evaluate a --scene 10": "takes no '--scene'. Did you mean --scenes?",
+    "predict": "`intarsia predict` needs RUN",
+    "predict a": "No image is given",
+    "results": "No run is given",
+    "export a": "`intarsia export` needs MODEL",
+    "manipulate": "`intarsia manipulate` needs",
+    "manipulate a": "`intarsia manipulate` needs IMAGE",
+    "manipulate a b": "Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move",
+    "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
+    "manipulate a b --move 1": "--move",
+    "manipulate a b --mov 1 2": "takes no '--mov'. Did you mean --move?",
+    "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
+    "manipulate a b --dimension 1 --part background --object 1": "--part background needs no --object",
+    "manipulate a b --dimension 1 --part colour": "colour",
+    "manipulate a b --list --object 1 --move 1 2": "--list, --move can't be had at once",
+    "manipulate a b --object 1 --remove --scale 2": "--scale, --remove contradict each other",
+    "manipulate a b --object 1 --to-front --to-back": "--to-front, --to-back contradict each other",
+    "manipulate a b --edits c --remove": "--edits FILE says all that is to be done",
+    "manipulate a b --edits c --list": "--list, --edits can't be had at once",
+    "manipulate a b --copy-from c": "--copy-from IMAGE and --copy-object NUMBER belong together",
+    "manipulate a b --object 1 --copy-from c --copy-object 1": "leave --object out",
+    "manipulate a b --traverse --steps 0": "--steps is 0; it must be at least 1",
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_command_line(line: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert BAD[line] in complaint(line.split(), capsys)
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(line.split())
+    assert stop.value.code == 2
+    assert not list(tmp_path.iterdir())
+
+
+# Bad folders and files.
+
+
+def test_folder_that_is_no_run(tmp_path: Path, capsys: Capture, photo: Path) -> None:
+    for argv in (["evaluate", str(tmp_path)], ["predict", str(tmp_path / "no"), str(photo)], ["results", str(tmp_path)]):
+        assert argv[1] in (said := complaint(argv, capsys))
+        assert "run" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def corrupt(model: Path) -> None:
+    (model / WEIGHTS).write_bytes((model / WEIGHTS).read_bytes()[:5000])
+
+
+def other_recipe(model: Path) -> None:
+    recipe = json.loads((model / "recipe.json").read_text())
+    (model / "recipe.json").write_text(json.dumps(recipe | {"segmenter": recipe["segmenter"] | {"channels": 16}}))
+
+
+def odd_recipe(model: Path) -> None:
+    (model / "recipe.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"), [(corrupt, "is corrupt"), (other_recipe, "does not fit its recipe"), (odd_recipe, "is not a recipe")]
+)
+def test_bad_model(spoil: Callable[[Path], None], said: str, model: Path, photo: Path, capsys: Capture) -> None:
+    spoil(model)
+    before = contents(model)
+    # `evaluate` has said which weights it reads when it finds them bad.
+    assert cli.main(["evaluate", str(model)]) == 2
+    assert said in complaint(["predict", str(model), str(photo)], capsys)
+    assert contents(model) == before
+
+
+def test_bad_image(model: Path, photo: Path, capsys: Capture) -> None:
+    text = photo.with_name("text.txt")
+    text.write_text("not an image")
+    before = contents(model.parent)
+    assert f"{text} can't be read as an image" in complaint(["predict", str(model), str(photo), str(text)], capsys)
+    assert contents(model.parent) == before
+
+
+def test_folder_with_other_things_is_not_trained_in(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "is not a run" in complaint(["train", DATASET, "--run", str(tmp_path)], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing more to a file fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
+    assert cli.main(["predict", str(model), str(photo)]) == 0
+    before = contents(model)
+    with files_of_at_most(100):
+        code = cli.main(["predict", str(model), str(photo), "--overwrite"])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert "Can't write" in err
+    assert "File too large" in err
+    assert contents(model) == before
+
+
+# The whole way.
+
+
+def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
+    settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
+    settings += " --end-to-end.steps 0"
+    settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
+    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    assert cli.main(train) == 0
+    assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"
+    weights = contents(run)
+    assert cli.main(train) == 0  # there is nothing left to do
+    assert contents(run) == weights
+    assert "holds a run with other settings (seed is 1 here, 0 there" in complaint([*train, "--seed", "1"], capsys)
+    assert contents(run) == weights
+
+    assert cli.main(["evaluate", str(run), "--scenes", "10"]) == 0
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in (f"{run}/vaes", "original's protocol", "FG-ARI", f"{run}/scores.json"))
+    assert f"{run}/segments.png" in shown and "PSNR" in shown
+
+    assert cli.main(["report", str(run)]) == 0
+    assert capsys.readouterr().out == f"Wrote {run}/report.html: open it in a browser.\n"
+    assert (run / "report.html").is_file()
+
+    assert cli.main(["predict", str(run), str(photo)]) == 0
+    shown = capsys.readouterr().out
+    assert "resized from 100x80 to 64x64" in shown
+    assert "photo-overlay.png" in shown
+    assert len(list((run / "predictions").iterdir())) == 7
+
+    manipulate = ["manipulate", str(run), str(photo)]
+    assert cli.main([*manipulate, "--list"]) == 0
+    shown = capsys.readouterr().out
+    assert "resized from 100x80 to 64x64" in shown
+    assert "object 4: " in shown and "background: " in shown
+    assert cli.main([*manipulate, "--part", "background", "--dimension", "4", "--steps", "3"]) == 0
+    assert "photo-background-d4.gif" in capsys.readouterr().out
+    assert cli.main([*manipulate, "--object", "1", "--remove"]) == 0
+    assert "photo-edited.png" in capsys.readouterr().out
+    assert {path.name for path in (run / "manipulations").iterdir()} == {
+        *("photo-background-d4.gif", "photo-background-d4.png", "photo-edited.png", "photo-before-after.png")
+    }
+    assert "exists; give --overwrite" in complaint([*manipulate, "--object", "2", "--remove"], capsys)
+    assert "--object is 5; the objects are 1 to 4" in complaint([*manipulate, "--object", "5", "--remove"], capsys)
+    (run / "vaes" / WEIGHTS).rename(run / "vaes" / "away")
+    assert "once stage 'vaes' is trained; the newest model of" in complaint([*manipulate, "--list"], capsys)
+    (run / "vaes" / "away").rename(run / "vaes" / WEIGHTS)
+
+    results = tmp_path / "results.json"
+    assert cli.main(["results", str(run), "--out", str(results)]) == 0
+    entry = json.loads(results.read_text())[DATASET]
+    assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
+    assert entry["recipe"].startswith("compact --inpainter.channels 2")
+    written = cli.parse(["train", DATASET, "--recipe", *entry["recipe"].split()])  # its words are understood
+    assert isinstance(written, cli.Train) and written.recipe == load_recipe(run / "recipe.json")
+    assert entry["processor"][0]
+
+
+def test_a_shipped_model_by_its_name(tmp_path: Path, photo: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package"
+    Model(dataclasses.replace(TINY, vaes=dataclasses.replace(TINY.vaes, steps=0))).save(package / "tiny")
+    monkeypatch.setattr("intarsia.weights.SHIPPED", package)
+    monkeypatch.chdir(tmp_path)
+    before = contents(package)
+    assert cli.main(["evaluate", "tiny", "--scenes", "10"]) == 0
+    assert "runs/tiny/scores.json" in capsys.readouterr().out
+    assert json.loads(Path("runs/tiny/scores.json").read_text())["test_images"] == 10
+    assert cli.main(["evaluate", "tiny", "--scenes", "10", "--out", "other"]) == 0
+    assert Path("other/scores.json").read_bytes() == Path("runs/tiny/scores.json").read_bytes()
+    assert cli.main(["predict", "tiny", str(photo)]) == 0
+    assert Path("runs/tiny/predictions/photo-overlay.png").is_file()
+    capsys.readouterr()
+    assert "once stage 'vaes' is trained" in complaint(["manipulate", "tiny", str(photo), "--list"], capsys)
+    assert "The package comes with tiny." in complaint(["predict", "tin", str(photo)], capsys)
+    assert contents(package) == before
+    assert {path.name for path in Path("runs").iterdir()} == {"tiny"}
+
+
+def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:
+    run = tmp_path / "run"
+    settings = "--inpainting.steps 1 --inpainting.batch 2 --separation.steps 1 --separation.batch 2 --inpainter.channels 2"
+    settings += " --vaes.steps 0 --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
+    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    assert "Stage 'separation' builds on 'inpainting', which is not finished" in complaint(
+        [*train, "--stage", "separation"], capsys
+    )
+    assert not run.exists()
+    assert "Stage 'vaes' is skipped by this recipe (--vaes.steps 0)" in complaint([*train, "--stage", "vaes"], capsys)
+    for stage in ("inpainting", "separation"):
+        assert cli.main([*train, "--stage", stage]) == 0
+        assert (run / stage / "weights.safetensors").is_file()
+        assert (run / "separation").exists() == (stage == "separation")
+    before = contents(run)
+    assert cli.main(train) == 0  # what is left has no steps
+    assert contents(run) == before
+
+
+def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
+    def interrupted(command: cli.Command) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", interrupted)
+    assert cli.main(["train", DATASET]) == 130
+    assert capsys.readouterr().err == "stopped; the same command resumes\n"
+    assert cli.main(["evaluate", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "stopped\n"

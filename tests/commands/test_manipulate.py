@@ -1,0 +1,154 @@
+"""What `manipulate` writes and says; how good the edits are is tests/test_manipulation.py's matter."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from intarsia.commands.manipulate import manipulate
+from intarsia.errors import InputError
+from intarsia.manipulation.history import History, Move, Order, Recolour, history_to_json
+from intarsia.manipulation.replay import model_sha256, picture_sha256
+from intarsia.model import Model
+from intarsia.pictures import read_picture
+from intarsia.recipes.options import Change
+from tests.halves import RECIPE, model_of_halves
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    model = model_of_halves()
+    Model(RECIPE).save(tmp_path / "run" / "vaes")
+    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def test_list(run: Path, photo: Path, tmp_path: Path) -> None:
+    lines, files = manipulate(run, photo, Change(list=True, count=2), tmp_path / "out")
+    assert files == [] and not (tmp_path / "out").exists()
+    assert [line.split(":")[0] for line in lines] == ["object 1", "object 2", "background", "(dN"]
+    assert lines[0].startswith("object 1: at (7.5, 24.5), 224 pixels; shape d")
+    assert lines[1].startswith("object 2: at (23.5, 24.5), 224 pixels; shape d")
+    assert lines[1].count(" d") == 4
+
+
+def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) -> None:
+    change = Change(object=1, move=(3, 0), recolour="#ff8000", to_back=True)
+    lines, files = manipulate(run, photo, change, tmp_path)
+    assert [path.name for path in files] == ["a-edited.png", "a-before-after.png"]
+    assert lines[0].startswith("Moved by (3.") or lines[0].startswith("Moved by (2.9")
+    edited, before = pixels(files[0]), pixels(photo)
+    assert edited.shape == before.shape
+    assert (edited[:, 26:] == before[:, 26:]).all()
+    assert (edited != before).any()
+    assert pixels(files[1]).shape == (8 * 32 + 2, 2 * (8 * 32 + 2), 3)
+    manipulate(run, photo, dataclasses.replace(change, raw=True), tmp_path, overwrite=True)
+    assert (pixels(files[0])[:, 26:] != before[:, 26:]).any()
+
+
+def test_file_of_edits_gives_what_the_edits_give(run: Path, photo: Path, tmp_path: Path) -> None:
+    manipulate(run, photo, Change(object=1, move=(3, 0), recolour="#ff8000", to_back=True), tmp_path / "by-hand")
+    edits = (Move(1, 3.0, 0.0), Recolour(1, "#ff8000"), Order(1, 1))
+    image = read_picture(photo, 32, 32).pixels
+    history = history_to_json(History(picture_sha256(image), model_sha256(model_of_halves()), edits))
+    (tmp_path / "edits.json").write_text(json.dumps(history))
+    _, files = manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "replayed")
+    for path in files:
+        assert (pixels(path) == pixels(tmp_path / "by-hand" / path.name)).all()
+    (tmp_path / "edits.json").write_text(json.dumps(history | {"picture_sha256": "0" * 64}))
+    with pytest.raises(InputError, match="The edits are for another picture"):
+        manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Change(object=2, remove=True),
+        Change(object=1, swap_texture=2),
+        Change(object=1, scale=1.2, to_front=True),
+    ],
+)
+def test_every_edit_gives_a_picture(change: Change, run: Path, photo: Path, tmp_path: Path) -> None:
+    _, files = manipulate(run, photo, change, tmp_path / "out")
+    assert all(path.is_file() for path in files)
+
+
+def test_copied_object_needs_room(run: Path, photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no room for one more object"):
+        manipulate(run, photo, Change(copy_from=photo, copy_object=2), tmp_path / "out")
+    with pytest.raises(InputError, match="--copy-object is 3; the objects are 1 to 2"):
+        manipulate(run, photo, Change(copy_from=photo, copy_object=3), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_number(run: Path, photo: Path, tmp_path: Path) -> None:
+    change = Change(object=2, dimension=1, range=(-2, 2), steps=4)
+    lines, files = manipulate(run, photo, change, tmp_path)
+    assert [path.name for path in files] == ["a-object2-shape-d1.png", "a-object2-shape-d1.gif"]
+    assert lines == ["Rows of a-object2-shape-d1.png: object2-shape-d1."]
+    with Image.open(files[1]) as file:
+        assert (file.n_frames, file.size) == (4, (256, 256))
+    assert pixels(files[0]).shape == (66, 4 * 66, 3)  # twice the size, and gaps
+
+
+def test_traversals_of_everything(run: Path, photo: Path, tmp_path: Path) -> None:
+    lines, files = manipulate(run, photo, Change(traverse=True, steps=12, count=2), tmp_path)
+    assert files[0].name == "a-traversals.png"
+    assert len(files) == 1 + (2 + 2) * 2 + 2
+    assert sorted(path.name for path in tmp_path.glob("a-*")) == sorted(path.name for path in files)
+    assert pixels(files[0]).shape == (10 * 66, 9 * 66, 3)
+    assert lines[0].count(", ") == 9
+    _, files = manipulate(run, photo, Change(traverse=True, object=1, part="texture", steps=2, count=99), tmp_path / "b")
+    assert len(files) == 1 + 5
+
+
+WRONG = {
+    "--object is 3; the objects are 1 to 2": Change(object=3, remove=True),
+    "--object is 0; the objects are 1 to 2": Change(object=0, dimension=1),
+    "--swap-texture is 9; the objects are 1 to 2": Change(object=1, swap_texture=9),
+    "There is no dimension 10 of shape; choose one of 0 to 9": Change(object=1, dimension=10),
+    "There is no dimension -1 of background; choose one of 0 to 4": Change(part="background", dimension=-1),
+    "--recolour is 'reddish'; give '#rrggbb'": Change(object=1, recolour="reddish"),
+    "The factor is 0": Change(object=1, scale=0.0),
+    "Nothing to do": Change(),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_can_not_be_done_is_said_before_anything_is_written(said: str, run: Path, photo: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        manipulate(run, photo, WRONG[said], tmp_path / "out")
+    assert said in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_are_replaced_only_when_asked(run: Path, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "a-edited.png").write_text("mine")
+    change = Change(object=1, remove=True)
+    with pytest.raises(InputError, match=r"a-edited\.png exists; give --overwrite"):
+        manipulate(run, photo, change, tmp_path)
+    assert (tmp_path / "a-edited.png").read_text() == "mine"
+    _, files = manipulate(run, photo, change, tmp_path, overwrite=True)
+    assert pixels(files[0]).shape == (32, 32, 3)
+
+
+def test_codes_have_to_be_trained(run: Path, photo: Path, tmp_path: Path) -> None:
+    (run / "vaes").rename(run / "separation")
+    with pytest.raises(InputError, match=r"once stage 'vaes' is trained; the newest model of .* is that of 'separation'"):
+        manipulate(run, photo, Change(list=True), tmp_path / "out")

@@ -1,0 +1,225 @@
+"""Histories: as JSON and back, what is refused, and that replaying them is what the edits themselves do."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from intarsia.errors import InputError
+from intarsia.manipulation import copy, move, recolour, remove, scale, set_code, swap_texture, to_back
+from intarsia.manipulation.history import (
+    KINDS,
+    Edit,
+    History,
+    Move,
+    Order,
+    Paste,
+    Recolour,
+    Remove,
+    Scale,
+    SetCode,
+    SwapTexture,
+    edit_from_json,
+    edit_to_json,
+    history_to_json,
+    read_history,
+)
+from intarsia.manipulation.replay import begin, check_history, model_sha256, picture_sha256, replay
+from intarsia.model import Model
+from intarsia.scene import Scene
+from intarsia.weights import WEIGHTS, weights_sha256
+from tests.halves import HEIGHT, WIDTH, model_of_halves
+
+CODES = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=12).map(tuple)
+WHOLE, REAL = st.integers(0, 99), st.floats(-1e6, 1e6)
+EDITS = st.one_of(
+    st.builds(Move, WHOLE, REAL, REAL),
+    st.builds(Scale, WHOLE, st.floats(0.125, 8)),
+    st.builds(Recolour, WHOLE, st.from_regex(r"#[0-9a-f]{6}", fullmatch=True)),
+    st.builds(Remove, WHOLE),
+    st.builds(SwapTexture, WHOLE, WHOLE),
+    st.builds(Order, WHOLE, WHOLE),
+    st.builds(SetCode, st.none() | WHOLE, st.sampled_from(["shape", "texture", "background"]), WHOLE, st.floats(-20, 20)),
+    st.builds(Paste, CODES, CODES, CODES, CODES),
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_of_halves()
+
+
+@pytest.fixture(scope="module")
+def scene(model: Model) -> Scene:
+    return model.encode(torch.rand(3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)))
+
+
+def same(first: Scene, second: Scene) -> bool:
+    return all(torch.equal(getattr(first, item.name), getattr(second, item.name)) for item in dataclasses.fields(Scene))
+
+
+def pasted(scene: Scene, row: int) -> Paste:
+    return Paste(*(tuple(getattr(scene, name)[row].tolist()) for name in ("shape", "texture", "shape_kl", "texture_kl")))
+
+
+# As JSON.
+
+
+def test_every_kind_of_edit_has_a_name() -> None:
+    assert set(KINDS.values()) == set(get_args(Edit))
+
+
+@given(EDITS)
+def test_edits_come_back_from_json(edit: Edit) -> None:
+    assert edit_from_json(json.loads(json.dumps(edit_to_json(edit)))) == edit
+
+
+def test_history_comes_back_from_a_file(tmp_path: Path) -> None:
+    history = History("a" * 64, "b" * 64, (Move(1, 2.0, -3.5), SetCode(None, "background", 1, 0.1)))
+    (tmp_path / "edits.json").write_text(json.dumps(history_to_json(history)))
+    assert read_history(tmp_path / "edits.json") == history
+
+
+REST = {"texture": [1], "shape_kl": [1], "texture_kl": [1]}
+WRONG: dict[str, Any] = {
+    '{"edit": "fly"} is no edit: "edit" must be one of move, scale': {"edit": "fly"},
+    "[] is no edit": [],
+    '{"edit": ["move"]} is no edit': {"edit": ["move"]},
+    'should hold "edit", object, dx, dy, and nothing else': {"edit": "move", "object": 1, "dx": 2},
+    "dx of move is NaN; it must be a number": {"edit": "move", "object": 1, "dx": math.nan, "dy": 0},
+    "dy of move is true; it must be a number": {"edit": "move", "object": 1, "dx": 0, "dy": True},
+    "object of remove is -1; it must be a whole number": {"edit": "remove", "object": -1},
+    "object of remove is 1.5; it must be a whole number": {"edit": "remove", "object": 1.5},
+    "object of remove is null; it must be a whole number": {"edit": "remove", "object": None},
+    "factor of scale is 0; it must be a number from 0.125 to 8": {"edit": "scale", "object": 1, "factor": 0},
+    'colour of recolour is "red"; it must be #rrggbb': {"edit": "recolour", "object": 1, "colour": "red"},
+    "value of set_code is 1e+30; it must be": {"edit": "set_code", "object": 1, "part": "shape", "dimension": 0, "value": 1e30},
+    'part of set_code is "x"': {"edit": "set_code", "object": 1, "part": "x", "dimension": 0, "value": 1},
+    'shape of paste is "x"; it must be a list': {"edit": "paste", "shape": "x", **REST},
+    'value of paste is "x"; it must': {"edit": "paste", "shape": ["x"], **REST},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_no_edit_is_refused(said: str) -> None:
+    with pytest.raises(InputError) as error:
+        edit_from_json(WRONG[said])
+    assert said in str(error.value)
+
+
+GOOD = {"version": 1, "picture_sha256": "", "model_sha256": "", "edits": []}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "can't be read as JSON"),
+        ("[" * 100_000, "can't be read as JSON"),
+        ("[]", "holds no edits: it should be a JSON object of edits, model_sha256, picture_sha256, version"),
+        (json.dumps(GOOD | {"version": 2}), "is of version 2; this program reads version 1"),
+        (json.dumps(GOOD | {"edits": {}}), "The list of edits is {}"),
+        (json.dumps(GOOD | {"edits": [{"edit": "fly"}]}), 'edits.json: {"edit": "fly"} is no edit'),
+        (
+            json.dumps(GOOD | {"edits": [{"edit": "remove", "object": 1}] * 1001}),
+            "holds 1001; it must be a list of at most 1000",
+        ),
+    ],
+)
+def test_file_that_holds_no_edits_is_refused(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "edits.json").write_text(content)
+    with pytest.raises(InputError) as error:
+        read_history(tmp_path / "edits.json")
+    assert said in str(error.value)
+    with pytest.raises(InputError, match="There is no file"):
+        read_history(tmp_path / "gone.json")
+
+
+# Replayed.
+
+
+def test_replay_does_what_the_edits_do(model: Model, scene: Scene) -> None:
+    edits = (
+        Move(2, -3.0, 1.5),
+        Scale(2, 1.2),
+        Recolour(1, "#336699"),
+        SwapTexture(1, 2),
+        Order(1, 1),  # 2 is in front now
+        SetCode(2, "shape", 0, 0.5),
+        SetCode(None, "background", 1, -1.0),
+        Remove(1),
+    )
+    by_hand = scale(model, move(model, scene, 1, -3.0, 1.5), 1, 1.2)
+    by_hand = recolour(model, by_hand, 0, [0x33 / 255, 0x66 / 255, 0x99 / 255])
+    by_hand = to_back(swap_texture(by_hand, 0, 1), 0)
+    by_hand = remove(set_code(set_code(by_hand, "shape", 0, 0.5, 0), "background", 1, -1.0), 1)
+    edited = replay(model, begin(scene), edits)
+    assert same(edited.scene, by_hand)
+    assert edited.numbers == (2,)
+    assert torch.equal(model.render(edited.scene), model.render(by_hand))
+
+
+def test_replay_in_parts_is_replay_in_one_go(model: Model, scene: Scene) -> None:
+    edits = (Move(1, 2.0, 0.0), Remove(2), pasted(scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1))
+    whole = replay(model, begin(scene), edits)
+    for cut in range(len(edits) + 1):
+        parts = replay(model, replay(model, begin(scene), edits[:cut]), edits[cut:])
+        assert same(whole.scene, parts.scene) and whole.numbers == parts.numbers == (1, 3)
+
+
+def test_pasted_object_is_a_copy_with_the_next_number(model: Model, scene: Scene) -> None:
+    left = remove(scene, 0)
+    twice = replay(model, begin(scene), (Remove(1), pasted(scene, 0), Remove(3), pasted(scene, 0)))
+    assert twice.numbers == (4, 2)
+    assert same(twice.scene, copy(model, left, scene, 0))
+
+
+def test_pasted_object_takes_the_place_of_an_empty_one(model: Model, scene: Scene) -> None:
+    gone = SetCode(1, "shape", 2, -9.0)  # its size: nothing is left of it
+    edited = replay(model, begin(scene), (gone, pasted(scene, 0)))
+    assert edited.numbers == (3, 2)
+
+
+IMPOSSIBLE: dict[str, tuple[Edit, ...]] = {
+    "There is no object 3; those left are 1, 2.": (Move(3, 0.0, 0.0),),
+    "Edit 3 of 3: There is no object 1; those left are none.": (Remove(1), Remove(2), Remove(1)),
+    "There is no object 9; those left are 1, 2.": (SwapTexture(1, 9),),
+    "There is no dimension 99 of shape": (SetCode(1, "shape", 99, 0.0),),
+    "There is no room for one more object": (Paste((0.0,) * 10, (0.0,) * 5, (0.0,) * 10, (0.0,) * 5),),
+    "The pasted object's shape holds 1 numbers; it must be 10": (Paste((0.0,), (0.0,) * 5, (0.0,) * 10, (0.0,) * 5),),
+    "The distance is (1000.0, 0.0); the picture is": (Move(1, 1000.0, 0.0),),
+    "There is no object None; the scene holds": (SetCode(None, "shape", 0, 0.0),),
+}
+
+
+@pytest.mark.parametrize("said", IMPOSSIBLE)
+def test_impossible_edit_is_named(said: str, model: Model, scene: Scene) -> None:
+    with pytest.raises(InputError) as error:
+        replay(model, begin(scene), IMPOSSIBLE[said])
+    assert said in str(error.value)
+
+
+def test_history_belongs_to_its_picture_and_model(model: Model, scene: Scene, tmp_path: Path) -> None:
+    history = History(picture_sha256(scene.image), model_sha256(model), ())
+    check_history(history, model, scene.image)
+    with pytest.raises(InputError, match="for another picture"):
+        check_history(history, model, 1 - scene.image)
+    other = model_of_halves(seed=1)
+    with pytest.raises(InputError, match="for another model"):
+        check_history(history, other, scene.image)
+
+
+def test_digests_are_those_of_the_file_and_of_eight_bits(tmp_path: Path) -> None:
+    model = model_of_halves()
+    model.save(tmp_path)
+    assert (tmp_path / WEIGHTS).is_file() and model_sha256(model) == weights_sha256(tmp_path)
+    image: Tensor = torch.rand(3, 4, 6)
+    eight = (image * 255).round() / 255
+    assert picture_sha256(image) == picture_sha256(eight) != picture_sha256(eight.flip(2))
+    assert picture_sha256(torch.zeros(3, 4, 6)) != picture_sha256(torch.zeros(3, 6, 4))

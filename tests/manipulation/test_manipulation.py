@@ -1,0 +1,382 @@
+"""Edits, compositing and traversals; what searches for a code has a decoder made by hand to search in."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Generator, Tensor, nn
+
+from intarsia.errors import InputError
+from intarsia.manipulation import (
+    composite,
+    copy,
+    most_informative,
+    move,
+    placements,
+    recolour,
+    remove,
+    reorder,
+    scale,
+    set_code,
+    shift_code,
+    swap_texture,
+    to_back,
+    to_front,
+    traverse,
+)
+from intarsia.manipulation.compositing import REACH, changed_region, over
+from intarsia.model import Model
+from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
+from intarsia.scene import Scene
+
+TINY = Recipe(
+    "multi_dsprites",
+    height=32,
+    width=64,
+    segments=4,
+    inpainter=Inpainter(channels=4),
+    segmenter=Segmenter(channels=8, dimension=4),
+    vae=Vae(channels=4, hidden=16, window=0),  # the decoders made here draw the whole image
+    fusion=Fusion(channels=4),
+)
+
+
+class Discs(nn.Module):
+    """A shape decoder: soft discs whose place and size lie somewhere among the numbers of a code, in no axis of it."""
+
+    def __init__(self, dimension: int = 10) -> None:
+        super().__init__()
+        mixed = torch.randn(dimension, dimension, generator=Generator().manual_seed(0))
+        self.mixing = torch.linalg.qr(mixed)[0]
+
+    def forward(self, codes: Tensor) -> Tensor:
+        x, y, size = (codes @ self.mixing)[:, :3].T[..., None, None]
+        down, across = torch.meshgrid(torch.arange(32.0), torch.arange(64.0), indexing="ij")
+        distance = ((across - 31.5 - 12 * x).square() + (down - 15.5 - 6 * y).square() + 1e-3).sqrt()
+        return 2 * (5 * torch.exp(0.5 * size) - distance)[:, None]
+
+    def code(self, x: float, y: float, radius: float = 5.0) -> Tensor:
+        """Of a disc with its centre at a pixel."""
+        plain = torch.zeros(len(self.mixing))
+        plain[:3] = torch.tensor([(x - 31.5) / 12, (y - 15.5) / 6, 2 * math.log(radius / 5)])
+        return self.mixing @ plain
+
+
+class Paint(nn.Module):
+    """A texture or background decoder: one colour, from the first three numbers of a code."""
+
+    def forward(self, codes: Tensor) -> Tensor:
+        return (2 * codes[:, :3, None, None]).expand(-1, -1, 32, 64)
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """With decoders made by hand; all else at random."""
+    made = Model(TINY)
+    made.autoencoder.shape.decoder = Discs()
+    made.autoencoder.texture.decoder = Paint()
+    made.autoencoder.background.decoder = Paint()
+    return made
+
+
+def coloured(*numbers: float) -> Tensor:
+    return torch.tensor([*numbers, 0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def scene(model: Model) -> Scene:
+    """Discs at (15, 16) in red, and (45, 16) in blue; the third object is outside the image."""
+    discs = model.autoencoder.shape.decoder
+    shape = torch.stack([discs.code(15, 16), discs.code(45, 16), discs.code(200, 16)])
+    shapes = discs(shape)[:, 0].sigmoid()
+    return Scene(
+        image=torch.rand(3, 32, 64, generator=Generator().manual_seed(1)),
+        masks=torch.cat([shapes, 1 - shapes.sum(0, keepdim=True)]),
+        shape=shape,
+        texture=torch.stack([coloured(1, -1, -1), coloured(-1, -1, 1), coloured(0, 0, 0)]),
+        background=coloured(0.2, 0.2, 0.2),
+        shape_kl=torch.arange(30.0).view(3, 10),
+        texture_kl=torch.arange(15.0).view(3, 5),
+        background_kl=torch.arange(5.0),
+    )
+
+
+def fields(scene: Scene) -> dict[str, Tensor]:
+    return {item.name: getattr(scene, item.name) for item in dataclasses.fields(scene)}
+
+
+def assert_same(first: Scene, second: Scene, *but: str) -> None:
+    for name, value in fields(first).items():
+        assert name in but or torch.equal(value, getattr(second, name)), name
+
+
+@pytest.fixture(autouse=True)
+def unchanged(scene: Scene):
+    before = {name: value.clone() for name, value in fields(scene).items()}
+    yield
+    assert all(torch.equal(value, getattr(scene, name)) for name, value in before.items())
+
+
+# Codes, objects, order.
+
+
+def test_one_number_is_set_or_shifted(scene):
+    changed = set_code(scene, "shape", 3, 1.5, object=1)
+    assert_same(changed, scene, "shape")
+    assert changed.shape[1, 3] == 1.5
+    assert (changed.shape != scene.shape).sum() == 1
+    changed = shift_code(scene, "texture", 0, -0.25, object=0)
+    assert_same(changed, scene, "texture")
+    assert changed.texture[0].tolist() == [0.75, -1, -1, 0, 0]
+    changed = shift_code(scene, "background", 4, 2)
+    assert_same(changed, scene, "background")
+    assert changed.background[4] == 2
+    assert_same(set_code(changed, "background", 4, 0), scene)
+
+
+def test_removed_object_takes_its_rows_along(scene):
+    left = remove(scene, 0)
+    assert [len(value) for value in (left.masks, left.shape, left.texture, left.shape_kl)] == [3, 2, 2, 2]
+    assert torch.equal(left.texture, scene.texture[1:])
+    assert torch.equal(left.masks, scene.masks[1:])
+    assert len(remove(remove(left, 0), 0).shape) == 0
+
+
+def test_swapped_textures(scene):
+    swapped = swap_texture(scene, 0, 1)
+    assert_same(swapped, scene, "texture", "texture_kl")
+    assert torch.equal(swapped.texture, scene.texture[[1, 0, 2]])
+    assert torch.equal(swapped.texture_kl, scene.texture_kl[[1, 0, 2]])
+    assert_same(swap_texture(swapped, 1, 0), scene)
+
+
+def test_order(scene):
+    assert torch.equal(to_front(scene, 2).shape, scene.shape[[2, 0, 1]])
+    assert torch.equal(to_back(scene, 0).shape, scene.shape[[1, 2, 0]])
+    turned = reorder(scene, [2, 1, 0])
+    assert torch.equal(turned.masks, scene.masks[[2, 1, 0, 3]])
+    assert_same(reorder(turned, [2, 1, 0]), scene)
+
+
+def test_copy_takes_the_place_of_an_empty_object(model, scene):
+    other = shift_code(scene, "texture", 0, -3, object=1)
+    copied = copy(model, scene, other, 1)
+    assert torch.equal(copied.shape, scene.shape[[1, 0, 1]])
+    assert torch.equal(copied.texture, torch.stack([other.texture[1], *scene.texture[:2]]))
+    assert not copied.masks[0].any()
+    with pytest.raises(InputError, match=r"no room for one more object: the model has 3 places\. Remove an object first"):
+        copy(model, copied, other, 0)
+    assert len(copy(model, remove(copied, 2), other, 0).shape) == 3
+
+
+WRONG = {
+    "There is no object 3; the scene holds objects 0 to 2": lambda scene: remove(scene, 3),
+    "There is no object -1; the scene": lambda scene: to_front(scene, -1),
+    "There is no object 7; the scene": lambda scene: swap_texture(scene, 0, 7),
+    "There is no object None; the scene": lambda scene: set_code(scene, "shape", 0, 0.0),
+    "There is no object 0; the scene holds no objects": lambda scene: to_back(remove(remove(remove(scene, 0), 0), 0), 0),
+    "There is no dimension 10 of shape; choose one of 0 to 9": lambda scene: shift_code(scene, "shape", 10, 0.0, 1),
+    "There is no dimension 5 of background; choose one of 0 to 4": lambda scene: set_code(scene, "background", 5, 0.0),
+    "There is no part 'colour'; choose one of shape, texture, background": lambda scene: set_code(scene, "colour", 0, 0.0, 0),
+    "The background's code belongs to no object": lambda scene: set_code(scene, "background", 0, 0.0, 0),
+    "must name each of objects 0 to 2 once": lambda scene: reorder(scene, [0, 1, 1]),
+}
+
+
+@pytest.mark.parametrize("said", WRONG)
+def test_what_is_not_there_is_named_with_what_is(said, scene):
+    with pytest.raises(InputError) as error:
+        WRONG[said](scene)
+    assert said in str(error.value)
+
+
+# Moving, scaling, colouring.
+
+
+def places(model, scene):
+    return placements(model.shapes(scene))
+
+
+def test_placement_of_a_square():
+    mask = torch.zeros(2, 8, 10)
+    mask[0, 2:4, 5:9] = 0.5
+    square, nothing = placements(mask)
+    assert square == (4, 6.5, 2.5)
+    assert nothing.area == 0 and math.isnan(nothing.x)
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(5, 0), (-3, 4), (20, -5.5), (0, 0)])
+def test_object_moves_by_so_many_pixels(model, scene, dx, dy):
+    moved = move(model, scene, 0, dx, dy)
+    assert_same(moved, scene, "shape")
+    assert torch.equal(moved.shape[1:], scene.shape[1:])
+    before, after = places(model, scene)[0], places(model, moved)[0]
+    assert (after.x - before.x, after.y - before.y) == pytest.approx((dx, dy), abs=0.3)
+    assert after.area == pytest.approx(before.area, rel=0.05)
+
+
+def test_an_encoder_that_knows_the_place_saves_the_way(model, scene, monkeypatch):
+    """A code 2 pixels off, however far the way is; without it, the same place takes many more of the decoder's pictures."""
+    discs, calls = model.autoencoder.shape.decoder, []
+    monkeypatch.setattr(Discs, "forward", lambda self, codes, plain=Discs.forward: calls.append(1) or plain(self, codes))
+    by_steps = places(model, move(model, scene, 0, 30, -4))[0]
+    steps = len(calls)
+    monkeypatch.setattr(model.autoencoder.shape.encoder, "forward", lambda _: (discs.code(47, 12)[None], torch.zeros(1, 10)))
+    at_once = places(model, move(model, scene, 0, 30, -4))[0]
+    assert (at_once.x, at_once.y) == pytest.approx((45, 12), abs=0.3) == (by_steps.x, by_steps.y)
+    assert len(calls) - steps < steps / 4
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.6])
+def test_object_grows_about_its_centre(model, scene, factor):
+    before, after = (places(model, each)[1] for each in (scene, scale(model, scene, 1, factor)))
+    assert math.sqrt(after.area / before.area) == pytest.approx(factor, rel=0.05)
+    assert after[1:] == pytest.approx(before[1:], abs=0.3)
+
+
+@pytest.mark.parametrize("colour", [(0.2, 0.9, 0.5), (0.73, 0.27, 0.27)])
+def test_object_takes_a_colour(model, scene, colour):
+    painted = recolour(model, scene, 0, colour)
+    assert_same(painted, scene, "texture")
+    assert model.decode(painted).textures[0, :, 5, 5].tolist() == pytest.approx(colour, abs=0.02)
+    assert torch.equal(painted.texture[:, 3:], scene.texture[:, 3:])  # numbers without effect stay
+    assert torch.equal(painted.texture[1:], scene.texture[1:])
+
+
+def test_codes_stay_plausible(model, scene):
+    far = move(model, scene, 0, 500, 0)
+    assert far.shape.isfinite().all()
+    assert (far.shape[0].abs() <= scene.shape[0].abs().clamp(min=3)).all()
+    black = recolour(model, scene, 1, (0, 0, 0))
+    assert black.texture[1].abs().max() <= 3
+
+
+def test_search_works_with_the_real_decoder():
+    real = Model(TINY)
+    scene = real.encode(torch.rand(3, 32, 64))
+    scene = dataclasses.replace(scene, shape=torch.randn(3, 10, generator=Generator().manual_seed(0)))
+    changed = move(real, recolour(real, scene, 0, (0.4, 0.5, 0.6)), 0, 1, 0)
+    assert changed.shape.isfinite().all() and not changed.shape.requires_grad
+
+
+def test_what_can_not_be_reached_for_is_refused(model, scene):
+    for edit in (lambda: move(model, scene, 2, 1, 0), lambda: recolour(model, scene, 2, (0, 0, 0))):
+        with pytest.raises(InputError, match="The object is empty"):
+            edit()
+    with pytest.raises(InputError, match="no object 3"):
+        scale(model, scene, 3, 2)
+    with pytest.raises(InputError, match="The factor is 0"):
+        scale(model, scene, 0, 0)
+    with pytest.raises(InputError, match="The distance is"):
+        move(model, scene, 0, math.nan, 0)
+    with pytest.raises(InputError, match=r"The colour is \(2, 0, 0\)"):
+        recolour(model, scene, 0, (2, 0, 0))
+
+
+# Compositing.
+
+
+EDITS = {
+    "move": lambda model, scene: set_code(scene, "shape", 2, float(scene.shape[0, 2]) + 0.3, object=0),
+    "texture": lambda model, scene: shift_code(scene, "texture", 0, 1, object=0),
+    "remove": lambda model, scene: remove(scene, 0),
+    "copy": lambda model, scene: copy(model, scene, shift_code(scene, "texture", 1, 1, object=0), 0),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_pixels_that_an_edit_does_not_touch_stay_bit_by_bit(model, scene, name):
+    edited = EDITS[name](model, scene)
+    image = composite(model, scene, edited)
+    assert image.shape == (3, 32, 64)
+    assert torch.equal(image[:, :, 30:], scene.image[:, :, 30:])  # the other disc is there
+    assert torch.equal(image[:, 16, 15], model.render(edited)[:, 16, 15])  # the centre of this one
+    assert (image != scene.image).any()
+
+
+def test_without_an_edit_the_image_is_the_one_given(model, scene):
+    assert torch.equal(composite(model, scene, scene), scene.image)
+    assert torch.equal(composite(model, scene, reorder(scene, [2, 1, 0])), scene.image)  # none hides another
+    there_and_back = remove(copy(model, remove(scene, 2), scene, 0), 0)
+    assert torch.equal(composite(model, scene, there_and_back), scene.image)
+
+
+def test_twins_are_told_from_a_change(model, scene):
+    twins = dataclasses.replace(scene, shape=scene.shape[[0, 0, 2]], texture=scene.texture[[0, 0, 2]])
+    assert torch.equal(composite(model, twins, twins), scene.image)
+
+
+def test_order_changes_where_objects_overlap(model, scene):
+    near = dataclasses.replace(scene, shape=torch.stack([scene.shape[0], Discs().code(21, 16), scene.shape[2]]))
+    region = changed_region(model, near, to_back(near, 0))
+    assert region[16, 18] > 0.9
+    assert region[16, 11] < 0.01 and region[16, 25] < 0.01
+
+
+def test_background_changes_behind_the_objects_alone(model, scene):
+    image = composite(model, scene, shift_code(scene, "background", 0, 1))
+    assert torch.equal(image[:, 16, 15], scene.image[:, 16, 15])
+    assert not torch.equal(image[:, 2, 2], scene.image[:, 2, 2])
+
+
+def test_removed_object_is_gone_as_far_as_its_mask_goes(model, scene):
+    masks = scene.masks.clone()
+    masks[0, 25:28, 25:28] = 1  # the decoded shape misses this
+    region = changed_region(model, dataclasses.replace(scene, masks=masks), remove(scene, 0))
+    assert region[26, 26] == 1
+
+
+def test_scene_may_end_up_empty(model, scene):
+    bare = remove(remove(remove(scene, 0), 0), 0)
+    assert composite(model, scene, bare).shape == (3, 32, 64)
+    assert torch.equal(composite(model, bare, bare), scene.image)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31))
+def test_over_keeps_what_is_beyond_its_reach(seed):
+    draws = Generator().manual_seed(seed)
+    image, changed = torch.rand(3, 16, 16, generator=draws), torch.rand(2, 3, 16, 16, generator=draws)
+    region = torch.rand(2, 16, 16, generator=draws) * (torch.rand(2, 16, 16, generator=draws) > 0.98)
+    shown, size = over(image, changed, region), 2 * REACH + 1
+    near = nn.functional.max_pool2d((region > 0.1).float(), size, 1, REACH)[:, None].expand_as(shown) > 0
+    assert torch.equal(shown[~near], image.expand_as(shown)[~near])
+    inside = (region > 0.1)[:, None].expand_as(shown)
+    torch.testing.assert_close(shown[inside], changed[inside])
+    assert torch.equal(over(image, changed[0], region[0]), shown[0])
+
+
+# Traversals.
+
+
+def test_informative_dimensions_have_the_largest_divergence():
+    kl = torch.tensor([0.1, 3, 0, 3, 5])
+    assert most_informative(kl, 3) == [4, 1, 3]
+    assert most_informative(kl, 5) == [4, 1, 3, 0, 2]
+    for count in (0, 6):
+        with pytest.raises(InputError, match=f"The number of dimensions is {count}; the code has 5"):
+            most_informative(kl, count)
+
+
+@pytest.mark.parametrize(("part", "object"), [("shape", 0), ("texture", 0), ("background", None)])
+def test_traversal_adds_to_one_number(model, scene, part, object):
+    offsets = torch.linspace(-1, 1, 5)
+    raw = traverse(model, scene, part, 1, offsets, object, raw=True)
+    assert raw.shape == (5, 3, 32, 64)
+    changed = shift_code(scene, part, 1, 0.5, object)
+    alone = traverse(model, changed, part, 1, torch.zeros(1), object, raw=True)
+    torch.testing.assert_close(alone[0], raw[3])
+    shown = traverse(model, scene, part, 1, offsets, object)
+    kept = (shown == scene.image).all(1)
+    assert torch.equal(kept[:, 16, 45], torch.tensor([True] * 5))  # the other object
+    assert not kept[:, 16, 15].any() if object == 0 else kept[:, 16, 15].all()
+    torch.testing.assert_close(shown[~kept.unsqueeze(1).expand_as(shown)].isfinite().all(), torch.tensor(True))
+
+
+def test_traversal_of_a_scene_with_fewer_objects(model, scene):
+    assert traverse(model, remove(scene, 2), "shape", 0, torch.zeros(2), 1).shape == (2, 3, 32, 64)
+    with pytest.raises(InputError, match="There is no object 2"):
+        traverse(model, remove(scene, 2), "shape", 0, torch.zeros(2), 2)

@@ -1,0 +1,560 @@
+"""The studio in a real browser, Debian's chromium: what a person does there, and what then happens."""
+
+import json
+import os
+import shutil
+import socket
+import warnings
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from intarsia.commands.manipulate import manipulate
+from intarsia.model import Model, load
+from intarsia.recipes.options import Change
+from intarsia.studio.server import create_app
+from tests.halves import RECIPE, model_of_halves
+from tests.studio.film import HEIGHT, WIDTH, Film, session
+from tests.studio.serving import photo, pixels, running
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'intarsia[dev]'")
+Page = playwright.Page
+expect = playwright.expect
+expect.set_options(timeout=60_000)  # the machine may be busy with other things
+SIZE = 64  # px, of the pictures: there are random scenes of that size
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    found = shutil.which("chromium")
+    if found is None:
+        reason = "THE STUDIO'S PAGE IS NOT TESTED: there is no chromium; as root, `apt-get install chromium` gets it"
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
+    with playwright.sync_playwright() as started:
+        running_browser = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running_browser
+        running_browser.close()
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """Whose model the page shows: two objects in the lower half."""
+    return model_of_halves(size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def port(model: Model) -> Iterator[int]:
+    with running(create_app(model)) as port:
+        yield port
+
+
+class Studio:
+    """A page, the answers that it got, and what its user looks at."""
+
+    def __init__(self, page: Any, port: int) -> None:
+        self.page = page
+        self.addresses: list[str] = []
+        self.views: list[tuple[Any, Any]] = []  # edits and answer
+        self.errors: list[str] = []
+        page.set_default_timeout(90_000)
+        page.on("request", lambda request: self.addresses.append(request.url))
+        page.on("requestfinished", self._note)
+        page.on("requestfailed", self._note)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("body[data-ready]")
+
+    def _note(self, request: Any) -> None:
+        if request.url.endswith("/view"):
+            self.views.append((json.loads(request.post_data)["edits"], request))
+
+    def open(self, content: bytes, name: str = "noise.png") -> None:
+        self.page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": content})
+        self.page.wait_for_selector("#objects button")
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until nothing is on its way."""
+        self.page.wait_for_selector("#stage[aria-busy=false]")
+        while len(self.views) < sum(address.endswith("/view") for address in self.addresses):
+            self.page.wait_for_timeout(10)
+        assert self.errors == []
+
+    @property
+    def edits(self) -> Any:
+        self.settle()
+        return self.views[-1][0]
+
+    @property
+    def view(self) -> Any:
+        self.settle()
+        return self.views[-1][1].response().json()
+
+    def object(self, number: int) -> Any:
+        return next(each for each in self.view["objects"] if each["number"] == number)
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a pixel of the picture is on the screen."""
+        box = self.page.locator("#overlay").bounding_box()
+        return box["x"] + (x + 0.5) * box["width"] / SIZE, box["y"] + (y + 0.5) * box["height"] / SIZE
+
+    def shown(self, canvas: str = "picture") -> np.ndarray:
+        """The pixels of a canvas."""
+        data = self.page.evaluate("name => document.getElementById(name).toDataURL()", canvas)
+        return pixels(b64decode(data.partition(",")[2]))[..., :3]
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        mouse = self.page.mouse
+        mouse.move(*self.at(*start))
+        mouse.down()
+        mouse.move(*self.at(*end), steps=4)
+        mouse.up()
+
+    def saved(self, button: str) -> bytes:
+        self.page.click("#export summary")
+        with self.page.expect_download() as download:
+            self.page.click(button)
+        return Path(download.value.path()).read_bytes()
+
+
+@pytest.fixture
+def studio(browser: Any, port: int) -> Iterator[Callable[..., Studio]]:
+    """Opens pages; `studio()` is one with a picture."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+
+    def opened(content: bytes | None = photo(0, (SIZE, SIZE))) -> Studio:
+        found = Studio(context.new_page(), port)
+        if content:
+            found.open(content)
+        return found
+
+    yield opened
+    context.close()
+
+
+LEFT, RIGHT, ABOVE = (16, 50), (48, 50), (32, 10)  # px: in the first object, the second, the background
+
+
+def test_a_picture_comes_apart(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    assert (one.shown() == pixels(photo(0, (SIZE, SIZE)))).all()
+    expect(one.page.locator("#objects button")).to_have_text(["Object 1", "Object 2"])
+    quiet = one.shown("overlay")
+    one.page.mouse.move(*one.at(*LEFT))
+    assert (one.shown("overlay") != quiet).any()
+    one.page.mouse.click(*one.at(*LEFT))
+    expect(one.page.locator("#subject")).to_have_text("Object 1")
+    assert one.page.locator(".slider").count() == 15
+    nats = [float(text.split()[0]) for text in one.page.locator(".slider small").all_inner_texts() if text][:4]
+    assert nats == sorted(nats, reverse=True)
+    one.page.mouse.click(*one.at(*ABOVE))
+    expect(one.page.locator("#subject")).to_have_text("Background")
+    assert all(
+        address.startswith((f"http://127.0.0.1:{one.page.url.split(':')[2]}", "blob:", "data:")) for address in one.addresses
+    )
+
+
+def test_a_random_scene_and_the_mask_view(studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    one.page.click("#random-2")
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    picture = one.shown()
+    one.page.select_option("#view", "masks")
+    assert len(np.unique(one.shown().reshape(-1, 3), axis=0)) == 3
+    assert (pixels(one.saved("#export-png"))[..., :3] == one.shown()).all()
+    one.page.select_option("#view", "raw")
+    one.settle()
+    assert (one.shown() != picture).any()
+
+
+def test_random_scenes_are_offered_where_there_are_some(studio: Callable[..., Studio], browser: Any) -> None:
+    expect(studio(None).page.locator("#random")).to_be_visible()
+    with running(create_app(model_of_halves(size=32))) as port:
+        one = Studio(browser.new_page(), port)
+        expect(one.page.locator("#random, #random-2")).to_have_count(2)
+        assert one.page.locator("#random:visible, #random-2:visible").count() == 0
+        expect(one.page.locator("#hint")).to_contain_text("There are no random scenes: they have 64x64 pixels")
+        one.page.close()
+
+
+def test_drag_scale_undo_and_compare(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    before = one.shown()
+    one.drag(LEFT, (22, 42))
+    (edit,) = one.edits
+    assert edit["edit"] == "move" and (edit["dx"], edit["dy"]) == (pytest.approx(6, abs=0.2), pytest.approx(-8, abs=0.2))
+    one.page.keyboard.press("+")
+    one.page.keyboard.press("+")
+    assert one.edits[1] == {"edit": "scale", "object": 1, "factor": pytest.approx(1.21)}
+    after = one.shown()
+    assert (after != before).any()
+    one.page.keyboard.down("b")
+    assert (one.shown() == before).all()
+    one.page.keyboard.up("b")
+    assert (one.shown() == after).all()
+    one.page.locator("#compare").focus()
+    one.page.keyboard.down("Space")
+    assert (one.shown() == before).all()
+    one.page.keyboard.up("Space")
+    assert (one.shown() == after).all()
+    one.page.keyboard.press("Control+z")
+    one.page.keyboard.press("Control+z")
+    assert one.edits == [] and (one.shown() == before).all()
+    one.page.keyboard.press("Control+y")
+    one.page.keyboard.press("Control+y")
+    assert len(one.edits) == 2 and (one.shown() == after).all()
+    one.page.click("#reset")
+    assert one.edits == []
+    one.page.click("#redo")
+    assert [each["edit"] for each in one.edits] == ["move"]
+
+
+def test_escape_closes_the_menu_before_it_deselects(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.click("#export summary")
+    one.page.keyboard.press("Escape")
+    expect(one.page.locator("#export-png")).to_be_hidden()
+    expect(one.page.locator("#export summary")).to_be_focused()
+    expect(one.page.locator("#subject")).to_have_text("Object 1")
+    one.page.keyboard.press("Escape")
+    expect(one.page.locator("#subject")).to_have_text("Background")
+
+
+def test_a_corner_scales(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    left, top, right, bottom = one.object(1)["box"]
+    one.drag(
+        (right - 0.5, top - 0.5), ((left + right) / 2 + (right - left) / 4 - 0.5, (top + bottom) / 2 - (bottom - top) / 4 - 0.5)
+    )
+    (edit,) = one.edits
+    assert edit == {"edit": "scale", "object": 1, "factor": pytest.approx(0.5, abs=0.02)}
+    one.page.mouse.move(*one.at(1, 1))
+    cursor = "document.getElementById('overlay').style.cursor"
+    left, top, right, bottom = one.object(1)["box"]
+    for x, y, shape in ((left, top, "nwse"), (right, top, "nesw"), (left, bottom, "nesw"), (right, bottom, "nwse")):
+        one.page.mouse.move(*one.at(x - 0.5, y - 0.5))
+        assert one.page.evaluate(cursor) == f"{shape}-resize"
+
+
+def test_an_object_hardly_larger_than_its_handles_is_dragged(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    for _ in range(15):
+        one.page.keyboard.press("-")
+    one.page.set_viewport_size({"width": 360, "height": 300})
+    one.page.locator("#overlay").scroll_into_view_if_needed()
+    left, top, right, bottom = one.object(1)["box"]
+    assert (right - left) * (one.at(1, 0)[0] - one.at(0, 0)[0]) <= 32  # px
+    inside = (left + 0.3 * (right - left) - 0.5, top + 0.3 * (bottom - top) - 0.5)  # 14 px from a corner, 9 from the middle
+    one.drag(inside, (inside[0] + 10, inside[1] - 10))
+    assert [each["edit"] for each in one.edits] == ["scale", "move"]
+
+
+def test_a_slider_sets_a_number(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*RIGHT))
+    slider = one.page.locator(".slider input").first
+    part, dimension = slider.get_attribute("id").split("-")
+    slider.focus()
+    for _ in range(6):
+        one.page.keyboard.press("ArrowRight")
+    (edit,) = one.edits  # presses in a row are one step
+    assert (edit["object"], edit["part"], edit["dimension"]) == (2, part, int(dimension))
+    assert one.object(2)[part][int(dimension)] == pytest.approx(float(slider.input_value()))
+    assert one.page.evaluate("performance.getEntriesByName('edit-to-picture').length") > 0
+    one.page.locator(".strip[src]").first.wait_for()
+    expect(slider).to_be_focused()
+    one.page.keyboard.press("Delete")  # of the keys, a slider has but the arrows for itself
+    assert one.edits[-1] == {"edit": "remove", "object": 2}
+
+
+def test_every_kind_of_edit_by_its_control(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.locator("#colour").evaluate(
+        "input => { input.value = '#40c080'; for (const kind of ['input', 'change']) input.dispatchEvent(new Event(kind)); }"
+    )
+    one.page.click("#backward")
+    one.page.click("#swap")
+    one.page.mouse.click(*one.at(*RIGHT))
+    one.page.keyboard.press("Shift+ArrowUp")
+    one.page.keyboard.press("ArrowLeft")
+    one.page.keyboard.press("Control+c")
+    one.page.keyboard.press("Delete")
+    one.page.keyboard.press("Control+v")
+    edits = one.edits
+    assert [each["edit"] for each in edits] == ["recolour", "order", "swap_texture", "move", "remove", "paste"]
+    assert edits[0]["colour"] == "#40c080" and edits[1]["place"] == 1
+    assert edits[2]["object"] == 1 and edits[2]["other"] == 2
+    assert (edits[3]["dx"], edits[3]["dy"]) == (-1, -5)
+    assert [each["number"] for each in one.view["objects"]] == [3, 2]
+    expect(one.page.locator("#subject")).to_have_text("Object 3")
+
+
+def test_export_is_replayed_to_the_same_pixels(
+    studio: Callable[..., Studio], model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = studio()
+    one.drag(LEFT, (20, 45))
+    one.page.keyboard.press("Control+c")
+    one.page.mouse.click(*one.at(*RIGHT))
+    one.page.keyboard.press("Delete")
+    one.page.keyboard.press("Control+v")
+    one.settle()
+    shown = pixels(one.saved("#export-png"))[..., :3]
+    assert (shown == one.shown()).all()
+    (tmp_path / "edits.json").write_bytes(one.saved("#export-json"))
+    (tmp_path / "noise.png").write_bytes(one.saved("#export-original"))
+    (tmp_path / "edits.gif").write_bytes(one.saved("#export-gif"))
+    assert Image.open(tmp_path / "edits.gif").n_frames == len(one.edits) + 1  # type: ignore[attr-defined]
+    Model(RECIPE).save(tmp_path / "run" / "vaes")
+    monkeypatch.setattr(Model, "load", lambda path: model)
+    _, files = manipulate(tmp_path / "run", tmp_path / "noise.png", Change(edits=tmp_path / "edits.json"), tmp_path / "out")
+    assert (np.asarray(Image.open(files[0])) == shown).all()
+    again = studio()
+    again.page.set_input_files("#file", tmp_path / "edits.json")
+    again.page.wait_for_selector("#undo:enabled")
+    again.settle()
+    assert (again.shown() == shown).all()
+
+
+def test_bad_files_are_told(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    before = one.shown()
+    one.page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"})
+    expect(one.page.locator("#status.bad")).to_contain_text("can't be read as an image")
+    for name, content in (("a.json", b"{}"), ("b.json", b"null")):
+        one.page.set_input_files("#file", {"name": name, "mimeType": "application/json", "buffer": content})
+        expect(one.page.locator("#status.bad")).to_have_text(f"{name} holds no edits.")
+    for kind, said in (
+        ("paste", "There is no picture and no copied object to paste."),
+        ("drop", "What was dropped is no file;"),
+    ):
+        hand_over(one, kind, [])
+        expect(one.page.locator("#status.bad")).to_contain_text(said)
+    assert (one.shown() == before).all()
+
+
+def test_an_edit_that_is_not_possible_is_told_and_taken_back(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.keyboard.press("Control+c")
+    one.page.keyboard.press("Control+v")
+    expect(one.page.locator("#status.bad")).to_contain_text("There is no room for one more object")
+    assert one.edits == [] and one.page.locator("#undo").is_disabled()
+
+
+def test_a_lost_server_loses_nothing(browser: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    small = model_of_halves(size=SIZE)
+    with running(create_app(small), port):
+        one = Studio(browser.new_page(), port)
+        one.open(photo(0, (SIZE, SIZE)))
+        one.drag(LEFT, (22, 45))
+        moved = one.edits
+    one.page.click("#larger")
+    expect(one.page.locator("#status.bad")).to_contain_text("The server does not answer. Your edits are kept here")
+    with running(create_app(small), port):  # another one, which knows nothing
+        one.page.wait_for_selector("#stage[aria-busy=false] ~ #status:not(.bad)", state="attached")
+        assert [each["edit"] for each in one.edits] == ["move", "scale"] and one.edits[0] == moved[0]
+        assert one.object(1)["box"] != [0, 36, 32, 64]
+    one.page.close()
+
+
+def test_two_tabs_do_not_mix_and_share_what_is_copied(studio: Callable[..., Studio]) -> None:
+    one, two = studio(), studio()
+    one.drag(LEFT, (20, 45))
+    two.page.mouse.click(*two.at(*RIGHT))
+    two.page.keyboard.press("Delete")
+    assert [each["edit"] for each in one.edits] == ["move"] and [each["edit"] for each in two.edits] == ["remove"]
+    one.page.bring_to_front()
+    one.page.keyboard.press("Control+c")
+    two.page.bring_to_front()
+    two.page.keyboard.press("Control+v")
+    assert [each["edit"] for each in two.edits] == ["remove", "paste"]
+    assert two.object(3)["shape"] == one.object(1)["shape"]
+
+
+def test_pasting_into_another_picture(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.keyboard.press("Control+c")
+    one.page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": photo(1, (SIZE, SIZE))})
+    expect(one.page.locator("#pictures button")).to_have_count(2)
+    one.settle()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.keyboard.press("Delete")
+    one.page.keyboard.press("Control+v")
+    assert [each["edit"] for each in one.edits] == ["remove", "paste"]
+    one.page.locator("#pictures button").first.focus()
+    one.page.keyboard.press("Enter")
+    assert one.edits == []  # the first picture is as it was
+    expect(one.page.locator("#pictures button").first).to_be_focused()
+    one.page.keyboard.press("Tab")
+    one.page.keyboard.press("Enter")
+    assert len(one.edits) == 2
+
+
+def test_a_picture_on_its_way_gets_no_edits_and_the_one_before_none_by_key(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.drag(LEFT, (22, 45))
+    held: list[Any] = []
+    one.page.route("**/api/scenes", lambda route: held.append(route))
+    one.page.mouse.move(*one.at(*RIGHT))
+    one.page.mouse.down()
+    one.page.mouse.move(*one.at(RIGHT[0] - 6, RIGHT[1]))
+    one.page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": photo(1, (SIZE, SIZE))})
+    one.page.wait_for_timeout(100)
+    for key in ("Delete", "ArrowUp", "+", "Control+z", "Control+v"):
+        one.page.keyboard.press(key)
+    held[0].continue_()
+    expect(one.page.locator("#pictures button")).to_have_count(2)
+    one.page.mouse.move(*one.at(4, 50))  # still held, but what it held is out of sight
+    one.page.mouse.up()
+    assert one.edits == []
+    expect(one.page.locator("#undo")).to_be_disabled()
+    one.page.locator("#pictures button").first.click()
+    first, second = one.edits
+    assert (first["edit"], first["object"], second["edit"], second["object"]) == ("move", 1, "move", 2)
+    assert second["dx"] == pytest.approx(-6, abs=0.2)
+    expect(one.page.locator("#objects button")).to_have_count(2)
+
+
+def test_late_answers_never_replace_newer_ones(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    held: list[Any] = []
+    one.page.route("**/view", lambda route: held.append(route) if not held else route.continue_())
+    slider = one.page.locator(".slider input").first
+    for value in (0.5, 1.0, 1.5, 2.0):
+        slider.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+    one.page.wait_for_timeout(300)
+    assert one.page.locator("body.busy").count() == 1
+    expect(one.page.locator("#status")).to_have_text("Working…")
+    sent = len(one.views)
+    held[0].continue_()
+    one.page.wait_for_selector("#stage[aria-busy=false]")
+    assert [edits[0]["value"] for edits, _ in one.views[sent:]] == [0.5, 2.0]  # what lay between was never sent
+    data = one.page.evaluate("document.getElementById('picture').toDataURL()")
+    assert (pixels(b64decode(data.partition(",")[2]))[..., :3] == pixels(b64decode(one.view["picture"]))).all()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (800, "dark"), (1400, "light")])
+def test_fits_every_screen_and_every_control_has_a_name(browser: Any, port: int, width: int, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 740}, color_scheme=scheme, has_touch=width == 360)
+    one = Studio(context.new_page(), port)
+    one.open(photo(0, (SIZE, SIZE)))
+    one.page.locator("#objects button").first.focus()
+    one.page.keyboard.press("Enter")
+    expect(one.page.locator("#subject")).to_have_text("Object 1")
+    one.page.click("#export summary")
+    menu = one.page.locator("#export > div").bounding_box()
+    assert menu["x"] >= 0 and menu["x"] + menu["width"] <= width
+    one.page.keyboard.press("Escape")
+    assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    one.page.locator(".slider input:visible").last.scroll_into_view_if_needed()
+    expect(one.page.locator("#picture")).to_be_in_viewport(ratio=0.9)  # what the sliders do is seen
+    if width == 360:
+        heights = one.page.locator("button:visible, summary:visible, select:visible").evaluate_all(
+            "all => all.map(each => each.getBoundingClientRect().height)"
+        )
+        assert min(heights) >= 40  # px, for a finger
+    background = one.page.evaluate("getComputedStyle(document.body).backgroundColor").removeprefix("rgb(").rstrip(")")
+    assert (sum(map(int, background.split(","))) < 200) == (scheme == "dark")
+    unnamed = one.page.evaluate(
+        "[...document.querySelectorAll('button, input, select, canvas, summary')].filter(each => !each.textContent.trim()"
+        " && !each.ariaLabel && !each.labels?.length && !each.querySelector('img[alt]')).map(each => each.outerHTML)"
+    )
+    assert unnamed == []
+    context.close()
+
+
+def test_a_reload_keeps_pictures_and_edits(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    one.page.mouse.click(*one.at(*LEFT))
+    one.page.keyboard.press("Control+c")
+    one.page.keyboard.press("Delete")
+    one.page.keyboard.press("Control+v")
+    one.settle()
+    one.page.keyboard.press("ArrowRight")
+    one.page.keyboard.press("Control+z")
+    edits, shown = one.edits, one.shown()
+    one.page.reload()
+    one.page.wait_for_selector("#objects button")
+    assert one.edits == edits and (one.shown() == shown).all()
+    expect(one.page.locator("#subject")).to_have_text("Object 3")
+    one.page.keyboard.press("Control+y")
+    assert [each["edit"] for each in one.edits] == ["remove", "paste", "move"]
+    one.page.click("#reset")
+    assert one.edits == [] and (one.shown() == pixels(photo(0, (SIZE, SIZE)))).all()
+    fresh = studio(None)
+    assert fresh.page.locator("#objects button").count() == 0  # another tab begins anew
+
+
+def hand_over(one: Studio, kind: str, files: list[bytes]) -> None:
+    """Paste or drop, with files or without."""
+    one.page.evaluate(
+        """([kind, files]) => {
+          const data = new DataTransfer();
+          for (const bytes of files) data.items.add(new File([Uint8Array.from(bytes)], "b.png", { type: "image/png" }));
+          const event = kind === "paste" ? new ClipboardEvent(kind, { clipboardData: data, bubbles: true, cancelable: true })
+            : new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true });
+          document.getElementById("stage").dispatchEvent(event);
+        }""",
+        [kind, [list(content) for content in files]],
+    )
+
+
+@pytest.mark.parametrize("kind", ["paste", "drop"])
+def test_a_picture_comes_by_clipboard_or_is_dropped(kind: str, studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    hand_over(one, kind, [photo(1, (SIZE, SIZE))])
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    assert (one.shown() == pixels(photo(1, (SIZE, SIZE)))).all()
+    expect(one.page.locator("#status")).to_have_text("Opened b.png.")
+
+
+def test_a_finger_drags_an_object(browser: Any, port: int) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    one = Studio(context.new_page(), port)
+    one.open(photo(0, (SIZE, SIZE)))
+    fingers = context.new_cdp_session(one.page)
+
+    def touch(kind: str, *place: float) -> None:
+        points = [dict(zip("xy", one.at(*place), strict=True))] if place else []
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    top = one.page.evaluate("scrollY")
+    touch("touchStart", *LEFT)
+    for step in range(1, 5):
+        touch("touchMove", LEFT[0] + 1.5 * step, LEFT[1] - 2 * step)
+    touch("touchEnd")
+    (edit,) = one.edits
+    assert edit["edit"] == "move" and (edit["dx"], edit["dy"]) == (pytest.approx(6, abs=0.3), pytest.approx(-8, abs=0.3))
+    assert one.page.evaluate("scrollY") == top  # the page stayed where it was
+    context.close()
+
+
+def test_a_session_is_filmed(browser: Any, tmp_path: Path) -> None:
+    """The README's animation is this session: `INTARSIA_FILM=docs/images pytest tests/test_studio_page.py -k filmed`."""
+    path = Path(os.environ.get("INTARSIA_FILM") or tmp_path) / "studio.gif"
+    with running(create_app(load("multi_dsprites"))) as port:
+        one = Studio(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), port)
+        film = Film(one.page)
+        session(one.page, film, 7)
+        assert [each["edit"] for each in one.edits] == ["move", "set_code", "set_code", "recolour", "paste", "move"]
+        one.page.close()
+    film.save(path)
+    assert Image.open(path).n_frames > 20  # type: ignore[attr-defined]  # frames that show the same become one
+    assert path.stat().st_size < 2_000_000

@@ -1,0 +1,332 @@
+"""The studio's server: what it shows, that it is what the command line makes, and what it does not put up with."""
+
+import dataclasses
+import json
+import resource
+import struct
+import sys
+import zlib
+from base64 import b64decode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from intarsia.commands.manipulate import manipulate
+from intarsia.data import open_dataset
+from intarsia.errors import InputError
+from intarsia.manipulation.history import History, Move, Order, Recolour, SetCode, edit_to_json, history_to_json
+from intarsia.manipulation.replay import begin, model_sha256, replay
+from intarsia.model import Model
+from intarsia.pictures import read_picture
+from intarsia.recipes.options import Change
+from intarsia.studio import serve, store, uploads, worker
+from intarsia.studio.refusals import Refusal
+from intarsia.studio.server import create_app
+from intarsia.studio.store import Store
+from tests.halves import RECIPE, by_hand, model_of_halves
+from tests.studio.serving import ask, photo, pixels, running
+
+EDITS = (Move(2, -3.0, 1.5), SetCode(1, "texture", 0, 2.0), Recolour(1, "#336699"), Order(2, 0))
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return model_of_halves()
+
+
+@pytest.fixture(scope="module")
+def port(model: Model) -> Iterator[int]:
+    with running(create_app(model)) as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def opened(port: int) -> Any:
+    status, answer = ask(port, "POST", "/api/scenes", photo())
+    assert status == 200
+    return answer
+
+
+def view(port: int, name: str, edits: list[Any], **others: Any) -> Any:
+    status, answer = ask(port, "POST", f"/api/scenes/{name}/view", {"edits": edits, **others})
+    assert status == 200, answer
+    return answer
+
+
+def error(answer: tuple[int, Any], status: int) -> str:
+    """The sentence of a request that was turned down."""
+    assert answer[0] == status and answer[1].keys() == {"error"}, answer
+    sentence: str = answer[1]["error"]
+    assert sentence.endswith(".") and not sentence.endswith("..")
+    assert not any(word in sentence for word in ("Traceback", "object at", "\n"))
+    return sentence
+
+
+# What it shows.
+
+
+def test_picture_without_edits_is_the_one_given(port: int, opened: Any) -> None:
+    shown = view(port, opened["id"], [])
+    assert (pixels(b64decode(shown["picture"])) == pixels(photo())).all()
+    labels = np.frombuffer(b64decode(shown["labels"]), np.uint8).reshape(32, 32)
+    assert (labels[19:31, 1:15] == 1).all() and (labels[19:31, 17:31] == 2).all() and not labels[:16].any()
+    assert [each["number"] for each in shown["objects"]] == [1, 2]
+    assert [each["empty"] for each in shown["objects"]] == [False, False]
+    assert shown["objects"][0]["box"] == [0, 18, 16, 32]
+
+
+def test_moved_object_is_where_it_is_seen(port: int, opened: Any) -> None:
+    edits = [edit_to_json(SetCode(1, "shape", number, value)) for number, value in ((0, 0.5), (1, -0.5), (2, 0.0))]
+    shown = view(port, opened["id"], edits)
+    assert shown["objects"][0]["box"] == [12, 4, 21, 13]  # a square round (16, 8): pixels less than 5 from there
+    labels = np.frombuffer(b64decode(shown["labels"]), np.uint8).reshape(32, 32)
+    assert (labels[5:12, 13:20] == 1).all() and not (labels[19:31, 1:15] == 1).any()
+
+
+def test_page_and_command_line_make_the_same_pixels(
+    port: int, opened: Any, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").write_bytes(photo())
+    Model(RECIPE).save(tmp_path / "run" / "vaes")
+    monkeypatch.setattr(Model, "load", lambda path: model)
+    (tmp_path / "edits.json").write_text(json.dumps(history_to_json(History(opened["id"], model_sha256(model), EDITS))))
+    for raw in (False, True):
+        edits = [edit_to_json(edit) for edit in EDITS]
+        for count in range(len(edits)):  # as a person would, one after the other
+            view(port, opened["id"], edits[:count], raw=raw)
+        shown = view(port, opened["id"], edits, raw=raw)
+        change = Change(edits=tmp_path / "edits.json", raw=raw)
+        _, files = manipulate(tmp_path / "run", tmp_path / "a.png", change, tmp_path / "out", overwrite=True)
+        assert (pixels(b64decode(shown["picture"])) == np.asarray(Image.open(files[0]))).all()
+
+
+def test_strip_shows_what_a_number_does(port: int, opened: Any) -> None:
+    for part, number, dimension in (("shape", 1, 0), ("texture", 2, 3), ("background", None, 4)):
+        values = {"edits": [], "object": number, "part": part, "dimension": dimension}
+        status, answer = ask(port, "POST", f"/api/scenes/{opened['id']}/strip", values)
+        assert status == 200
+        found = pixels(b64decode(answer["picture"]))
+        assert found.shape == (64, 5 * 64, 3)
+        assert len({frame.tobytes() for frame in np.split(found, 5, axis=1)}) > 1
+    for wrong in ({"object": 9}, {"part": "colour"}, {"dimension": 99}, {"dimension": "0"}, {"object": "1"}):
+        error(ask(port, "POST", f"/api/scenes/{opened['id']}/strip", values | {"part": "shape", "object": 1} | wrong), 400)
+
+
+def test_animation_has_a_frame_for_each_edit_and_one_before(port: int, opened: Any) -> None:
+    edits = [edit_to_json(edit) for edit in EDITS[1:]]
+    status, content = ask(port, "POST", f"/api/scenes/{opened['id']}/gif", {"edits": edits})
+    assert status == 200 and content.startswith(b"GIF89a")
+    assert Image.open(BytesIO(content)).n_frames == 4  # type: ignore[attr-defined]
+
+
+def test_random_scene_is_a_test_scene() -> None:
+    with running(create_app(model_of_halves(size=64))) as port:
+        status, first = ask(port, "POST", "/api/scenes/random?index=3")
+        assert status == 200
+        drawn = open_dataset("multi_dsprites", 0, "test")([3]).images[0]
+        assert (pixels(b64decode(first["picture"])) == (drawn * 255).round().permute(1, 2, 0).numpy()).all()
+        assert ask(port, "POST", "/api/scenes/random?index=3")[1]["id"] == first["id"]
+        assert ask(port, "POST", "/api/scenes", b64decode(first["picture"]))[1]["id"] == first["id"]
+        assert "index" in error(ask(port, "POST", "/api/scenes/random?index=-1"), 400)
+        assert "there is no scene 2000" in error(ask(port, "POST", "/api/scenes/random?index=2000"), 400)
+
+
+def test_without_test_scenes_the_reason_is_given(port: int) -> None:
+    reason = ask(port, "GET", "/api/model")[1]["no_random_scene"]
+    assert reason == "There are no random scenes: they have 64x64 pixels, the model takes 32x32."
+    assert error(ask(port, "POST", "/api/scenes/random"), 404) == reason
+
+
+@pytest.mark.parametrize(
+    ("dataset", "root", "reason"),
+    [
+        (
+            "objects_room_mujoco",
+            "data/rooms",
+            "their files are not here; `intarsia prepare objects_room_mujoco --out data/rooms` writes them.",
+        ),
+        ("objects_room_mujoco", None, "objects_room_mujoco is drawn once: `intarsia prepare objects_room_mujoco`"),
+        ("folder", "photos", "their files are not here."),
+    ],
+)
+def test_without_the_files_of_test_scenes_the_reason_is_given(dataset: str, root: str | None, reason: str) -> None:
+    recipe = dataclasses.replace(RECIPE, dataset=dataset, data_root=root)
+    with running(create_app(by_hand(Model(recipe)))) as port:
+        assert f"There are no random scenes: {reason}" in error(ask(port, "POST", "/api/scenes/random"), 404)
+        assert ask(port, "POST", "/api/scenes", photo())[0] == 200
+
+
+def test_models_of_several_backgrounds_and_of_pairs_are_served() -> None:
+    for segments, backgrounds in ((6, 3), (3, 1)):
+        recipe = dataclasses.replace(RECIPE, segments=segments, backgrounds=backgrounds)
+        with running(create_app(Model(recipe).eval())) as port:
+            assert ask(port, "GET", "/api/model")[1]["room"] == segments - backgrounds
+            name = ask(port, "POST", "/api/scenes", photo())[1]["id"]
+            shown = view(port, name, [{"edit": "set_code", "object": 2, "part": "texture", "dimension": 0, "value": 2.0}])
+            assert [each["number"] for each in shown["objects"]] == list(range(1, segments - backgrounds + 1))
+
+
+def test_store_makes_one_edit_at_a_time_and_forgets(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    monkeypatch.setattr(store, "replay", lambda *given: made.append(len(given[2])) or replay(*given))
+    kept, images = Store(model, most=2), torch.rand(3, 3, 32, 32)
+    names = [kept.add(image) for image in images[:2]]
+    edits = [SetCode(1, "shape", 0, 0.1), SetCode(2, "shape", 0, 0.2)]
+    kept.edited(names[0], edits)
+    assert made == [1, 1]
+    for value in range(9):  # a slider
+        kept.edited(names[0], [*edits, SetCode(1, "shape", 1, value / 10)])
+    assert made == [1, 1, *(1 for _ in range(9))]
+    whole = replay(model, begin(kept.scene(names[0])), [*edits, SetCode(1, "shape", 1, 0.8)]).scene
+    assert torch.equal(kept.edited(names[0], [*edits, SetCode(1, "shape", 1, 0.8)]).scene.shape, whole.shape)
+    kept.add(images[2])
+    assert len(kept) == 2
+    with pytest.raises(Refusal, match="no longer keeps"):
+        kept.scene(names[1])
+
+
+# What it does not put up with.
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG file that claims so many pixels; of what it would unpack to, its beginning is enough."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(150_001)))
+
+
+UPLOADS = {
+    "has 6000x5000 pixels; at most 24 million": bomb(6000, 5000),
+    "The picture has more pixels than are unpacked": bomb(50_000, 50_000),
+    "The picture can't be read as an image, a PNG, JPEG or WebP file.": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+    "can't be read as an image": b"",
+    "The picture can't be read": photo()[:200],
+    "The picture can't be read as": b"GIF89a" + bytes(99),
+}
+
+
+@pytest.mark.parametrize("said", UPLOADS)
+def test_what_is_no_picture_is_refused(said: str, port: int) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert said in error(ask(port, "POST", "/api/scenes", UPLOADS[said], {"content-type": "image/png"}), 400)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KB
+
+
+def test_pictures_of_other_sizes_and_kinds_fit(port: int) -> None:
+    for kind in ("jpeg", "webp"):
+        status, answer = ask(port, "POST", "/api/scenes", photo(1, (80, 40), kind))
+        assert status == 200 and "resized from 80x40 to 32x32" in answer["notices"][0]
+        assert pixels(b64decode(answer["picture"])).shape == (32, 32, 3)
+
+
+def test_what_is_too_much_is_not_read_to_its_end(port: int) -> None:
+    assert "at most 20 MB" in error(ask(port, "POST", "/api/scenes", bytes(uploads.MOST_BYTES + 1)), 413)
+    assert "at most 0.5 MB" in error(ask(port, "POST", "/api/scenes/x/view", bytes(uploads.MOST_JSON + 1)), 413)
+
+
+REQUESTS: dict[str, Any] = {
+    "no JSON": b"{",
+    "The request is no JSON: maximum recursion": b"[" * 100_000,
+    "should be a JSON object": b"[]",
+    "The list of edits is null": b"{}",
+    '"edit" must be one of move': b'{"edits": [{"edit": "fly"}]}',
+    "dx of move is NaN": b'{"edits": [{"edit": "move", "object": 1, "dx": NaN, "dy": 0}]}',
+    "the picture is 32x32 pixels": b'{"edits": [{"edit": "move", "object": 1, "dx": 1e9, "dy": 0}]}',
+    "There is no object 7; those left are 1, 2": b'{"edits": [{"edit": "remove", "object": 7}]}',
+}
+
+
+@pytest.mark.parametrize("said", REQUESTS)
+def test_bad_request_is_answered_with_a_sentence(said: str, port: int, opened: Any) -> None:
+    assert said in error(ask(port, "POST", f"/api/scenes/{opened['id']}/view", REQUESTS[said]), 400)
+
+
+def test_scene_that_is_not_kept_is_told(port: int) -> None:
+    assert "open it again" in error(ask(port, "POST", "/api/scenes/0123/view", {"edits": []}), 404)
+
+
+@pytest.mark.parametrize(
+    "path", ["/../pyproject.toml", "/page/../server.py", "/page/%2e%2e%2fserver.py", "/page//etc/passwd", "/page/", "/api/x"]
+)
+def test_no_path_leads_to_files(path: str, port: int) -> None:
+    error(ask(port, "GET", path), 404)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "", "["]
+)
+def test_other_names_are_not_answered(host: str, port: int) -> None:
+    assert "answers to localhost" in error(ask(port, "GET", "/api/model", headers={"Host": host}), 403)
+
+
+def test_own_names_are_answered_and_other_pages_not(port: int) -> None:
+    for host in ("localhost", f"localhost:{port}", f"127.0.0.1:{port}", "[::1]:99"):
+        assert ask(port, "GET", "/api/model", headers={"Host": host})[0] == 200
+    own = {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"}
+    assert ask(port, "POST", "/api/scenes", photo(), own)[0] == 200
+    for origin in ("http://evil.example", "null", f"http://localhost:{port + 1}"):
+        assert "another page" in error(ask(port, "POST", "/api/scenes", photo(), own | {"Origin": origin}), 403)
+
+
+def test_nothing_is_loaded_from_elsewhere(port: int) -> None:
+    names = [item.name for item in files("intarsia.studio").joinpath("page").iterdir()]
+    assert {"index.html", "main.js", "style.css"} <= set(names)
+    for path in ("/", "/docs", *(f"/page/{name}" for name in names)):
+        status, content = ask(port, "GET", path)
+        assert status == 200
+        text = content.decode().replace('xmlns="http://www.w3.org/2000/svg"', "")
+        assert "http://" not in text and "https://" not in text and "url(" not in text
+    status, described = ask(port, "GET", "/openapi.json")
+    assert status == 200 and set(described["paths"]) >= {"/api/model", "/api/scenes", "/api/scenes/{name}/view"}
+
+
+def test_line_has_an_end(port: int, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MOST_WAITING", 0)
+    assert "The server is busy" in error(ask(port, "POST", f"/api/scenes/{opened['id']}/view", {"edits": []}), 503)
+
+
+def test_200_clients_at_once_take_bounded_memory(port: int) -> None:
+    big = photo(9, (1200, 900))  # 3 MB; all at once, and unpacked, they would take more than a GB
+
+    def client(number: int) -> int:
+        status, answer = ask(port, "POST", "/api/scenes", big if number % 8 == 0 else photo(number))
+        if status != 200:
+            return status
+        edits = [edit_to_json(SetCode(1, "shape", 0, number / 100))]
+        return ask(port, "POST", f"/api/scenes/{answer['id']}/view", {"edits": edits})[0]
+
+    client(0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with ThreadPoolExecutor(200) as clients:
+        statuses = list(clients.map(client, range(200)))
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert set(statuses) <= {200, 404}  # 404: dropped meanwhile, as it should be
+    assert statuses.count(200) > 100
+    assert grown < 300_000  # KB, the 200 clients' own threads included
+
+
+def test_serve_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(InputError, match=r"pip install 'intarsia\[studio\]'"):
+        serve(tmp_path)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="neither a run nor a model"):
+        serve(tmp_path)
+    with pytest.raises(InputError, match="--port is 99999"):
+        serve(tmp_path, port=99999)
+
+
+def test_picture_read_from_bytes_is_the_one_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(photo(3, (50, 20)))
+    assert torch.equal(uploads.picture_of(photo(3, (50, 20)), 32, 32).pixels, read_picture(tmp_path / "a.png", 32, 32).pixels)
