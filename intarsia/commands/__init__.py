@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from intarsia import __version__
+from intarsia.commands.edit_flags import check_flags
 from intarsia.commands.filling import fill, similar
 from intarsia.commands.table import (
     DEFAULT_MODEL,
@@ -28,7 +29,6 @@ from intarsia.errors import InputError
 from intarsia.files import check_new
 from intarsia.recipes import RECIPES
 from intarsia.recipes.file import check_recipe, load_recipe
-from intarsia.recipes.options import check_change
 from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.weights import shipped
 
@@ -129,7 +129,7 @@ def _parse_predict(argv: list[str]) -> Predict:
 
 def _parse_manipulate(argv: list[str]) -> Manipulate:
     command = fill(Manipulate, argv, "manipulate")
-    check_change(command.change)
+    check_flags(command.flags)
     return command
 
 
@@ -274,7 +274,7 @@ def _manipulate(command: Manipulate) -> None:
 
     _set_threads(command.threads)
     out = command.out or _home(command.run) / "manipulations"
-    lines, files = manipulate(command.run, command.image, command.change, out, command.overwrite)
+    lines, files = manipulate(command.run, command.image, command.flags, out, command.overwrite)
     print("\n".join(lines + ([f"Wrote to {out}: {', '.join(path.name for path in files)}."] if files else [])))
 
 

@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 
 import tyro
 
+from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.table import Settings
 from intarsia.errors import InputError
-from intarsia.recipes.options import Change, Options
+from intarsia.recipes.options import Options
 
 Form = TypeVar("Form")
-UNNAMED = {"settings": Settings, "options": Options, "change": Change}  # their options stand among the command's own
+UNNAMED = {"settings": Settings, "options": Options, "flags": EditFlags}  # their options stand among the command's own
 
 
 def fill(form: type[Form], argv: list[str], verb: str, description: str | None = None, default: Form | None = None) -> Form:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from intarsia.recipes.options import Change, Options
+from intarsia.commands.edit_flags import EditFlags
+from intarsia.recipes.options import Options
 from intarsia.recipes.settings import Recipe
 from intarsia.weights import shipped
 
@@ -86,7 +87,7 @@ class Manipulate:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=CODED)]
     image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
     """A PNG, JPEG or WebP file. It is resized to the size the model takes."""
-    change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)
+    flags: Annotated[EditFlags, tyro.conf.arg(name="")] = field(default_factory=EditFlags)
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/manipulations)")] = None
     """Folder for the files."""
     overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False

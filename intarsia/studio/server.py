@@ -11,15 +11,15 @@ import torch
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from intarsia import __version__
 from intarsia.data import PREPARED, Scenes, scenes_of
 from intarsia.errors import InputError
-from intarsia.manipulation import composite
-from intarsia.manipulation.history import KINDS, edits_from_json
+from intarsia.manipulation import Part, composite
+from intarsia.manipulation.history import Edits
 from intarsia.manipulation.replay import model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
@@ -63,6 +63,26 @@ class Opened:
     """As the model takes it: PNG, in Base64."""
     notices: list[str]
     """What was done to it."""
+
+
+class EditsRequest(BaseModel, strict=True):
+    """The edits of a picture, the first one first."""
+
+    edits: Edits
+
+
+class ViewRequest(EditsRequest, strict=True):
+    """What to show; with `raw`, the bare output of the fusion networks."""
+
+    raw: bool = False
+
+
+class StripRequest(EditsRequest, strict=True):
+    """Which number of a code to vary after the edits. The background's code belongs to no object."""
+
+    object: int | None = None
+    part: Part
+    dimension: int
 
 
 def create_app(model: Model, host: str = "localhost") -> FastAPI:
@@ -138,57 +158,49 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
         return await worker(drawn, secrets.randbelow(random_scenes.size or 2**31) if index is None else index)
 
 
+def _body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what openapi.json says of a request's body, with the schemas of the edits written where they are referred to."""
+    schema = kind.model_json_schema()
+    schema["properties"]["edits"]["items"] = {"oneOf": list(schema.pop("$defs").values())}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None:
-    kinds = [TypeAdapter(kind).json_schema() for kind in KINDS.values()]
-    for name, kind in zip(KINDS, kinds, strict=True):
-        kind["properties"] = {"edit": {"const": name}} | kind["properties"]
-    edits = {"type": "array", "items": {"anyOf": kinds}}
+    def viewed(name: str, asked: ViewRequest) -> View:
+        return view(model, store.scene(name), store.edited(name, asked.edits), asked.raw, store.memo)
 
-    def body(**others: Any) -> dict[str, Any]:
-        schema = {"type": "object", "required": ["edits"], "properties": {"edits": edits, **others}}
-        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-    def viewed(name: str, values: dict[str, Any]) -> View:
-        edited = store.edited(name, edits_from_json(values.get("edits")))
-        return view(model, store.scene(name), edited, values.get("raw") is True, store.memo)
-
-    def begun(name: str, values: dict[str, Any]) -> tuple[list[Scene], Tensor | None]:
-        number, dimension = values.get("object"), values.get("dimension")
-        if not isinstance(dimension, int) or not isinstance(number, int | None):
-            raise InputError("A strip needs a part, a dimension (a whole number), and an object (a whole number or null).")
-        edited = store.edited(name, edits_from_json(values.get("edits")))
-        scenes = varied(edited, values.get("part"), dimension, number)  # type: ignore[arg-type]  # which is checked there
-        return scenes, None if number is None else model.shapes(edited.scene, store.memo)[edited.row(number)]
+    def begun(name: str, asked: StripRequest) -> tuple[list[Scene], Tensor | None]:
+        edited = store.edited(name, asked.edits)
+        scenes = varied(edited, asked.part, asked.dimension, asked.object)
+        return scenes, None if asked.object is None else model.shapes(edited.scene, store.memo)[edited.row(asked.object)]
 
     def composited(name: str, scene: Scene) -> Tensor:
         return composite(model, store.scene(name), scene, memo=store.memo)
 
-    def animated(name: str, values: dict[str, Any]) -> bytes:
-        made = edits_from_json(values.get("edits"))
-        counts = sorted({*range(0, len(made), len(made) // MOST_FRAMES + 1), len(made)})
-        frames = [composited(name, store.edited(name, made[:count]).scene) for count in counts]
+    def animated(name: str, edits: Edits) -> bytes:
+        counts = sorted({*range(0, len(edits), len(edits) // MOST_FRAMES + 1), len(edits)})
+        frames = [composited(name, store.edited(name, edits[:count]).scene) for count in counts]
         return gif(torch.stack(frames).cpu(), FRAME_MILLISECONDS)
 
-    @app.post("/api/scenes/{name}/view", openapi_extra=body(raw={"type": "boolean", "default": False}))
+    @app.post("/api/scenes/{name}/view", openapi_extra=_body(ViewRequest))
     async def view_scene(name: str, request: Request) -> View:
         """A picture after some edits; with `raw`, the bare output of the fusion networks."""
-        return await worker(viewed, name, await read_json(request))
+        return await worker(viewed, name, await read_json(request, ViewRequest))
 
-    numbers = {"object": {"type": ["integer", "null"]}, "part": {"type": "string"}, "dimension": {"type": "integer"}}
-
-    @app.post("/api/scenes/{name}/strip", openapi_extra=body(**numbers))
+    @app.post("/api/scenes/{name}/strip", openapi_extra=_body(StripRequest))
     async def strip_of_scene(name: str, request: Request) -> Strip:
         """What one number of a code does to the picture after some edits."""
-        values = await read_json(request)
-        scenes, shape = await worker(begun, name, values)
+        asked = await read_json(request, StripRequest)
+        scenes, shape = await worker(begun, name, asked)
         # One at a time, so that what a person waits for gets in between.
         pictures = [await worker(composited, name, scene) for scene in scenes]
-        return strip(pictures, values["part"], shape)
+        return strip(pictures, asked.part, shape)
 
-    @app.post("/api/scenes/{name}/gif", openapi_extra=body())
+    @app.post("/api/scenes/{name}/gif", openapi_extra=_body(EditsRequest))
     async def animation_of_edits(name: str, request: Request) -> Response:
         """The edits one after the other, as an animation: a GIF file."""
-        return Response(await worker(animated, name, await read_json(request)), media_type="image/gif")
+        asked = await read_json(request, EditsRequest)
+        return Response(await worker(animated, name, asked.edits), media_type="image/gif")
 
 
 def _answer_errors(app: FastAPI) -> None:

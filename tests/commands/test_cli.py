@@ -15,10 +15,11 @@ from PIL import Image
 
 from intarsia import __version__
 from intarsia import commands as cli
+from intarsia.commands.edit_flags import EditFlags
 from intarsia.model import Model
 from intarsia.recipes import RECIPES, STARTS
 from intarsia.recipes.file import load_recipe
-from intarsia.recipes.options import Change, Options
+from intarsia.recipes.options import Options
 from intarsia.recipes.settings import Inpainter, Segmenter
 from intarsia.weights import WEIGHTS, shipped
 
@@ -176,11 +177,11 @@ def test_other_verbs() -> None:
         Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
     )
     argv = "manipulate a b.png --object 2 --move 5 -3.5 --scale 2 --recolour #ff8000 --to-front --raw --out c"
-    change = Change(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
-    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change, out=Path("c"))
+    flags = EditFlags(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), flags, out=Path("c"))
     argv = "manipulate a b.png --object 1 --dimension 0 --range -2 2 --part texture"
-    change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
-    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
+    flags = EditFlags(object=1, dimension=0, range=(-2, 2), part="texture")
+    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), flags)
     assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
     assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
     assert cli.parse(["demo", "a", "--scene", "3"]) == cli.Demo(Path("a"), 3)
