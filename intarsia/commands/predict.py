@@ -28,9 +28,9 @@ def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -
     Raises:
         InputError: before anything is written, if an image can't be used or a file would be overwritten.
     """
+    _check_names(images)
     model = load(run)
     recipe = model.recipe
-    _check_names(images)
     pictures = [read_picture(path, recipe.height, recipe.width) for path in images]
     targets = {picture.path: _targets(picture.path, out, recipe.segments) for picture in pictures}
     check_targets(images, [target for row in targets.values() for target in row], overwrite)
