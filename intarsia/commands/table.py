@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg, subcommand
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
 from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
 from intarsia.errors import InputError
@@ -135,10 +135,10 @@ class Evaluate:
         from intarsia.records import PICTURE, SCORES
 
         _set_threads(self.threads)
+        dataset, root = _split_data(self.data) if self.data is not None else (None, None)
         source = latest(self.folder)
         early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
         print(f"Weights: {source}{early}", flush=True)
-        dataset, root = _split_data(self.data) if self.data is not None else (None, None)
         out = self.out or _home(self.folder) / (dataset or "")
         scores = evaluate_run(self.folder, out, self.scenes, root, dataset)
         Console(highlight=False).print(table(scores))
@@ -291,14 +291,15 @@ class Export:
         print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: intarsia evaluate {self.out}")
 
 
+# Without `DisallowNone`, an option that may be left out would take the word None, and say so in its error message.
 Command = (
-    Annotated[Prepare, subcommand("prepare")]
+    Annotated[Prepare, DisallowNone, subcommand("prepare")]
     | Annotated[ImportTf1, subcommand("import-tf1")]
     | Annotated[Train, subcommand("train", constructor=TRAIN_EACH, description=Train.__doc__)]
-    | Annotated[Evaluate, subcommand("evaluate")]
-    | Annotated[Predict, subcommand("predict")]
-    | Annotated[Manipulate, subcommand("manipulate")]
-    | Annotated[Demo, subcommand("demo")]
+    | Annotated[Evaluate, DisallowNone, subcommand("evaluate")]
+    | Annotated[Predict, DisallowNone, subcommand("predict")]
+    | Annotated[Manipulate, DisallowNone, subcommand("manipulate")]
+    | Annotated[Demo, DisallowNone, subcommand("demo")]
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Report, subcommand("report")]
     | Annotated[Results, subcommand("results")]
