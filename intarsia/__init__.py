@@ -33,7 +33,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: `import intarsia` alone does not load PyTorch."""
+    """Return a public name, imported at its first use: `import intarsia` alone does not load PyTorch."""
     from importlib import import_module
 
     if name not in _HOMES:
