@@ -13,11 +13,11 @@ from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, most_informative, placements, traverse
 from intarsia.manipulation.edits import check_code
 from intarsia.manipulation.history import read_history
-from intarsia.manipulation.opening import open_model
 from intarsia.manipulation.replay import begin, check_history, replay
-from intarsia.model import Model
+from intarsia.model import load
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.recipes.options import Change, check_change
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
 __all__ = ["listing", "manipulate"]
@@ -52,13 +52,13 @@ def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: boo
             files can't be used, or there is no such object or number.
     """
     check_change(change)
-    model = open_model(run)
-    scene, lines = _encode(model, image)
+    renderer = Renderer(load(run, with_codes=True), Memo())
+    scene, lines = _encode(renderer, image)
     _check_number(scene, "--object", change.object)
     if change.list:
         return lines + listing(scene, change.count), []
     if change.traverse or change.dimension is not None:
-        chosen = _chosen(model, scene, change)
+        chosen = _chosen(scene, change)
         sheet_name = chosen[0].name if len(chosen) == 1 else "traversals"
         kinds = ("gif", "mp4") if change.mp4 else ("gif",)
         animations = {each: [out / f"{image.stem}-{each.name}.{kind}" for kind in kinds] for each in chosen}
@@ -66,10 +66,10 @@ def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: boo
         files = [overview, *(path for paths in animations.values() for path in paths)]
         check_targets([image], files, overwrite)
         make_folder(out)
-        _write_traversals(model, scene, change, animations, overview)
+        _write_traversals(renderer, scene, change, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files
-    edited, said = _edit(model, scene, change)
-    shown = composite(model, scene, edited, change.raw).cpu()
+    edited, said = _edit(renderer, scene, change)
+    shown = composite(renderer, scene, edited, change.raw).cpu()
     files = [out / f"{image.stem}-edited.png", out / f"{image.stem}-before-after.png"]
     check_targets([path for path in (image, change.copy_from) if path], files, overwrite)
     make_folder(out)
@@ -95,9 +95,10 @@ def _told(part: str, kl: Tensor, count: int) -> str:
     return f"{part} {', '.join(f'd{number} {float(kl[number]):.2f}' for number in numbers)}"
 
 
-def _encode(model: Model, image: Path) -> tuple[Scene, list[str]]:
+def _encode(renderer: Renderer, image: Path) -> tuple[Scene, list[str]]:
+    model = renderer.model
     picture = read_picture(image, model.recipe.height, model.recipe.width)
-    return model.encode(picture.pixels.to(next(model.parameters()).device)), list(picture.notices)
+    return model.encode(picture.pixels.to(model.device)), list(picture.notices)
 
 
 def _check_number(scene: Scene, option: str, number: int | None) -> None:
@@ -105,7 +106,7 @@ def _check_number(scene: Scene, option: str, number: int | None) -> None:
         raise InputError(f"{option} is {number}; the objects are 1 to {len(scene.shape)}, and --list shows them.")
 
 
-def _chosen(model: Model, scene: Scene, change: Change) -> list[_Traversal]:
+def _chosen(scene: Scene, change: Change) -> list[_Traversal]:
     """What to animate: the one number that is named, or the most informative ones of all codes of all objects there are."""
     named = None if change.object is None else change.object - 1
     if change.dimension is not None:
@@ -128,29 +129,29 @@ def _chosen(model: Model, scene: Scene, change: Change) -> list[_Traversal]:
 
 
 def _write_traversals(
-    model: Model, scene: Scene, change: Change, animations: dict[_Traversal, list[Path]], overview: Path
+    renderer: Renderer, scene: Scene, change: Change, animations: dict[_Traversal, list[Path]], overview: Path
 ) -> None:
     offsets = torch.linspace(*change.range, change.steps)
     columns = torch.linspace(0, change.steps - 1, min(COLUMNS, change.steps)).round().long()
     rows = []
     for each, paths in animations.items():
-        frames = traverse(model, scene, each.part, each.dimension, offsets, each.object, change.raw).cpu()
+        frames = traverse(renderer, scene, each.part, each.dimension, offsets, each.object, change.raw).cpu()
         rows.append(frames[columns])
         for path in paths:
             (write_gif if path.suffix == ".gif" else write_mp4)(path, frames)
     write_picture(overview, sheet(list(torch.stack(rows, 1))))
 
 
-def _edit(model: Model, scene: Scene, change: Change) -> tuple[Scene, list[str]]:
+def _edit(renderer: Renderer, scene: Scene, change: Change) -> tuple[Scene, list[str]]:
     """The scene with the edits made, and how far the object came."""
     if change.edits:
         history = read_history(change.edits)
-        check_history(history, model, scene.image)
-        return replay(model, begin(scene), history.edits).scene, []
+        check_history(history, renderer.model, scene.image)
+        return replay(renderer, begin(scene), history.edits).scene, []
     if change.copy_from and change.copy_object:
-        source, notices = _encode(model, change.copy_from)
+        source, notices = _encode(renderer, change.copy_from)
         _check_number(source, "--copy-object", change.copy_object)
-        edited, number = manipulation.copy(model, scene, source, change.copy_object - 1), 0
+        edited, number = manipulation.copy(renderer, scene, source, change.copy_object - 1), 0
     else:
         notices, edited, number = [], scene, (change.object or 1) - 1
     if change.remove:
@@ -160,13 +161,13 @@ def _edit(model: Model, scene: Scene, change: Change) -> tuple[Scene, list[str]]
         _check_number(edited, "--swap-texture", change.swap_texture)
         edited = manipulation.swap_texture(edited, number, change.swap_texture - 1)
     if change.move:
-        edited = manipulation.move(model, edited, number, *change.move)
+        edited = manipulation.move(renderer, edited, number, *change.move)
     if change.scale is not None:
-        edited = manipulation.scale(model, edited, number, change.scale)
+        edited = manipulation.scale(renderer, edited, number, change.scale)
     if change.recolour:
-        edited = manipulation.recolour(model, edited, number, _colour(change.recolour))
+        edited = manipulation.recolour(renderer, edited, number, _colour(change.recolour))
     if change.move or change.scale is not None:
-        before, after = (placements(model.shapes(each))[number] for each in (start, edited))
+        before, after = (placements(renderer.shapes(each))[number] for each in (start, edited))
         width = (after.area / before.area) ** 0.5
         notices.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
     if change.to_front:

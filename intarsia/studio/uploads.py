@@ -1,4 +1,4 @@
-"""What comes in from outside: read only as far as it is allowed to go, and checked before it is used."""
+"""Request bodies: read only up to a size and a time, and checked before they are used."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from intarsia.studio.refusals import Refusal
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "picture_of", "read_body", "read_json"]
 
 MOST_BYTES = 20_000_000  # of a picture's file
-MOST_PIXELS = 24_000_000  # of a picture, once it is unpacked
+MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes
 SECONDS = 30.0  # that a body may take to arrive
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; what is longer or too slow is given up on."""
+    """The body of a request; `Refusal` if it is longer than `most` bytes or takes too long."""
     content = bytearray()
     try:
         async with asyncio.timeout(SECONDS):
@@ -36,7 +36,7 @@ async def read_body(request: Request, most: int) -> bytes:
 
 
 async def read_json(request: Request) -> dict[str, Any]:
-    """The JSON object in the body of a request; `InputError` where there is none."""
+    """The JSON object in the body of a request; `InputError` if it is none."""
     try:
         values = json.loads(await read_body(request, MOST_JSON))
     except (ValueError, RecursionError) as error:
@@ -47,5 +47,5 @@ async def read_json(request: Request) -> dict[str, Any]:
 
 
 def picture_of(content: bytes, height: int, width: int) -> Picture:
-    """A picture from the bytes of a PNG, JPEG or WebP file, whatever they are called; `InputError` where they are none."""
+    """The picture in the bytes of a PNG, JPEG or WebP file; `InputError` if they are none."""
     return read_picture(Path("The picture"), height, width, content, MOST_PIXELS)

@@ -23,7 +23,7 @@ from tests.halves import RECIPE, model_of_halves
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = model_of_halves()
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path / "run"
 
