@@ -37,7 +37,7 @@ def test_the_whole_chain_is_the_originals(reference):
     images = images_first(recorded["image"])
     logits = segmenter(images)
     masks = open_masks(logits.softmax(1))
-    clean = reorder_channels(masks, background_last_order(masks, whole_batch=True))
+    clean = reorder_channels(masks, background_last_order(masks, per_batch=True))
     assert_close(clean, masks_first(recorded["filtered_masks"]))
 
     copies = clean[:, :-1].repeat(4, 1, 1, 1).flatten(0, 1)[:, None]
