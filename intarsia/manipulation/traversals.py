@@ -23,13 +23,7 @@ def most_informative(kl: Tensor, count: int) -> list[int]:
 
 @torch.no_grad()
 def traverse(
-    renderer: Renderer,
-    scene: Scene,
-    part: Part,
-    dimension: int,
-    offsets: Tensor,
-    object: int | None = None,
-    raw: bool = False,
+    renderer: Renderer, scene: Scene, part: Part, dimension: int, offsets: Tensor, object: int | None = None, raw: bool = False
 ) -> Tensor:
     """Images `f 3 h w` of an encoded scene, each with one of the offsets `f` added to one number of a code.
 

@@ -51,7 +51,7 @@ class CompactInpainter(nn.Module):
         self.edge_decoder_terms = nn.ModuleList(conv3(c, c) for c in up)
         self.attend = Attention(down[2])
         self.patches = Patches(channels, patches) if patches else None
-        self.spread_stem = conv3(4, down[0]) if patches else None
+        self.spread_stem = conv3(4, down[0]) if patches else None  # of propagated colours; saved weights have this name
         self.position = nn.Parameter(torch.zeros(channels, height // 2, width // 2))
         self.head = conv3(2 * channels + (4 if patches else 0), 2 * channels)
         self.output = conv3(2 * channels, 12)
