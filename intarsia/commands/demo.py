@@ -12,9 +12,9 @@ from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import composite, move, placements
-from intarsia.manipulation.opening import open_model
-from intarsia.model import Model
+from intarsia.model import load
 from intarsia.pictures import check_targets, overlay, sheet, write_gif, write_picture, zoom_for
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
 __all__ = ["demo"]
@@ -37,9 +37,9 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
         InputError: before anything is written, if the model has no codes yet, there is no such scene, the model finds no
             object in it, or a file exists and `overwrite` is false.
     """
-    model = open_model(run)
+    model = load(run, with_codes=True)
     test = scenes_of(model.recipe, "test", seed=0)  # the scenes that `evaluate` scores
-    scene = model.encode(test([number]).images[0])
+    scene = model.encode(test([number]).images[0].to(model.device))
     places = placements(scene.masks[:-1])
     present = [object for object, place in enumerate(places) if place.area >= 1]
     if not present:
@@ -48,7 +48,7 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
     distance = DISTANCE * test.width * (1 if places[largest].x < test.width / 2 else -1)
     files = [out / f"scene-{number}.png", out / f"scene-{number}-moving.gif"]
     check_targets([], files, overwrite)
-    frames = _moving(model, scene, largest, distance)
+    frames = _moving(Renderer(model, Memo()), scene, largest, distance)
     make_folder(out)
     write_picture(files[0], _taken_apart(scene, present))
     write_gif(files[1], frames)
@@ -61,17 +61,17 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
     ], files
 
 
-def _moving(model: Model, scene: Scene, object: int, distance: float) -> Tensor:
+def _moving(renderer: Renderer, scene: Scene, object: int, distance: float) -> Tensor:
     """Frames `f 3 h w` of an object that moves to the right by `distance` pixels and back."""
     way = [scene]
     for _ in range(LEGS):
-        way.append(move(model, way[-1], object, distance / LEGS, 0))
+        way.append(move(renderer, way[-1], object, distance / LEGS, 0))
     phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # never 0: there, the image's own pixels would flash up
     frames = []
     for gone in (LEGS * (1 - phases.cos()) / 2).tolist():
         leg = int(gone)
         shape = torch.lerp(way[leg].shape, way[leg + 1].shape, gone - leg)
-        frames.append(composite(model, scene, dataclasses.replace(scene, shape=shape)))
+        frames.append(composite(renderer, scene, dataclasses.replace(scene, shape=shape)))
     return torch.stack(frames)
 
 

@@ -12,10 +12,10 @@ from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, most_informative, placements, traverse
 from intarsia.manipulation.edits import check_code
 from intarsia.manipulation.history import read_history
-from intarsia.manipulation.opening import open_model
 from intarsia.manipulation.replay import begin, check_history, copied, replay
-from intarsia.model import Model
+from intarsia.model import load
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
 __all__ = ["listing", "manipulate"]
@@ -50,13 +50,13 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
             the files can't be used, or there is no such object or number.
     """
     check_flags(flags)
-    model = open_model(run)
-    scene, lines = _encode(model, image)
+    renderer = Renderer(load(run, with_codes=True), Memo())
+    scene, lines = _encode(renderer, image)
     _check_number(scene, "--object", flags.object)
     if flags.list:
         return lines + listing(scene, flags.count), []
     if flags.traverse or flags.dimension is not None:
-        chosen = _chosen(model, scene, flags)
+        chosen = _chosen(scene, flags)
         sheet_name = chosen[0].name if len(chosen) == 1 else "traversals"
         kinds = ("gif", "mp4") if flags.mp4 else ("gif",)
         animations = {each: [out / f"{image.stem}-{each.name}.{kind}" for kind in kinds] for each in chosen}
@@ -64,10 +64,10 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
         files = [overview, *(path for paths in animations.values() for path in paths)]
         check_targets([image], files, overwrite)
         make_folder(out)
-        _write_traversals(model, scene, flags, animations, overview)
+        _write_traversals(renderer, scene, flags, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files
-    edited, said = _edited(model, scene, flags)
-    shown = composite(model, scene, edited, flags.raw).cpu()
+    edited, said = _edited(renderer, scene, flags)
+    shown = composite(renderer, scene, edited, flags.raw).cpu()
     files = [out / f"{image.stem}-edited.png", out / f"{image.stem}-before-after.png"]
     check_targets([path for path in (image, flags.copy_from) if path], files, overwrite)
     make_folder(out)
@@ -93,9 +93,10 @@ def _informative(part: str, kl: Tensor, count: int) -> str:
     return f"{part} {', '.join(f'd{number} {float(kl[number]):.2f}' for number in numbers)}"
 
 
-def _encode(model: Model, image: Path) -> tuple[Scene, list[str]]:
+def _encode(renderer: Renderer, image: Path) -> tuple[Scene, list[str]]:
+    model = renderer.model
     picture = read_picture(image, model.recipe.height, model.recipe.width)
-    return model.encode(picture.pixels.to(next(model.parameters()).device)), list(picture.notices)
+    return model.encode(picture.pixels.to(model.device)), list(picture.notices)
 
 
 def _check_number(scene: Scene, option: str, number: int | None) -> None:
@@ -103,7 +104,7 @@ def _check_number(scene: Scene, option: str, number: int | None) -> None:
         raise InputError(f"{option} is {number}; the objects are 1 to {len(scene.shape)}, and --list shows them.")
 
 
-def _chosen(model: Model, scene: Scene, flags: EditFlags) -> list[_Traversal]:
+def _chosen(scene: Scene, flags: EditFlags) -> list[_Traversal]:
     """Return what to animate: the number that the flags name, or else the most informative numbers of every code."""
     named = None if flags.object is None else flags.object - 1
     if flags.dimension is not None:
@@ -126,36 +127,36 @@ def _chosen(model: Model, scene: Scene, flags: EditFlags) -> list[_Traversal]:
 
 
 def _write_traversals(
-    model: Model, scene: Scene, flags: EditFlags, animations: dict[_Traversal, list[Path]], overview: Path
+    renderer: Renderer, scene: Scene, flags: EditFlags, animations: dict[_Traversal, list[Path]], overview: Path
 ) -> None:
     offsets = torch.linspace(*flags.range, flags.steps)
     columns = torch.linspace(0, flags.steps - 1, min(COLUMNS, flags.steps)).round().long()
     rows = []
     for each, paths in animations.items():
-        frames = traverse(model, scene, each.part, each.dimension, offsets, each.object, flags.raw).cpu()
+        frames = traverse(renderer, scene, each.part, each.dimension, offsets, each.object, flags.raw).cpu()
         rows.append(frames[columns])
         for path in paths:
             (write_gif if path.suffix == ".gif" else write_mp4)(path, frames)
     write_picture(overview, sheet(list(torch.stack(rows, 1))))
 
 
-def _edited(model: Model, scene: Scene, flags: EditFlags) -> tuple[Scene, list[str]]:
+def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, list[str]]:
     """Return the scene after the edits that the flags ask for, and lines about them to print."""
     start = begin(scene)
     if flags.edits:
         history = read_history(flags.edits)
-        check_history(history, model, scene.image)
-        return replay(model, start, history.edits).scene, []
+        check_history(history, renderer.model, scene.image)
+        return replay(renderer, start, history.edits).scene, []
     _check_number(scene, "--swap-texture", flags.swap_texture)
     number = flags.object or start.next  # of the object that is copied, if none is named
     lines: list[str] = []
     if flags.copy_from and flags.copy_object is not None:
-        source, lines = _encode(model, flags.copy_from)
+        source, lines = _encode(renderer, flags.copy_from)
         _check_number(source, "--copy-object", flags.copy_object)
-        start = replay(model, start, [copied(source, flags.copy_object - 1)])
-    edited = replay(model, start, edits_of(flags, number, len(start.numbers)))
+        start = replay(renderer, start, [copied(source, flags.copy_object - 1)])
+    edited = replay(renderer, start, edits_of(flags, number, len(start.numbers)))
     if flags.move is not None or flags.scale is not None:
-        before, after = (placements(model.shapes(each.scene))[each.row(number)] for each in (start, edited))
+        before, after = (placements(renderer.shapes(each.scene))[each.row(number)] for each in (start, edited))
         width = (after.area / before.area) ** 0.5
         lines.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
     return edited.scene, lines

@@ -35,11 +35,8 @@ def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -
     targets = {picture.path: _targets(picture.path, out, recipe.segments) for picture in pictures}
     check_targets(images, [target for row in targets.values() for target in row], overwrite)
     make_folder(out)
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    device = next(model.parameters()).device
     for picture in pictures:
-        masks = model.segment(picture.pixels[None].to(device))[0].cpu()
+        masks = model.segment(picture.pixels[None].to(model.device))[0].cpu()
         _write(picture.pixels, masks, targets[picture.path])
     return [notice for picture in pictures for notice in picture.notices], [path for row in targets.values() for path in row]
 

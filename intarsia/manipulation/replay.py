@@ -26,6 +26,7 @@ from intarsia.manipulation.history import (
 )
 from intarsia.manipulation.solving import move, recolour, scale
 from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 __all__ = ["Edited", "begin", "check_history", "copied", "model_sha256", "picture_sha256", "replay"]
@@ -55,7 +56,7 @@ def begin(scene: Scene) -> Edited:
     return Edited(scene, tuple(range(1, count + 1)), count + 1)
 
 
-def replay(model: Model, edited: Edited, edits: Iterable[Edit]) -> Edited:
+def replay(renderer: Renderer, edited: Edited, edits: Iterable[Edit]) -> Edited:
     """Return the scene after some edits, made one after the other; it is the same whether they are made at once or in parts.
 
     Raises:
@@ -64,7 +65,7 @@ def replay(model: Model, edited: Edited, edits: Iterable[Edit]) -> Edited:
     edits = tuple(edits)
     for place, edit in enumerate(edits, 1):
         try:
-            edited = _after(model, edited, edit)
+            edited = _after(renderer, edited, edit)
         except InputError as error:
             raise InputError(f"Edit {place} of {len(edits)}: {error}" if len(edits) > 1 else str(error)) from error
     return edited
@@ -106,11 +107,11 @@ def model_sha256(model: Model) -> str:
     return hashlib.sha256(save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})).hexdigest()
 
 
-def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
+def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
     scene, numbers = edited.scene, edited.numbers
     match edit:
         case Paste():
-            return _pasted(model, edited, edit)
+            return _pasted(renderer, edited, edit)
         case SetCode(object=None):
             return Edited(plain.set_code(scene, edit.part, edit.dimension, edit.value), numbers, edited.next)
     row = edited.row(edit.object)  # type: ignore[arg-type]  # None is the background, which is done above
@@ -125,11 +126,11 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
             height, width = scene.image.shape[1:]
             if abs(edit.dx) > width or abs(edit.dy) > height:
                 raise InputError(f"The distance is ({edit.dx}, {edit.dy}); the picture is {width}x{height} pixels.")
-            scene = move(model, scene, row, edit.dx, edit.dy)
+            scene = move(renderer, scene, row, edit.dx, edit.dy)
         case Scale():
-            scene = scale(model, scene, row, edit.factor)
+            scene = scale(renderer, scene, row, edit.factor)
         case Recolour():
-            scene = recolour(model, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+            scene = recolour(renderer, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
         case SwapTexture():
             scene = plain.swap_texture(scene, row, edited.row(edit.other))
         case SetCode():
@@ -137,7 +138,7 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
     return Edited(scene, numbers, edited.next)
 
 
-def _pasted(model: Model, edited: Edited, paste: Paste) -> Edited:
+def _pasted(renderer: Renderer, edited: Edited, paste: Paste) -> Edited:
     scene, numbers = edited.scene, edited.numbers
     codes = ("shape", "texture", "shape_kl", "texture_kl")
     rows = {name: scene.shape.new_tensor(getattr(paste, name))[None] for name in codes}
@@ -145,8 +146,8 @@ def _pasted(model: Model, edited: Edited, paste: Paste) -> Edited:
         length = getattr(scene, name).shape[1]
         if row.shape[1] != length:
             raise InputError(f"The pasted object's {name} holds {row.shape[1]} numbers; it must be {length}, as the model's.")
-    spare = plain.spare_object(model, scene)
+    spare = plain.spare_object(renderer, scene)
     if spare is not None:
         scene, numbers = plain.remove(scene, spare), numbers[:spare] + numbers[spare + 1 :]
     source = Scene(scene.image, scene.masks[-2:], background=scene.background, background_kl=scene.background_kl, **rows)
-    return Edited(plain.copy(model, scene, source, 0), (edited.next, *numbers), edited.next + 1)
+    return Edited(plain.copy(renderer, scene, source, 0), (edited.next, *numbers), edited.next + 1)

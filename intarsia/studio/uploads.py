@@ -1,4 +1,4 @@
-"""What comes in from outside: read only as far as it is allowed to go, and checked before it is used."""
+"""Request bodies: read only up to a size and a time, and checked before they are used."""
 
 import asyncio
 from pathlib import Path
@@ -14,7 +14,7 @@ from intarsia.studio.refusals import Refusal
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "picture_of", "read_body", "read_json"]
 
 MOST_BYTES = 20_000_000  # of a picture's file
-MOST_PIXELS = 24_000_000  # of a picture, once it is unpacked
+MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes
 SECONDS = 30.0  # that a body may take to arrive
 
@@ -22,7 +22,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; what is longer or too slow is given up on."""
+    """The body of a request; `Refusal` if it is longer than `most` bytes or takes too long."""
     content = bytearray()
     try:
         async with asyncio.timeout(SECONDS):
@@ -46,5 +46,5 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 
 
 def picture_of(content: bytes, height: int, width: int) -> Picture:
-    """A picture from the bytes of a PNG, JPEG or WebP file, whatever they are called; `InputError` where they are none."""
+    """The picture in the bytes of a PNG, JPEG or WebP file; `InputError` if they are none."""
     return read_picture(Path("The picture"), height, width, content, MOST_PIXELS)

@@ -17,6 +17,7 @@ from intarsia.manipulation.history import History, Move, Order, Recolour, Remove
 from intarsia.manipulation.replay import model_sha256, picture_sha256
 from intarsia.model import Model
 from intarsia.pictures import read_picture
+from intarsia.rendering import Renderer
 from tests.halves import RECIPE, by_hand, model_of_halves
 
 
@@ -24,7 +25,7 @@ from tests.halves import RECIPE, by_hand, model_of_halves
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = model_of_halves()
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path / "run"
 
@@ -100,13 +101,14 @@ def test_flags_stand_for_edits() -> None:
 
 def test_edits_are_made_to_a_copied_object(run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = by_hand(Model(dataclasses.replace(RECIPE, segments=4)))  # with room for one more object
-    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
     flags = EditFlags(copy_from=photo, copy_object=2, swap_texture=1, move=(3, 0), to_back=True)
     lines, files = manipulate(run, photo, flags, tmp_path / "out")
     scene = model.encode(read_picture(photo, 32, 32).pixels)
-    with_copy = copy(model, scene, scene, 1)
-    by_functions = to_back(move(model, swap_texture(with_copy, 0, 1), 0, 3.0, 0.0), 0)
-    expected = (composite(model, scene, by_functions) * 255).round().byte().permute(1, 2, 0).numpy()
+    renderer = Renderer(model)
+    with_copy = copy(renderer, scene, scene, 1)
+    by_functions = to_back(move(renderer, swap_texture(with_copy, 0, 1), 0, 3.0, 0.0), 0)
+    expected = (composite(renderer, scene, by_functions) * 255).round().byte().permute(1, 2, 0).numpy()
     assert (pixels(files[0]) == expected).all()
     assert lines[-1].startswith("Moved by (3.") or lines[-1].startswith("Moved by (2.9")
 

@@ -31,6 +31,7 @@ from intarsia.manipulation.history import (
 )
 from intarsia.manipulation.replay import begin, check_history, copied, model_sha256, picture_sha256, replay
 from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 from intarsia.weights import WEIGHTS, weights_sha256
 from tests.halves import HEIGHT, WIDTH, model_of_halves
@@ -175,11 +176,11 @@ def test_replay_does_what_the_edits_do(model: Model, scene: Scene) -> None:
         SetCode(None, "background", 1, -1.0),
         Remove(1),
     )
-    by_hand = scale(model, move(model, scene, 1, -3.0, 1.5), 1, 1.2)
-    by_hand = recolour(model, by_hand, 0, [0x33 / 255, 0x66 / 255, 0x99 / 255])
+    by_hand = scale(Renderer(model), move(Renderer(model), scene, 1, -3.0, 1.5), 1, 1.2)
+    by_hand = recolour(Renderer(model), by_hand, 0, [0x33 / 255, 0x66 / 255, 0x99 / 255])
     by_hand = to_back(swap_texture(by_hand, 0, 1), 0)
     by_hand = remove(set_code(set_code(by_hand, "shape", 0, 0.5, 0), "background", 1, -1.0), 1)
-    edited = replay(model, begin(scene), edits)
+    edited = replay(Renderer(model), begin(scene), edits)
     assert same(edited.scene, by_hand)
     assert edited.numbers == (2,)
     assert torch.equal(model.render(edited.scene), model.render(by_hand))
@@ -187,22 +188,22 @@ def test_replay_does_what_the_edits_do(model: Model, scene: Scene) -> None:
 
 def test_replay_in_parts_is_replay_in_one_go(model: Model, scene: Scene) -> None:
     edits = (Move(1, 2.0, 0.0), Remove(2), copied(scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1))
-    whole = replay(model, begin(scene), edits)
+    whole = replay(Renderer(model), begin(scene), edits)
     for cut in range(len(edits) + 1):
-        parts = replay(model, replay(model, begin(scene), edits[:cut]), edits[cut:])
+        parts = replay(Renderer(model), replay(Renderer(model), begin(scene), edits[:cut]), edits[cut:])
         assert same(whole.scene, parts.scene) and whole.numbers == parts.numbers == (1, 3)
 
 
 def test_pasted_object_is_a_copy_with_the_next_number(model: Model, scene: Scene) -> None:
     left = remove(scene, 0)
-    twice = replay(model, begin(scene), (Remove(1), copied(scene, 0), Remove(3), copied(scene, 0)))
+    twice = replay(Renderer(model), begin(scene), (Remove(1), copied(scene, 0), Remove(3), copied(scene, 0)))
     assert twice.numbers == (4, 2)
-    assert same(twice.scene, copy(model, left, scene, 0))
+    assert same(twice.scene, copy(Renderer(model), left, scene, 0))
 
 
 def test_pasted_object_takes_the_place_of_an_empty_one(model: Model, scene: Scene) -> None:
     gone = SetCode(1, "shape", 2, -9.0)  # its size: nothing is left of it
-    edited = replay(model, begin(scene), (gone, copied(scene, 0)))
+    edited = replay(Renderer(model), begin(scene), (gone, copied(scene, 0)))
     assert edited.numbers == (3, 2)
 
 
@@ -221,7 +222,7 @@ IMPOSSIBLE: dict[str, tuple[Edit, ...]] = {
 @pytest.mark.parametrize("said", IMPOSSIBLE)
 def test_impossible_edit_is_named(said: str, model: Model, scene: Scene) -> None:
     with pytest.raises(InputError) as error:
-        replay(model, begin(scene), IMPOSSIBLE[said])
+        replay(Renderer(model), begin(scene), IMPOSSIBLE[said])
     assert said in str(error.value)
 
 

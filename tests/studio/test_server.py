@@ -27,6 +27,7 @@ from intarsia.manipulation.history import History, Move, Order, Recolour, SetCod
 from intarsia.manipulation.replay import begin, model_sha256, replay
 from intarsia.model import Model
 from intarsia.pictures import read_picture
+from intarsia.rendering import Renderer
 from intarsia.studio import serve, store, uploads, worker
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.server import create_app
@@ -96,7 +97,7 @@ def test_page_and_command_line_make_the_same_pixels(
 ) -> None:
     (tmp_path / "a.png").write_bytes(photo())
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
     (tmp_path / "edits.json").write_text(json.dumps(dataclasses.asdict(History(1, opened["id"], model_sha256(model), EDITS))))
     for raw in (False, True):
         edits = [dataclasses.asdict(edit) for edit in EDITS]
@@ -185,7 +186,7 @@ def test_store_makes_one_edit_at_a_time_and_forgets(model: Model, monkeypatch: p
     for value in range(9):  # a slider
         kept.edited(names[0], [*edits, SetCode(1, "shape", 1, value / 10)])
     assert made == [1, 1, *(1 for _ in range(9))]
-    whole = replay(model, begin(kept.scene(names[0])), [*edits, SetCode(1, "shape", 1, 0.8)]).scene
+    whole = replay(Renderer(model), begin(kept.scene(names[0])), [*edits, SetCode(1, "shape", 1, 0.8)]).scene
     assert torch.equal(kept.edited(names[0], [*edits, SetCode(1, "shape", 1, 0.8)]).scene.shape, whole.shape)
     kept.add(images[2])
     assert len(kept) == 2
