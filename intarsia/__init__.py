@@ -10,7 +10,7 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Scene", "from_pretrained", "load", "push_to_hub"]
+__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Renderer", "Scene", "from_pretrained", "load", "push_to_hub"]
 
 if TYPE_CHECKING:
     from intarsia.errors import InputError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from intarsia.model import Model, load
     from intarsia.recipes import RECIPES
     from intarsia.recipes.settings import Recipe
+    from intarsia.rendering import Renderer
     from intarsia.scene import Scene
 
 _HOMES = {
@@ -25,6 +26,7 @@ _HOMES = {
     "Model": "intarsia.model",
     "RECIPES": "intarsia.recipes",
     "Recipe": "intarsia.recipes.settings",
+    "Renderer": "intarsia.rendering",
     "Scene": "intarsia.scene",
     "from_pretrained": "intarsia.interop.hub",
     "load": "intarsia.model",
@@ -33,7 +35,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: `import intarsia` alone does not load PyTorch."""
+    """Return a public name, imported at its first use: `import intarsia` alone does not load PyTorch."""
     from importlib import import_module
 
     if name not in _HOMES:

@@ -1,7 +1,7 @@
-"""Edge maps, and masks made ready for the VAEs: image processing without weights.
+"""Edge maps, and masks prepared for the VAEs: image processing without weights.
 
-The inpainter sees the edges of the *whole* image, also inside the segment that is hidden from it: it is told where
-things are, not what they look like. Edges are binary and carry no gradient.
+The inpainter sees the edges of the complete image, also inside the hidden segment. So it knows where things are, but not what
+they look like. Edges are binary and carry no gradient.
 """
 
 import torch
@@ -30,19 +30,19 @@ ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bi
 
 
 def edge_map(images: Images, threshold: float) -> Edges:
-    """Where the image changes strongly, compared with the rest of the same image.
+    """The edge map of images, where an edge is a strong change compared with the rest of the same image.
 
-    The absolute Sobel response is summed over colours; an edge is where it lies strictly above a fraction of its maximum
-    over the image, for each direction on its own. Contrast and brightness of the image therefore do not matter. (The
-    original also subtracts the minimum; mirrored borders have no gradient across them, so that is always 0.)
+    The absolute Sobel response is summed over colours. An edge is where it is strictly above a fraction of its maximum over the
+    image, for each direction separately. So the contrast and brightness of the image do not matter. (The original also
+    subtracts the minimum. With mirrored borders that is always 0.)
 
     Args:
         images: `b 3 h w`, any range; at least 2 by 2 pixels.
         threshold: in [0, 1), the fraction.
 
     Returns:
-        `b 2 h w`, float32, 0 or 1: changes from row to row (dy), then from column to column (dx). A direction in
-        which nothing changes has no edges; a constant image has none at all.
+        `b 2 h w`, float32, 0 or 1: changes from row to row (dy), then from column to column (dx). A direction without changes
+        has no edges; a constant image has none.
     """
     strength = _sobel(images).abs().sum(2)
     strongest = strength.amax((2, 3), keepdim=True)
@@ -50,11 +50,11 @@ def edge_map(images: Images, threshold: float) -> Edges:
 
 
 def signed_edge_map(images: Images, threshold: float = 0.04) -> Edges:
-    """Where the image changes by more than a fixed amount: the original's rule for its photographic scenes.
+    """The edge map of images, where an edge is a change above a fixed amount: the original's rule for photographs.
 
-    The *signed* Sobel response is summed over colours, so that opposite changes of two colours cancel (a quirk of the
-    original, kept because its published numbers depend on it), divided by 15, and compared without its sign. Nothing
-    is stretched: contrast matters, brightness does not.
+    The *signed* Sobel response is summed over colours, so that opposite changes of two colours cancel each other. (This quirk
+    of the original is kept because its published numbers depend on it.) The absolute sum is divided by 15 and compared with
+    the threshold. So the contrast of the image matters, and its brightness does not.
 
     Args:
         images: `b 3 h w`, range [0, 1]; at least 2 by 2 pixels.
@@ -67,30 +67,31 @@ def signed_edge_map(images: Images, threshold: float = 0.04) -> Edges:
 
 
 def open_masks(masks: Masks) -> Masks:
-    """Masks without what is narrower than 3 pixels: 3x3 erosion, then 3x3 dilation, of each channel (as in the original).
+    """Masks after 3x3 erosion and then 3x3 dilation of each channel, which removes what is narrower than 3 pixels.
 
-    Never larger than the masks; so they no longer sum to 1. What lies outside the image neither erodes nor dilates.
+    As in the original. The result is nowhere larger than the masks, so it no longer sums to 1. The border of the image neither
+    erodes nor dilates.
     """
     return F.max_pool2d(-F.max_pool2d(-masks, 3, 1, 1), 3, 1, 1)
 
 
-def background_last(masks: Masks, whole_batch: bool = False, backgrounds: int = 1) -> Maps:
-    """The masks of `b k h w` as objects and background, `b n+1 h w`: n = k - backgrounds objects, in the order they had.
+def background_last(masks: Masks, per_batch: bool = False, backgrounds: int = 1) -> Maps:
+    """Masks `b k h w` as those of n = k - backgrounds objects, in the order they had, and then of the background: `b n+1 h w`.
 
-    The background is the channel with the largest sum over the pixels of its image, the lowest of equals; or the sum of the
-    several channels for which that holds. The original sums over the whole batch (`whole_batch`), so that all its images have
-    the same background channel and an image's result depends on its company (docs/notes/004-vaes.md); and of several, only one
-    is the largest, and the others the last.
+    The background is the sum of the `backgrounds` channels with the largest sums over the pixels of their image; the lowest
+    ones of equals. The original sums over all images of the batch (`per_batch`). Then all images have the same background
+    channel, and the result for an image depends on the others (docs/notes/004-vaes.md). With several backgrounds it takes only
+    one of the largest channels, and the last channels beside it.
     """
-    ordered = reorder_channels(masks, background_last_order(masks, whole_batch, backgrounds))
+    ordered = reorder_channels(masks, background_last_order(masks, per_batch, backgrounds))
     return torch.cat([ordered[:, :-backgrounds], ordered[:, -backgrounds:].sum(1, keepdim=True)], 1)
 
 
-def background_last_order(masks: Masks, whole_batch: bool = False, backgrounds: int = 1) -> Tensor:
-    """Which channel each one was before, in the order of `background_last`: indices `b k`; their argsort leads back."""
+def background_last_order(masks: Masks, per_batch: bool = False, backgrounds: int = 1) -> Tensor:
+    """The channels in the order of `background_last`, as indices `b k`; their argsort restores the order before."""
     channels = torch.arange(masks.shape[1], device=masks.device)
     sums = masks.sum((2, 3))
-    if whole_batch:
+    if per_batch:
         sums, backgrounds = sums.sum(0, keepdim=True).expand_as(sums), 1
     rank = sums.argsort(dim=1, descending=True, stable=True).argsort(1)
     return torch.where(rank < backgrounds, 2 * len(channels) - rank, channels).argsort(1)
@@ -102,9 +103,9 @@ def reorder_channels(masks: Masks, order: Tensor) -> Masks:
 
 
 def translate(masks: Masks, right: Tensor, down: Tensor) -> Masks:
-    """Masks `b k h w`, each moved by its own number of pixels, `b k`, rounded; 0 where nothing comes from.
+    """Masks `b k h w`, each moved by its own number of pixels, `b k`, rounded; 0 is filled in at the borders.
 
-    As the original moves the masks that its shape VAE learns in the experiment with pairs.
+    The original moves the masks that its shape VAE learns from in this way, in the experiment with pairs.
     """
     for offsets, axis in ((down, 2), (right, 3)):
         size = masks.shape[axis]
@@ -116,39 +117,39 @@ def translate(masks: Masks, right: Tensor, down: Tensor) -> Masks:
 
 
 def visible_shapes(shapes: Tensor) -> Tensor:
-    """What is visible of shapes `... n h w` in [0, 1] that lie over one another, the first one in front.
+    """The visible parts of shapes `... n h w` in [0, 1] that lie over one another, the first one in front.
 
-    Each takes what those before it leave; so the sum over n is at most 1, and shapes whose sum is at most 1 stay as they are,
-    bit by bit.
+    Each shape takes what those before it leave. So the sum over n is at most 1, and shapes whose sum is at most 1 do not
+    change, bit by bit.
     """
     before = pad(shapes.cumsum(-3)[..., :-1, :, :], (0, 0, 0, 0, 1, 0))
     return torch.minimum(shapes, (1 - before).clamp(min=0))
 
 
 def normalise_contrast(images: Images) -> Images:
-    """Images with each colour stretched to [0, 1], for each image on its own; a colour that is the same all over becomes 0.
+    """Images with each colour stretched to [0, 1], separately for each image; a constant colour becomes 0.
 
-    What the original's VAEs learn of its photographic scenes.
+    The original's VAEs learn such images of its photographic scenes.
     """
     low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
     return torch.where(high > low, (images - low) / (high - low), 0)
 
 
 def downsample(maps: Tensor, factor: int) -> Tensor:
-    """One in so many rows and columns of maps `... h w`, the first ones: the original's way to make them smaller."""
+    """Every `factor`-th row and column of maps `... h w`, from the first one on, as the original downsamples."""
     return maps[..., ::factor, ::factor]
 
 
 def upsample(maps: Tensor, factor: int) -> Tensor:
-    """Maps `... h w` with every pixel repeated so often in each direction; `downsample` undoes it."""
+    """Maps `... h w` with every pixel repeated `factor` times in each direction; `downsample` reverses it."""
     return maps.repeat_interleave(factor, -2).repeat_interleave(factor, -1) if factor > 1 else maps
 
 
 def _sobel(images: Images) -> Tensor:
     """The Sobel response `b 2 3 h w` (dy, dx) of each colour, unscaled, with mirrored borders.
 
-    Sums instead of a convolution, from left to right in the order of the kernel: autocast and TF32 can't coarsen them,
-    and they round like the original's. In 8-bit images many pixels lie exactly *on* a threshold, and rounding decides.
+    Sums in the order of the kernel, instead of a convolution: autocast and TF32 can't make them less precise, and they round
+    as the original does. In 8-bit images many pixels are exactly *on* a threshold, and rounding decides.
     """
     height, width = images.shape[2:]
     mirrored = pad(images, (1, 1, 1, 1), mode="reflect")

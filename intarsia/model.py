@@ -1,9 +1,9 @@
-"""The model: all networks of one recipe, saved and loaded whole."""
+"""The model: all networks of one recipe, built, saved and loaded together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -12,17 +12,7 @@ from torch import Tensor, nn
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import (
-    background_last,
-    downsample,
-    edge_map,
-    normalise_contrast,
-    open_masks,
-    signed_edge_map,
-    upsample,
-    visible_shapes,
-)
-from intarsia.memo import FORGETFUL, Memo
+from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.reference import ReferenceInpainter
@@ -30,19 +20,18 @@ from intarsia.networks.resnet import ResNet50
 from intarsia.networks.segmenter import CompactSegmenter
 from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
-from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe
-from intarsia.scene import Parts, Scene
+from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks
-from intarsia.weights import RECIPE, WEIGHTS, latest
+from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest
 
 
 class Model(nn.Module):
     """Inpainter, segmenter and scene autoencoder of one recipe.
 
-    Those not yet trained have their initial values, drawn from the recipe's seed.
+    Networks that are not trained yet have their initial values, drawn from the recipe's seed.
 
     Example:
         >>> from intarsia.recipes import RECIPES
@@ -63,60 +52,49 @@ class Model(nn.Module):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = _inpainter(recipe)
             self.segmenter = _segmenter(recipe)
-            codes = recipe.vae
-            self.autoencoder = SceneAutoencoder(
-                recipe.height // codes.downsampling,
-                recipe.width // codes.downsampling,
-                recipe.objects,
-                codes.texture_dimension,
-                codes.shape_dimension,
-                codes.background_dimension,
-                codes.channels,
-                codes.hidden,
-                recipe.fusion.channels,
-                codes.fill_with_mean,
-                recipe.fusion.residual,
-                codes.window,
-            )
-            if codes.glorot:
-                glorot(self.autoencoder)
+            self.autoencoder = _autoencoder(recipe)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the weights are on; images have to be there, too."""
+        return next(self.parameters()).device
 
     @torch.no_grad()
     def segment(self, images: Images, chunk: int = 50) -> Masks:
-        """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time."""
-        self.eval()
-        return torch.cat([self.segmenter(part).softmax(1) for part in images.split(chunk)])
+        """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time, in evaluation mode."""
+        with _evaluating(self.segmenter):
+            return torch.cat([self.segmenter(part).softmax(1) for part in images.split(chunk)])
 
     def ordered_masks(self, images: Images) -> Masks:
         """Soft masks `b n+1 h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
         return self.ordered(self.segment(images))
 
     def ordered(self, masks: Masks) -> Masks:
-        """The same of the segmenter's masks."""
+        """The segmenter's masks `b k h w` as `ordered_masks` gives them."""
         return background_last(open_masks(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
-    def lesson(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
-        """What the scene autoencoder learns of images and ordered masks: as small as it sees them, in the colours it sees."""
-        return self.downsample(normalise_contrast(images) if self.recipe.vae.normalise_contrast else images), self.downsample(
-            masks
-        )
+    def autoencoder_input(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
+        """Images and ordered masks as the scene autoencoder sees them in training: downsampled, with the colours it learns."""
+        if self.recipe.vae.normalise_contrast:
+            images = normalise_contrast(images)
+        return self.downsample(images), self.downsample(masks)
 
     def downsample(self, maps: Tensor) -> Tensor:
-        """Maps `... h w` of the images' size, as small as the scene autoencoder sees them."""
+        """Maps `... h w` of the images' size at the scene autoencoder's size."""
         return downsample(maps, self.recipe.vae.downsampling)
 
     def upsample(self, maps: Tensor) -> Tensor:
-        """Maps `... h w` of the scene autoencoder, as large as the images."""
+        """Maps `... h w` of the scene autoencoder's size at the images' size."""
         return upsample(maps, self.recipe.vae.downsampling)
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
-        """Take an image `3 h w` in [0, 1] apart: masks, and the posterior's mean of every code; nothing is drawn.
+        """The scene of an image `3 h w` in [0, 1]: its masks, and the posterior mean of every code.
 
-        Its colours are not stretched here, also where the codes have learned stretched ones (a quirk of the original).
+        The contrast is not normalised here, even if the codes were learned from normalised images (a quirk of the original).
 
-        Of `b 3 h w` the scene has an axis more in each of its tensors: to be rendered, not to be edited.
+        Images `b 3 h w` give one scene whose tensors have one more axis in front. It can be rendered, but not edited.
         """
         if image.dim() == 3:
             scene = self.encode(image[None])
@@ -138,77 +116,11 @@ class Model(nn.Module):
             background_kl=divergence(*background),
         )
 
-    @torch.no_grad()
-    def decode(self, scene: Scene, memo: Memo = FORGETFUL) -> Parts:
-        """The shapes, textures and background that a scene's codes stand for; or those of several, with an axis more.
+    def render(self, scene: Scene) -> Tensor:
+        """The image `3 h w` in [0, 1] of a scene, as `intarsia.Renderer` draws it."""
+        from intarsia.rendering import Renderer
 
-        Of a single scene each code is decoded on its own, so that its picture is the same, bit by bit, in every company; and
-        those that the memo knows are not decoded again.
-        """
-        return Parts(
-            shapes=self.shapes(scene, memo),
-            textures=self._pictures("texture", scene.texture, memo),
-            background=self._pictures("background", scene.background.unsqueeze(-2), memo).squeeze(-4),
-        )
-
-    @torch.no_grad()
-    def shapes(self, scene: Scene, memo: Memo = FORGETFUL) -> Tensor:
-        """The shapes alone, `n h w`."""
-        return self._pictures("shape", scene.shape, memo).squeeze(-3)
-
-    def _pictures(self, part: str, codes: Tensor, memo: Memo) -> Tensor:
-        if codes.dim() > 2 or not len(codes):
-            return self.picture(part, codes)
-        return torch.stack([memo(part, partial(self.picture, part), code) for code in codes])
-
-    @torch.no_grad()
-    def picture(self, part: str, codes: Tensor) -> Tensor:
-        """What codes `... d` of a part stand for (shape, texture or background): `... c h w` in [0, 1].
-
-        The shape VAE learns how likely a pixel belongs to an object; near the border it is in doubt over some pixels. Drawn as
-        it is, that doubt would be a blur, and reach beyond the object; with a sharpness above 1 it is not drawn.
-        """
-        vae = cast(VAE, self.autoencoder.get_submodule(part))
-        logits = vae.decode(codes.reshape(-1, codes.shape[-1])) * (self.recipe.vae.sharpness if part == "shape" else 1)
-        decoded = self.upsample(logits.sigmoid())
-        return decoded.view(*codes.shape[:-1], *decoded.shape[1:])
-
-    @torch.no_grad()
-    def fuse(self, decoded: Parts, memo: Memo = FORGETFUL) -> Tensor:
-        """Put decoded parts together: an image `3 h w` in [0, 1], every pixel of it made by the fusion networks.
-
-        As in training, but where shapes overlap, those in front hide the others (the original adds them).
-        Parts of `b` images, with an axis more, become `b 3 h w`. Objects that the memo knows, by texture and by what is
-        visible of them, are not fused again.
-
-        Raises:
-            InputError: if there are more objects than the model has room for.
-        """
-        shapes, textures, background = map(self.downsample, (decoded.shapes, decoded.textures, decoded.background))
-        room, (*images, count, height, width) = self.recipe.objects, shapes.shape
-        if count > room:
-            raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible = visible_shapes(shapes)
-        if images or not count:
-            objects = self._objects(textures, visible)
-        else:
-            objects = torch.stack([memo("object", self._objects, *each) for each in zip(textures, visible, strict=True)])
-        behind = background * (1 - visible.sum(-3, keepdim=True))
-        empty = behind.new_zeros(*images, room - count, 3, height, width)
-        layers = torch.cat([objects, empty, behind.unsqueeze(-4)], -4)
-        return self.upsample(self.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind))
-
-    def _objects(self, textures: Tensor, visible: Tensor) -> Tensor:
-        """Objects `... 3 h w` on black, of their textures `... 3 h w` and of what is visible of their shapes, `... h w`."""
-        pictures, masks = textures.reshape(-1, *textures.shape[-3:]), visible.reshape(-1, 1, *visible.shape[-2:])
-        return self.autoencoder.object_fusion(pictures, masks).sigmoid().view_as(textures)
-
-    def render(self, scene: Scene, memo: Memo = FORGETFUL) -> Tensor:
-        """The image `3 h w` in [0, 1] of a scene: decoded and fused; or the images of several.
-
-        With a memo the images are the same, bit by bit.
-        """
-        return self.fuse(self.decode(scene, memo), memo)
+        return Renderer(self).render(scene)
 
     def edges(self, images: Images) -> Edges:
         """The edge maps `b 2 h w` that the inpainter sees."""
@@ -216,9 +128,9 @@ class Model(nn.Module):
         return rule(images, self.recipe.edge_threshold)
 
     def save(self, folder: Path, kind: torch.dtype = torch.float32) -> None:
-        """Write `recipe.json` and `weights.safetensors`; each appears whole or not at all.
+        """Write `recipe.json` and `weights.safetensors`. Each file appears complete or not at all.
 
-        In float16 the weights take half the room and keep three digits; a model that is loaded computes in float32 either way.
+        Weights in float16 take half the space and keep three digits. A loaded model computes in float32 either way.
         """
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
@@ -228,8 +140,12 @@ class Model(nn.Module):
             path.write_bytes(save(weights))  # `save_file` leaves a file of another name behind when it is killed
 
     @classmethod
-    def load(cls, folder: Path) -> "Model":
-        """Read a folder that `save` wrote.
+    def load(cls, folder: Path, device: str = "cpu") -> "Model":
+        """Load a folder that `save` wrote.
+
+        Args:
+            folder: A model folder.
+            device: Where to put the model; "auto" is the GPU if there is one, else the CPU.
 
         Raises:
             InputError: if the folder holds no model, its weights are corrupt, or they don't fit its recipe.
@@ -252,33 +168,83 @@ class Model(nn.Module):
                 f"but should be {expected.get(name, 'absent')} ({len(odd)} of {len(expected)} differ)."
             )
         model.load_state_dict(weights)
-        return model
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.to(device)
+
+
+def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> Model:
+    """Load the newest model of a run folder, the model of a model folder, or a shipped model by its name.
+
+    Args:
+        folder: The run folder, the model folder or the name.
+        device: As `Model.load` takes it.
+        with_codes: Refuse a model whose codes are not trained.
+
+    Raises:
+        InputError: if there is no such model, or its codes are not trained but have to be.
+    """
+    source = latest(Path(folder))
+    if with_codes and not has_codes(source):
+        stage = source.resolve().name
+        raise InputError(
+            f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."
+        )
+    return Model.load(source, device)
+
+
+@contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and back into its own mode afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
 
 
 def _inpainter(recipe: Recipe) -> nn.Module:
-    if recipe.inpainter.network == "reference":
+    sizes = recipe.inpainter
+    if sizes.network == "reference":
         return ReferenceInpainter()
-    return CompactInpainter(recipe.height, recipe.width, recipe.inpainter.channels, recipe.inpainter.patches)
+    return CompactInpainter(height=recipe.height, width=recipe.width, channels=sizes.channels, patches=sizes.patches)
 
 
 def _segmenter(recipe: Recipe) -> nn.Module:
     sizes = recipe.segmenter
     if sizes.network == "segnet":
-        return SegNet(recipe.segments)
+        return SegNet(segments=recipe.segments)
     if sizes.network == "resnet50":
-        return ResNet50(recipe.segments, sizes.upsampling, sizes.dilation)
+        return ResNet50(segments=recipe.segments, upsampling=sizes.upsampling, dilation=sizes.dilation)
     return CompactSegmenter(
-        recipe.height,
-        recipe.width,
-        recipe.segments,
-        sizes.channels,
-        sizes.dimension,
-        sizes.span,
-        sizes.smoothing,
-        sizes.learn_channels,
+        height=recipe.height,
+        width=recipe.width,
+        segments=recipe.segments,
+        channels=sizes.channels,
+        dimension=sizes.dimension,
+        span=sizes.span,
+        smoothing=sizes.smoothing,
+        learn_channels=sizes.learn_channels,
     )
 
 
-def load(folder: str | Path) -> Model:
-    """The newest model of a run folder, the model of a model folder, or a shipped one by its name; else `InputError`."""
-    return Model.load(latest(Path(folder)))
+def _autoencoder(recipe: Recipe) -> SceneAutoencoder:
+    sizes = recipe.vae
+    autoencoder = SceneAutoencoder(
+        height=recipe.height // sizes.downsampling,
+        width=recipe.width // sizes.downsampling,
+        objects=recipe.objects,
+        texture_dimension=sizes.texture_dimension,
+        shape_dimension=sizes.shape_dimension,
+        background_dimension=sizes.background_dimension,
+        channels=sizes.channels,
+        hidden=sizes.hidden,
+        fusion_channels=recipe.fusion.channels,
+        fill_with_mean=sizes.fill_with_mean,
+        residual=recipe.fusion.residual,
+        window=sizes.window,
+    )
+    if sizes.glorot:
+        glorot(autoencoder)
+    return autoencoder

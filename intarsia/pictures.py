@@ -1,4 +1,4 @@
-"""Pictures: image files as a model takes them; and for people to look at, uint8 arrays `h w 3`, stills and animations."""
+"""Pictures: image files as input for a model, and images, sheets and animations for people to look at."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,10 +14,10 @@ from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.shapes import Guesses, Images, Masks, one_hot
 
-SHOWN_SIZE = 256  # px: small images are enlarged by whole factors to about this
+SHOWN_SIZE = 256  # px: small images are enlarged by an integer factor to about this size
 FRAMES_PER_SECOND = 30  # of the original's animations
 
-# Okabe and Ito's colours, which colour-blind people can tell apart, and a few more for sets with many segments.
+# Okabe and Ito's colours, which colour-blind people can distinguish, and a few more for many segments.
 PALETTE = torch.tensor(
     [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0), (0, 114, 178),
      (204, 121, 167), (150, 150, 150), (120, 60, 180), (160, 220, 90), (90, 60, 30), (250, 190, 212)]
@@ -25,19 +25,19 @@ PALETTE = torch.tensor(
 
 
 def coloured(masks: Masks) -> Images:
-    """Masks `b k h w` as colours, mixed where they are soft."""
+    """Masks `b k h w` in colours, which mix where masks are soft."""
     colours = PALETTE[torch.arange(masks.shape[1]) % len(PALETTE)]
     return torch.einsum("bkhw,kc->bchw", masks.cpu(), colours)
 
 
 def overlay(images: Images, masks: Masks, strength: float = 0.55) -> Images:
-    """Images with their hard segments laid over them in colour."""
+    """Images with their hard segments in colour over them."""
     hard = one_hot(masks.argmax(1), masks.shape[1])
     return images.cpu() * (1 - strength) + coloured(hard) * strength
 
 
 def sheet(columns: list[Tensor], zoom: int = 2, gap: int = 2) -> np.ndarray:
-    """A grid with one row per image; each column is `b 3 h w` (pictures) or `b h w` (masks in grey), in [0, 1]."""
+    """A grid of uint8 pixels `h w 3` with one row per image; a column is `b 3 h w` or, in grey, `b h w`, both in [0, 1]."""
     tiles = [
         (column if column.dim() == 4 else column[:, None].expand(-1, 3, -1, -1)).float().cpu().clamp(0, 1) for column in columns
     ]
@@ -49,7 +49,7 @@ def sheet(columns: list[Tensor], zoom: int = 2, gap: int = 2) -> np.ndarray:
 
 
 def game_sheet(images: Images, masks: Masks, guesses: Guesses) -> np.ndarray:
-    """Image, hard segments, every soft mask, and the image with every segment replaced by the inpainter's guess of it."""
+    """A sheet of images, hard segments, all soft masks, and the images with each segment replaced by the inpainter's guess."""
     filled = images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]
     hard = one_hot(masks.argmax(1), masks.shape[1])
     return sheet([images, coloured(hard), *masks.unbind(1), *filled.unbind(1)])
@@ -60,7 +60,7 @@ class Picture:
     """An image file at the size a model takes.
 
     pixels: `3 h w`, float32 in [0, 1].
-    notices: What was done to it, each a sentence for the person who gave it.
+    notices: What was done to make it fit, one sentence each.
     """
 
     path: Path
@@ -69,14 +69,14 @@ class Picture:
 
 
 def read_picture(path: Path, height: int, width: int, content: bytes | None = None, most_pixels: int | None = None) -> Picture:
-    """A PNG, JPEG or WebP file of any size and colour mode, turned as its camera says, transparent parts on white; resized.
+    """Read a PNG, JPEG or WebP file of any size and colour mode, rotate it by its EXIF tag, put it on white, and resize it.
 
     Args:
-        path: The file; where its content is given, only what it is called.
-        height: In pixels, of the result.
-        width: Likewise.
-        content: The file's bytes, if it comes from elsewhere than the disk.
-        most_pixels: Refuse larger ones, before anything is unpacked.
+        path: The file; only its name for messages if the content is given.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        content: The file's bytes, if they are not read from the disk.
+        most_pixels: Refuse larger files before they are decompressed.
 
     Raises:
         InputError: if it can't be read.
@@ -122,7 +122,7 @@ def _resized(path: Path, before: tuple[int, int], after: tuple[int, int]) -> str
 
 
 def check_targets(images: list[Path], targets: list[Path], overwrite: bool) -> None:
-    """Raise `InputError` if writing these files would replace one of the images, or what may not be replaced."""
+    """Raise `InputError` if one of the targets is one of the images, or exists and may not be overwritten."""
     given = {path.resolve() for path in images}
     for target in targets:
         if target.resolve() in given:
@@ -132,7 +132,7 @@ def check_targets(images: list[Path], targets: list[Path], overwrite: bool) -> N
 
 
 def zoom_for(image: Tensor) -> int:
-    """The whole factor by which an image `3 h w` is enlarged for people."""
+    """The integer factor by which an image `3 h w` is enlarged for people."""
     return max(1, SHOWN_SIZE // max(image.shape[1:]))
 
 
@@ -143,24 +143,24 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 
 def png(image: Tensor) -> bytes:
-    """The content of a PNG file of an image `3 h w` in [0, 1]; packed in a hurry."""
+    """The content of a PNG file of an image `3 h w` in [0, 1], with fast compression."""
     content = BytesIO()
     Image.fromarray(sheet([image[None]], zoom=1, gap=0)).save(content, format="png", compress_level=1)
     return content.getvalue()
 
 
 def write_gif(path: Path, frames: Images) -> None:
-    """Write frames `f 3 h w` in [0, 1], enlarged, as an animation that starts over at its end.
+    """Write frames `f 3 h w` in [0, 1], enlarged, as a GIF animation that loops.
 
-    All frames share one palette of 256 colours, and colours are not mixed from dots: what stands still does not flicker. GIF
-    counts time in hundredths of a second, so the animation is a little faster than `FRAMES_PER_SECOND`.
+    All frames share one palette of 256 colours without dithering, so that still parts do not flicker. GIF counts time in
+    hundredths of a second, so the animation is a little faster than `FRAMES_PER_SECOND`.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(gif(frames, 100 // FRAMES_PER_SECOND * 10))
 
 
 def gif(frames: Images, milliseconds: int) -> bytes:
-    """The content of such a file; each frame is shown so long."""
+    """The content of the file that `write_gif` writes, with the given time per frame."""
     pictures = [sheet([frame[None]], zoom_for(frame), gap=0) for frame in frames]
     palette = Image.fromarray(np.concatenate(pictures)).quantize(256)
     first, *others = (Image.fromarray(each).quantize(palette=palette, dither=Image.Dither.NONE) for each in pictures)
@@ -173,7 +173,7 @@ def write_mp4(path: Path, frames: Images) -> None:
     """Write frames `f 3 h w` in [0, 1], enlarged, as H.264 video.
 
     Raises:
-        InputError: if the package for that is missing.
+        InputError: if the package for videos is not installed.
     """
     try:
         import imageio_ffmpeg

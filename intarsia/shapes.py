@@ -1,9 +1,9 @@
 """Axis letters, ranges and units, in one place.
 
-b images, k segments, n objects (k less those of the background), c channels or colours, d numbers of a code, h rows, w
-columns. Images are float32 in [0, 1]; masks are float32 in [0, 1] and sum to 1 over k (segment 0 of *generated* masks is the
-background); errors are sums of absolute differences in the images' units; positions and lengths are pixels. The aliases are
-checked at run time in the tests (jaxtyping + beartype) and are plain tensors otherwise.
+b images, k segments, n objects (segments without those of the background), c channels or colours, d numbers of a code, h rows,
+w columns. Images are float32 in [0, 1]. Masks are float32 in [0, 1] and sum to 1 over k; segment 0 of *true* masks is the
+background. Errors are sums of absolute differences in the images' units. Positions and lengths are in pixels. The tests check
+the aliases at run time (jaxtyping and beartype); otherwise they are plain tensors.
 """
 
 from typing import TYPE_CHECKING
@@ -47,5 +47,5 @@ __all__ = [
 
 
 def one_hot(labels: Labels, segments: int) -> Masks:
-    """Labels `b h w` in 0..segments-1, written as hard masks `b segments h w` of zeros and ones."""
+    """Labels `b h w` in 0..segments-1 as hard masks `b segments h w` of zeros and ones."""
     return F.one_hot(labels, segments).permute(0, 3, 1, 2).float()

@@ -189,8 +189,8 @@ def test_background_last_by_hand():
     masks = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])[:, :, None, None].expand(2, 3, 4, 4)
     assert background_last(masks)[:, :, 0, 0].tolist() == torch.tensor([[0.2, 0.3, 0.5], [0.1, 0.3, 0.6]]).tolist()
     # Over the batch channel 0 has 0.8 and wins.
-    whole = background_last(masks, whole_batch=True)[:, :, 0, 0]
-    assert whole.tolist() == torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]).tolist()
+    together = background_last(masks, per_batch=True)[:, :, 0, 0]
+    assert together.tolist() == torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.3, 0.6]]).tolist()
     assert torch.equal(background_last(masks[:1]), background_last(masks)[:1])  # company does not matter
 
 
@@ -200,8 +200,8 @@ def test_several_backgrounds_by_hand():
     each = background_last(masks, backgrounds=2)[:, :, 0, 0].tolist()
     assert each == [pytest.approx([0.1, 0.2, 0.7]), pytest.approx([0.2, 0.1, 0.7])]
     assert background_last_order(masks, backgrounds=2).tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
-    whole = background_last(masks, whole_batch=True, backgrounds=2)[:, :, 0, 0].tolist()
-    assert whole == [pytest.approx([0.1, 0.3, 0.6]), pytest.approx([0.2, 0.2, 0.6])]
+    together = background_last(masks, per_batch=True, backgrounds=2)[:, :, 0, 0].tolist()
+    assert together == [pytest.approx([0.1, 0.3, 0.6]), pytest.approx([0.2, 0.2, 0.6])]
 
 
 def test_opening_and_background_are_the_originals(reference):
@@ -209,8 +209,8 @@ def test_opening_and_background_are_the_originals(reference):
     for kind in ("soft", "onehot"):
         masks = recorded_masks(recorded[kind])
         assert torch.equal(open_masks(masks), recorded_masks(recorded[f"{kind}_erode_dilate"]))
-        assert torch.equal(background_last(masks, whole_batch=True), recorded_masks(recorded[f"{kind}_reordered"]))
-    both = background_last(open_masks(recorded_masks(recorded["soft"])), whole_batch=True)
+        assert torch.equal(background_last(masks, per_batch=True), recorded_masks(recorded[f"{kind}_reordered"]))
+    both = background_last(open_masks(recorded_masks(recorded["soft"])), per_batch=True)
     assert torch.equal(both, recorded_masks(recorded["soft_erode_dilate_reordered"]))
 
 

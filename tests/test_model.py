@@ -14,6 +14,7 @@ from intarsia.masks import edge_map
 from intarsia.model import Model, load
 from intarsia.objectives import divergence
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
+from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, shipped, weights_sha256
 
@@ -76,6 +77,22 @@ def test_segment_gives_masks_and_chunks_do_not_matter():
     assert masks.shape == (5, 3, 64, 64) and not masks.requires_grad
     assert torch.allclose(masks.sum(1), torch.ones(5, 64, 64), atol=1e-6)
     assert torch.allclose(model.segment(images, chunk=2), masks, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_segment_computes_in_evaluation_mode_and_keeps_the_mode(training):
+    """In training mode the segmenter of this recipe would learn from the images."""
+    model = Model(dataclasses.replace(TINY, segmenter=dataclasses.replace(TINY.segmenter, learn_channels=True))).train(training)
+    before, modes = weights(model), {name: module.training for name, module in model.named_modules()}
+    model.segment(torch.rand(2, 3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert {name: module.training for name, module in model.named_modules()} == modes and model.training == training
+
+
+def test_models_are_loaded_where_they_are_wanted(folder):
+    assert Model.load(folder).device == torch.device("cpu")
+    assert load(folder).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert load(folder, "meta").device == torch.device("meta")
 
 
 def test_edges_are_the_recipes():
@@ -240,11 +257,11 @@ def with_sharpness(value: float) -> Recipe:
 def test_borders_of_shapes_alone_are_sharpened():
     """8 times steeper: odds of 3 to 1 become 3^8 to 1."""
     plain, sharp, code = Model(with_sharpness(1.0)), Model(with_sharpness(8.0)), torch.randn(3, TINY.vae.shape_dimension)
-    odds = [shape / (1 - shape) for shape in (model.picture("shape", code).double() for model in (plain, sharp))]
+    odds = [shape / (1 - shape) for shape in (Renderer(model).picture("shape", code).double() for model in (plain, sharp))]
     seen = (odds[0] > 0.1) & (odds[0] < 3)  # of others the eighth power is beyond float32
     assert torch.allclose(odds[0][seen] ** 8, odds[1][seen], rtol=1e-3) and seen.any()
     for part, length in (("texture", TINY.vae.texture_dimension), ("background", TINY.vae.background_dimension)):
-        assert torch.equal(*(model.picture(part, torch.ones(1, length)) for model in (plain, sharp)))
+        assert torch.equal(*(Renderer(model).picture(part, torch.ones(1, length)) for model in (plain, sharp)))
 
 
 @torch.no_grad()
@@ -255,11 +272,11 @@ def test_rendering_an_unchanged_scene_is_what_training_saw():
     assert rendered.shape == (3, 64, 64) and rendered.min() >= 0 and rendered.max() <= 1
     found = model.autoencoder(image[None], scene.masks[None])
     assert torch.allclose(rendered, found.images[0], atol=1e-5)
-    decoded = model.decode(scene)
+    decoded = Renderer(model).decode(scene)
     assert torch.allclose(decoded.shapes, found.shape_logits[0].sigmoid(), atol=1e-6)
     assert torch.allclose(decoded.textures, found.textures[0], atol=1e-6)
     assert torch.allclose(decoded.background, found.background[0], atol=1e-6)
-    assert torch.equal(model.fuse(decoded), rendered)
+    assert torch.equal(Renderer(model).fuse(decoded), rendered)
 
 
 def test_many_images_are_encoded_and_rendered_as_each_alone():
@@ -285,15 +302,16 @@ def test_codes_are_trained_from_stage_vaes_on(name: str, steps: int, trained: bo
 
 
 def test_what_is_in_front_hides_what_is_behind():
-    model, decoded = Model(TINY), Model(TINY).decode(Model(TINY).encode(image_of()))
+    renderer = Renderer(Model(TINY))
+    decoded = renderer.decode(renderer.model.encode(image_of()))
     shapes = torch.zeros_like(decoded.shapes)
     shapes[0, :32] = 1  # the first object covers the upper half
-    alone = model.fuse(dataclasses.replace(decoded, shapes=shapes))
+    alone = renderer.fuse(dataclasses.replace(decoded, shapes=shapes))
     behind = shapes.clone()
     behind[1, 10:20] = 1  # the second lies behind it
-    assert torch.equal(model.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
+    assert torch.equal(renderer.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
     behind[1, 10:40] = 1  # or sticks out
-    assert not torch.equal(model.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
+    assert not torch.equal(renderer.fuse(dataclasses.replace(decoded, shapes=behind)), alone)
 
 
 def test_a_scene_may_hold_fewer_objects_but_not_more():
@@ -324,18 +342,19 @@ def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     model, image = Model(dataclasses.replace(TINY, vae=sizes)), image_of()
     small = Model(dataclasses.replace(TINY, height=32, width=32, vae=dataclasses.replace(TINY.vae, window=0)))
     small.autoencoder.load_state_dict(model.autoencoder.state_dict())
-    scene, decoded = model.encode(image), model.decode(model.encode(image))
+    scene, renderer = model.encode(image), Renderer(model)
+    decoded = renderer.decode(scene)
     codes = small.autoencoder.shape.encode(scene.masks[:-1, None, ::2, ::2])[0]
     assert torch.allclose(scene.shape, codes, atol=1e-6)  # of the image as it is: colours are stretched in training alone
     halves = Parts(*(getattr(decoded, part.name)[..., ::2, ::2] for part in dataclasses.fields(decoded)))
-    expected = small.fuse(halves)
+    expected = Renderer(small).fuse(halves)
     rendered = model.render(scene)
     assert rendered.shape == image.shape
     for row, column in ((0, 0), (0, 1), (1, 1)):
         assert torch.allclose(rendered[:, row::2, column::2], expected, atol=1e-6)
     offsets = torch.tensor([0.0, 3.0])
     for part, number in (("shape", 0), ("texture", 1), ("background", None)):
-        assert traverse(model, scene, part, 0, offsets, number, raw=True).shape == (2, *image.shape)
-    assert recolour(model, scene, 0, (0.5, 0.4, 0.3)).texture.shape == scene.texture.shape
-    assert scale(model, scene, 0, 1.1).shape.shape == scene.shape.shape
+        assert traverse(renderer, scene, part, 0, offsets, number, raw=True).shape == (2, *image.shape)
+    assert recolour(renderer, scene, 0, (0.5, 0.4, 0.3)).texture.shape == scene.texture.shape
+    assert scale(renderer, scene, 0, 1.1).shape.shape == scene.shape.shape
     assert find(model, image[None]).masks.shape == (1, 3, 64, 64)

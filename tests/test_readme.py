@@ -89,7 +89,7 @@ def test_commands_are_found() -> None:
     page = """
         ```bash
         make test ARGS='-k masks'  # some
-        A=1 intarsia train multi_texture \\
+        A=1 intarsia train multi_texture/compact \\
             --run RUN && .venv/bin/intarsia evaluate RUN
         pip install intarsia
         ```
@@ -101,7 +101,7 @@ def test_commands_are_found() -> None:
     """
     assert list(commands(page)) == [
         ["make", "test", "ARGS=-k masks"],
-        ["intarsia", "train", "multi_texture", "--run", "RUN"],
+        ["intarsia", "train", "multi_texture/compact", "--run", "RUN"],
         ["intarsia", "evaluate", "RUN"],
         ["intarsia", "--help"],
     ]

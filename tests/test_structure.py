@@ -14,17 +14,19 @@ ROOT = Path(__file__).parent.parent
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "formats"},
-    {"data", "networks", "scene", "memo", "masks", "objectives", "metrics", "pictures", "engine", "weights"},
+    {"data", "networks", "scene", "masks", "objectives", "metrics", "pictures", "engine", "weights"},
     {"model", "records"},
+    {"rendering"},
     {"stages", "manipulation", "baselines"},
     {"evaluation", "interop", "studio"},
     {"commands"},
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
+CONVENIENCES = {("model", "rendering")}  # `Model.render` hands over to the renderer, which it imports when it is called
 
-PLAIN = {"networks", "metrics", "objectives", "masks", "memo", "formats"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
+PLAIN = {"networks", "metrics", "objectives", "masks", "formats"}  # take numbers and tensors, know no recipe
+INFERENCE = {"model", "rendering", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")
@@ -96,7 +98,7 @@ def layers(all_sources: list[Source]) -> Iterator[str]:
             continue
         for line, unit in imported_units(source):
             down = unit in LAYER_OF and LAYER_OF[unit] < LAYER_OF[source.unit]
-            if not (down or unit == source.unit or unit in SEEN_BY_NEIGHBOURS):
+            if not (down or unit == source.unit or unit in SEEN_BY_NEIGHBOURS or (source.unit, unit) in CONVENIENCES):
                 yield f"{source.name}:{line} imports {unit or 'the package root'}: not a unit below {source.unit}"
 
 

@@ -1,4 +1,4 @@
-"""A test scene taken apart, and one of its objects moved: what a model can do, at a glance."""
+"""`intarsia demo`: a test scene with its segments, and an animation of its largest object moving."""
 
 import dataclasses
 import math
@@ -12,34 +12,34 @@ from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import composite, move, placements
-from intarsia.manipulation.opening import open_model
-from intarsia.model import Model
+from intarsia.model import load
 from intarsia.pictures import check_targets, overlay, sheet, write_gif, write_picture, zoom_for
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
 __all__ = ["demo"]
 
-FRAMES = 48  # of the animation: there and back
-DISTANCE = 0.25  # of the image's width
-LEGS = 4  # of the way, each straight for the object's code: a single one would squeeze the object half-way
+FRAMES = 48  # of the animation, which moves the object there and back
+DISTANCE = 0.25  # as a fraction of the image's width
+LEGS = 4  # parts of the way. Codes are interpolated within a part; over the whole way, that would distort the object
 
 
 def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
-    """Take a test scene apart with the newest model of a run, and animate its largest object; all else stands still.
+    """Segment a test scene with the newest model of a run, and animate its largest object. Everything else stays still.
 
-    There will be `scene-N.png`, the image, its segments in colour, and each object alone; and `scene-N-moving.gif`, in which
-    the object goes a quarter of the image's width towards the side where there is more room, and comes back.
+    This writes `scene-N.png` (the image, its segments in colour, and each object alone) and `scene-N-moving.gif`. There,
+    the object moves by a quarter of the image's width, towards the side that is further away, and back.
 
     Returns:
-        Lines for the person who asked, and the files written.
+        Lines to print, and the files written.
 
     Raises:
-        InputError: before anything is written, if the model has no codes yet, there is no such scene, no object was found in
-            it, or files would be replaced unasked.
+        InputError: before anything is written, if the model has no codes yet, there is no such scene, the model finds no
+            object in it, or a file exists and `overwrite` is false.
     """
-    model = open_model(run)
-    test = scenes_of(model.recipe, "test", seed=0)  # those that `evaluate` scores
-    scene = model.encode(test([number]).images[0])
+    model = load(run, with_codes=True)
+    test = scenes_of(model.recipe, "test", seed=0)  # the scenes that `evaluate` scores
+    scene = model.encode(test([number]).images[0].to(model.device))
     places = placements(scene.masks[:-1])
     present = [object for object, place in enumerate(places) if place.area >= 1]
     if not present:
@@ -48,7 +48,7 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
     distance = DISTANCE * test.width * (1 if places[largest].x < test.width / 2 else -1)
     files = [out / f"scene-{number}.png", out / f"scene-{number}-moving.gif"]
     check_targets([], files, overwrite)
-    frames = _moving(model, scene, largest, distance)
+    frames = _moving(Renderer(model, Memo()), scene, largest, distance)
     make_folder(out)
     write_picture(files[0], _taken_apart(scene, present))
     write_gif(files[1], frames)
@@ -61,17 +61,17 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
     ], files
 
 
-def _moving(model: Model, scene: Scene, object: int, distance: float) -> Tensor:
-    """Frames `f 3 h w` of an object that goes so many pixels to the right and comes back."""
+def _moving(renderer: Renderer, scene: Scene, object: int, distance: float) -> Tensor:
+    """Frames `f 3 h w` of an object that moves to the right by `distance` pixels and back."""
     way = [scene]
     for _ in range(LEGS):
-        way.append(move(model, way[-1], object, distance / LEGS, 0))
-    phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # never 0, where the image's own pixels would flash up
+        way.append(move(renderer, way[-1], object, distance / LEGS, 0))
+    phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # never 0: there, the image's own pixels would flash up
     frames = []
     for gone in (LEGS * (1 - phases.cos()) / 2).tolist():
         leg = int(gone)
         shape = torch.lerp(way[leg].shape, way[leg + 1].shape, gone - leg)
-        frames.append(composite(model, scene, dataclasses.replace(scene, shape=shape)))
+        frames.append(composite(renderer, scene, dataclasses.replace(scene, shape=shape)))
     return torch.stack(frames)
 
 

@@ -1,4 +1,4 @@
-"""A model that leaves its run: small, on its own, with what tells how it was trained."""
+"""`intarsia export`: copies a model out of its run, with a record of how it was trained."""
 
 import dataclasses
 import json
@@ -20,21 +20,21 @@ __all__ = ["export"]
 
 
 def export(run: Path, out: Path, float32: bool = False) -> int:
-    """Write the newest model of a finished run into a folder of its own, with `training.json`: how it was made.
+    """Write the newest model of a finished run into a folder of its own, with a record of its training, `training.json`.
 
-    That holds the command that trains it again, steps and minutes of each stage, the machine, and the hashes of the weights,
-    here and in the run. The recipe is the run's, without steps of stages that come after this model's.
+    The record holds the command that trains the model, steps and minutes of each stage, the machine, and the hashes of the
+    weights, both as exported and as in the run. The recipe is the run's, with 0 steps for stages after this model's.
 
     Args:
         run: A run folder, or one of its stages.
         out: A new or empty folder.
-        float32: Keep the weights as they are; else they are rounded to float16, which halves the file.
+        float32: Keep the weights as float32. Otherwise they are rounded to float16, which halves the file.
 
     Returns:
-        Bytes of the weights' file.
+        The size of the weights' file in bytes.
 
     Raises:
-        InputError: if it is no run or unfinished, the folder holds something, or float16 can't hold the weights.
+        InputError: if `run` is not a run or is unfinished, `out` holds something, or a weight is too large for float16.
     """
     source = latest(run)
     folder = source.parent
@@ -51,12 +51,12 @@ def export(run: Path, out: Path, float32: bool = False) -> int:
     model.save(out, torch.float32 if float32 else torch.float16)
     hashes = {"weights_sha256": weights_sha256(out), "run_weights_sha256": weights_sha256(source)}
     with replacing(out / TRAINING) as path:
-        path.write_text(json.dumps(_told(training) | hashes, indent=2) + "\n")
+        path.write_text(json.dumps(_record(training) | hashes, indent=2) + "\n")
     return (out / WEIGHTS).stat().st_size
 
 
 def _until(last: str, training: Training) -> Training:
-    """The training up to a stage, as if its recipe had no more."""
+    """The training up to a stage, with 0 steps for the later stages in its recipe."""
     recipe = training.recipe
     trained = planned(recipe)[: planned(recipe).index(last) + 1]
     while planned(recipe) != trained:
@@ -68,7 +68,7 @@ def _without(stage: str, recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, **{stage: dataclasses.replace(getattr(recipe, stage), steps=0)})
 
 
-def _told(training: Training) -> dict[str, Any]:
+def _record(training: Training) -> dict[str, Any]:
     return {
         "command": train_command(training.recipe) + training.starting,
         **({"start_weights_sha256": training.start} if training.start else {}),

@@ -1,23 +1,21 @@
-"""Changing the objects of an image file: edited pictures, animations of what single numbers do, and a list of what there is."""
+"""Changing the objects of an image file. It writes edited pictures or animations, or lists the objects and their codes."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import ImageColor
 from torch import Tensor
 
-from intarsia import manipulation
+from intarsia.commands.edit_flags import EditFlags, check_flags, edits_of
 from intarsia.errors import InputError
 from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, most_informative, placements, traverse
 from intarsia.manipulation.edits import check_code
 from intarsia.manipulation.history import read_history
-from intarsia.manipulation.opening import open_model
-from intarsia.manipulation.replay import begin, check_history, replay
-from intarsia.model import Model
+from intarsia.manipulation.replay import begin, check_history, copied, replay
+from intarsia.model import load
 from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
-from intarsia.recipes.options import Change, check_change
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
 __all__ = ["listing", "manipulate"]
@@ -37,41 +35,41 @@ class _Traversal:
         return f"{owner}-d{self.dimension}"
 
 
-def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
+def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
     """Change the objects of an image file, or show what can be changed, with the newest model of a run.
 
-    An edit, or a file of them, gives `NAME-edited.png`, at the size the model takes, and `NAME-before-after.png`. A traversal
-    gives an animation for each number, `NAME-object1-shape-d0.gif` or `NAME-background-d0.gif`, and a sheet of them all, a row
-    for each, `NAME-traversals.png` (or named like its only animation). Asked for a list, nothing is written.
+    Edits, given by flags or in a file, give `NAME-edited.png`, of the size that the model takes, and `NAME-before-after.png`.
+    A traversal gives an animation for each number, such as `NAME-object1-shape-d0.gif` or `NAME-background-d0.gif`, and one
+    sheet with a row for each: `NAME-traversals.png`, or named like the animation if there is only one. `list` writes nothing.
 
     Returns:
-        Lines for the person who asked, and the files written.
+        The lines to print, and the files written.
 
     Raises:
-        InputError: before anything is written, if it is not clear what to do, the model is not ready for it, the image or the
-            files can't be used, or there is no such object or number.
+        InputError: before anything is written, if it is not clear what to do, the model's codes are not trained, the image or
+            the files can't be used, or there is no such object or number.
     """
-    check_change(change)
-    model = open_model(run)
-    scene, lines = _encode(model, image)
-    _check_number(scene, "--object", change.object)
-    if change.list:
-        return lines + listing(scene, change.count), []
-    if change.traverse or change.dimension is not None:
-        chosen = _chosen(model, scene, change)
+    check_flags(flags)
+    renderer = Renderer(load(run, with_codes=True), Memo())
+    scene, lines = _encode(renderer, image)
+    _check_number(scene, "--object", flags.object)
+    if flags.list:
+        return lines + listing(scene, flags.count), []
+    if flags.traverse or flags.dimension is not None:
+        chosen = _chosen(scene, flags)
         sheet_name = chosen[0].name if len(chosen) == 1 else "traversals"
-        kinds = ("gif", "mp4") if change.mp4 else ("gif",)
+        kinds = ("gif", "mp4") if flags.mp4 else ("gif",)
         animations = {each: [out / f"{image.stem}-{each.name}.{kind}" for kind in kinds] for each in chosen}
         overview = out / f"{image.stem}-{sheet_name}.png"
         files = [overview, *(path for paths in animations.values() for path in paths)]
         check_targets([image], files, overwrite)
         make_folder(out)
-        _write_traversals(model, scene, change, animations, overview)
+        _write_traversals(renderer, scene, flags, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files
-    edited, said = _edit(model, scene, change)
-    shown = composite(model, scene, edited, change.raw).cpu()
+    edited, said = _edited(renderer, scene, flags)
+    shown = composite(renderer, scene, edited, flags.raw).cpu()
     files = [out / f"{image.stem}-edited.png", out / f"{image.stem}-before-after.png"]
-    check_targets([path for path in (image, change.copy_from) if path], files, overwrite)
+    check_targets([path for path in (image, flags.copy_from) if path], files, overwrite)
     make_folder(out)
     write_picture(files[0], sheet([shown[None]], zoom=1, gap=0))
     write_picture(files[1], sheet([scene.image[None], shown[None]], zoom=zoom_for(shown)))
@@ -79,25 +77,26 @@ def manipulate(run: Path, image: Path, change: Change, out: Path, overwrite: boo
 
 
 def listing(scene: Scene, count: int) -> list[str]:
-    """What there is to change, a line for each object and one for the background; with the `count` most informative numbers."""
+    """Return a line for each object and one for the background, each with the `count` most informative numbers of its codes."""
     lines = []
     for number, place in enumerate(placements(scene.masks[:-1])):
         if place.area < 1:
             lines.append(f"object {number + 1}: empty")
             continue
-        codes = f"{_told('shape', scene.shape_kl[number], count)}; {_told('texture', scene.texture_kl[number], count)}"
+        codes = "; ".join(_informative(part, getattr(scene, f"{part}_kl")[number], count) for part in ("shape", "texture"))
         lines.append(f"object {number + 1}: at ({place.x:.1f}, {place.y:.1f}), {place.area:.0f} pixels; {codes}")
-    return [*lines, f"background: {_told('background', scene.background_kl, count)}", "(dN: dimension N, with its nats)"]
+    return [*lines, f"background: {_informative('background', scene.background_kl, count)}", "(dN: dimension N, with its nats)"]
 
 
-def _told(part: str, kl: Tensor, count: int) -> str:
+def _informative(part: str, kl: Tensor, count: int) -> str:
     numbers = most_informative(kl, min(count, len(kl)))
     return f"{part} {', '.join(f'd{number} {float(kl[number]):.2f}' for number in numbers)}"
 
 
-def _encode(model: Model, image: Path) -> tuple[Scene, list[str]]:
+def _encode(renderer: Renderer, image: Path) -> tuple[Scene, list[str]]:
+    model = renderer.model
     picture = read_picture(image, model.recipe.height, model.recipe.width)
-    return model.encode(picture.pixels.to(next(model.parameters()).device)), list(picture.notices)
+    return model.encode(picture.pixels.to(model.device)), list(picture.notices)
 
 
 def _check_number(scene: Scene, option: str, number: int | None) -> None:
@@ -105,79 +104,59 @@ def _check_number(scene: Scene, option: str, number: int | None) -> None:
         raise InputError(f"{option} is {number}; the objects are 1 to {len(scene.shape)}, and --list shows them.")
 
 
-def _chosen(model: Model, scene: Scene, change: Change) -> list[_Traversal]:
-    """What to animate: the one number that is named, or the most informative ones of all codes of all objects there are."""
-    named = None if change.object is None else change.object - 1
-    if change.dimension is not None:
-        part: Part = change.part or "shape"
-        check_code(scene, part, change.dimension, named)
-        return [_Traversal(part, change.dimension, named)]
+def _chosen(scene: Scene, flags: EditFlags) -> list[_Traversal]:
+    """Return what to animate: the number that the flags name, or else the most informative numbers of every code."""
+    named = None if flags.object is None else flags.object - 1
+    if flags.dimension is not None:
+        part: Part = flags.part or "shape"
+        check_code(scene, part, flags.dimension, named)
+        return [_Traversal(part, flags.dimension, named)]
     present = [number for number, place in enumerate(placements(scene.masks[:-1])) if place.area >= 1]
     found = []
     for number in present if named is None else [named]:
         for part in ("shape", "texture"):
-            if change.part in (None, part):
+            if flags.part in (None, part):
                 kl = getattr(scene, f"{part}_kl")[number]
-                found += [_Traversal(part, each, number) for each in most_informative(kl, min(change.count, len(kl)))]
-    if change.part in (None, "background") and named is None:
+                found += [_Traversal(part, each, number) for each in most_informative(kl, min(flags.count, len(kl)))]
+    if flags.part in (None, "background") and named is None:
         kl = scene.background_kl
-        found += [_Traversal("background", each, None) for each in most_informative(kl, min(change.count, len(kl)))]
+        found += [_Traversal("background", each, None) for each in most_informative(kl, min(flags.count, len(kl)))]
     if not found:
         raise InputError("The image has no objects to traverse; --part background is left.")
     return found
 
 
 def _write_traversals(
-    model: Model, scene: Scene, change: Change, animations: dict[_Traversal, list[Path]], overview: Path
+    renderer: Renderer, scene: Scene, flags: EditFlags, animations: dict[_Traversal, list[Path]], overview: Path
 ) -> None:
-    offsets = torch.linspace(*change.range, change.steps)
-    columns = torch.linspace(0, change.steps - 1, min(COLUMNS, change.steps)).round().long()
+    offsets = torch.linspace(*flags.range, flags.steps)
+    columns = torch.linspace(0, flags.steps - 1, min(COLUMNS, flags.steps)).round().long()
     rows = []
     for each, paths in animations.items():
-        frames = traverse(model, scene, each.part, each.dimension, offsets, each.object, change.raw).cpu()
+        frames = traverse(renderer, scene, each.part, each.dimension, offsets, each.object, flags.raw).cpu()
         rows.append(frames[columns])
         for path in paths:
             (write_gif if path.suffix == ".gif" else write_mp4)(path, frames)
     write_picture(overview, sheet(list(torch.stack(rows, 1))))
 
 
-def _edit(model: Model, scene: Scene, change: Change) -> tuple[Scene, list[str]]:
-    """The scene with the edits made, and how far the object came."""
-    if change.edits:
-        history = read_history(change.edits)
-        check_history(history, model, scene.image)
-        return replay(model, begin(scene), history.edits).scene, []
-    if change.copy_from and change.copy_object:
-        source, notices = _encode(model, change.copy_from)
-        _check_number(source, "--copy-object", change.copy_object)
-        edited, number = manipulation.copy(model, scene, source, change.copy_object - 1), 0
-    else:
-        notices, edited, number = [], scene, (change.object or 1) - 1
-    if change.remove:
-        return manipulation.remove(edited, number), notices
-    start = edited
-    if change.swap_texture is not None:
-        _check_number(edited, "--swap-texture", change.swap_texture)
-        edited = manipulation.swap_texture(edited, number, change.swap_texture - 1)
-    if change.move:
-        edited = manipulation.move(model, edited, number, *change.move)
-    if change.scale is not None:
-        edited = manipulation.scale(model, edited, number, change.scale)
-    if change.recolour:
-        edited = manipulation.recolour(model, edited, number, _colour(change.recolour))
-    if change.move or change.scale is not None:
-        before, after = (placements(model.shapes(each))[number] for each in (start, edited))
+def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, list[str]]:
+    """Return the scene after the edits that the flags ask for, and lines about them to print."""
+    start = begin(scene)
+    if flags.edits:
+        history = read_history(flags.edits)
+        check_history(history, renderer.model, scene.image)
+        return replay(renderer, start, history.edits).scene, []
+    _check_number(scene, "--swap-texture", flags.swap_texture)
+    number = flags.object or start.next  # of the object that is copied, if none is named
+    lines: list[str] = []
+    if flags.copy_from and flags.copy_object is not None:
+        source, lines = _encode(renderer, flags.copy_from)
+        _check_number(source, "--copy-object", flags.copy_object)
+        start = replay(renderer, start, [copied(source, flags.copy_object - 1)])
+    edited = replay(renderer, start, edits_of(flags, number, len(start.numbers)))
+    if flags.move is not None or flags.scale is not None:
+        before, after = (placements(renderer.shapes(each.scene))[each.row(number)] for each in (start, edited))
         width = (after.area / before.area) ** 0.5
-        notices.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
-    if change.to_front:
-        edited = manipulation.to_front(edited, number)
-    if change.to_back:
-        edited = manipulation.to_back(edited, number)
-    return edited, notices
-
-
-def _colour(text: str) -> list[float]:
-    try:
-        return [value / 255 for value in ImageColor.getrgb(text)[:3]]
-    except ValueError:
-        raise InputError(f"--recolour is {text!r}; give '#rrggbb' or the name of a colour, such as red.") from None
+        lines.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
+    return edited.scene, lines

@@ -1,4 +1,4 @@
-"""Masks of image files: as an overlay to look at, as cut-outs, and as numbers."""
+"""`intarsia predict`: segments image files, and writes overlays, cut-outs and masks."""
 
 from pathlib import Path
 
@@ -18,34 +18,31 @@ __all__ = ["predict"]
 def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
     """Segment image files with the newest model of a run.
 
-    For each image `NAME.png` there will be `NAME-overlay.png` (the segments in colour over the image), one
-    `NAME-segment-K.png` per segment (the image, transparent where the segment is not), and `NAME.npz` with `image`
-    (`3 h w`) and `masks` (`k h w`, summing to 1 over k), both float32 in [0, 1]; all at the size the model takes.
+    For each image `NAME.png`, this writes `NAME-overlay.png` (the segments in colour over the image), one
+    `NAME-segment-K.png` per segment (the image, transparent outside the segment), and `NAME.npz` with `image`
+    (`3 h w`) and `masks` (`k h w`, summing to 1 over k), both float32 in [0, 1]. All have the model's image size.
 
     Returns:
-        What was done to the images to make them fit, and the files written.
+        Notices of how images were resized or converted, and the files written.
 
     Raises:
-        InputError: before anything is written, if an image can't be used or a file would be overwritten.
+        InputError: before anything is written, if an image can't be used or a file exists and `overwrite` is false.
     """
+    _check_names(images)
     model = load(run)
     recipe = model.recipe
-    _check_names(images)
     pictures = [read_picture(path, recipe.height, recipe.width) for path in images]
     targets = {picture.path: _targets(picture.path, out, recipe.segments) for picture in pictures}
     check_targets(images, [target for row in targets.values() for target in row], overwrite)
     make_folder(out)
-    if torch.cuda.is_available():
-        model = model.to("cuda")
-    device = next(model.parameters()).device
     for picture in pictures:
-        masks = model.segment(picture.pixels[None].to(device))[0].cpu()
+        masks = model.segment(picture.pixels[None].to(model.device))[0].cpu()
         _write(picture.pixels, masks, targets[picture.path])
     return [notice for picture in pictures for notice in picture.notices], [path for row in targets.values() for path in row]
 
 
 def _targets(path: Path, out: Path, segments: int) -> list[Path]:
-    """The files of an image: overlay, numbers, and one per segment."""
+    """The files for an image: the overlay, the NPZ, and one cut-out per segment."""
     return [
         out / f"{path.stem}-overlay.png",
         out / f"{path.stem}.npz",

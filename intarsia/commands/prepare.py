@@ -1,4 +1,4 @@
-"""Writing a dataset's scenes into arrays that training can read by index."""
+"""`intarsia prepare`: writes a dataset's images into arrays, which training reads by index."""
 
 import shutil
 from pathlib import Path
@@ -14,19 +14,19 @@ __all__ = ["prepare"]
 
 
 def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = None) -> Stored:
-    """Write the scenes of a dataset into a folder, or go on where that stopped; says first how much room it takes.
+    """Write the images of a dataset into a folder, or resume it. First prints how much disk space that takes.
 
     Args:
         dataset: One of `PREPARED`.
-        source: The file they are in, for a dataset that is made from one.
+        source: The published file, for a dataset that is read from one.
         out: The folder.
-        limit: Most scenes; None for all.
+        limit: Largest number of images; None for all.
 
     Returns:
         The folder, open for reading.
 
     Raises:
-        InputError: if the source can't be used, the folder holds something else, or there is no room.
+        InputError: if the source can't be used, the folder holds something else, or the disk is too full.
     """
     if dataset not in PREPARED:
         raise InputError(f"There is nothing to prepare for {dataset!r}; choose one of {', '.join(PREPARED)}.")
@@ -34,7 +34,7 @@ def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = No
     material = PREPARED[dataset](source)
     contents, (held, complete) = material.contents, begun(out, material.contents)
     count = held if complete else max(held, material.count if limit is None else min(limit, material.count))
-    needed = (count - held) * contents.height * contents.width * 4  # three colours and a label
+    needed = (count - held) * contents.height * contents.width * 4  # three colour bytes and a label byte per pixel
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(existing).free
     room = f"{_size(needed)} for about {count - held:,} images ({_size(free)} are free)"
@@ -45,10 +45,10 @@ def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = No
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("Images", total=count, completed=held)
         rows = write(out, material, limit, lambda rows: bar.update(task, completed=rows))
-        bar.update(task, total=rows)  # known only now, where it was an estimate
+        bar.update(task, total=rows)  # the count may have been an estimate
     return open_arrays(out, contents.name)
 
 
 def _size(count: int) -> str:
-    """A number of bytes, to be read."""
+    """A number of bytes, in GB or MB."""
     return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

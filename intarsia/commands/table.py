@@ -1,202 +1,307 @@
-"""The commands and their options, as dataclasses: the docstrings are the help."""
+"""The commands: a dataclass of options for each, whose docstrings are the help, and `run`. PyTorch is loaded only by `run`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import tyro
+from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
-from intarsia.recipes.options import Change, Options
-from intarsia.recipes.settings import Recipe
-from intarsia.weights import shipped
+from intarsia.commands.edit_flags import EditFlags
+from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
+from intarsia.errors import InputError
+from intarsia.files import check_new
+from intarsia.recipes import RECIPES
+from intarsia.recipes.file import check_recipe, load_recipe
+from intarsia.recipes.settings import STAGES, Recipe
+from intarsia.weights import latest, shipped
 
-DEFAULT_VARIANT = "compact"
 DEFAULT_MODEL = next(iter(shipped()), "")
-NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
-CODED = f"A run folder with stage 'vaes', that stage, {NAMED}"
+OVERVIEW = f"""Finds the objects in unlabelled images, and edits each of them on its own.
+
+Recipes: {", ".join(SHIPPED_RECIPES)}.
+
+Models that come with the package, to be named in place of a RUN: {", ".join(shipped())}.
+
+Every command has its own --help. To print the version: intarsia --version."""
+
+_NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
+_CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
+
+Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
+RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
+Flag = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
+Overwrite = Annotated[FlagCreatePairsOff[bool], arg(help="Replace files that exist.", help_behavior_hint="")]
+Threads = Annotated[int, arg(help="CPU threads; 0 lets PyTorch choose.")]
 
 
-@dataclass(frozen=True)
-class Train:
-    """Train a recipe's stages, or go on where they stopped."""
-
-    recipe: Recipe
-    run: Path
-    options: Options
-    stage: str | None = None
-    start: Path | None = None
+def _out(default: str) -> object:
+    """The option --out of a command that writes several files."""
+    return arg(metavar="FOLDER", help="Folder for the files.", help_behavior_hint=f"(default: {default})")
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Score a run on the test scenes: a table here, `scores.json` and `segments.png` in the run folder."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=f"A run folder, one of its stages, {NAMED}")]
-    scenes: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
-    """How many test scenes, a multiple of 10, for a quick look."""
-    data: Annotated[str | None, tyro.conf.arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
-    """Other scenes than the run's, such as a test variant or folder:PATH: their dataset and folder."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN, with --data RUN/NAME)")] = (
-        None
-    )
-    """Folder for the files; of a shipped model, those of runs/NAME are the defaults."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
+def _home(run: Path) -> Path:
+    """The folder for a run's files: its own, or `runs/NAME` for a shipped model."""
+    return run if run.exists() else Path("runs") / run
 
 
-@dataclass(frozen=True)
-class Predict:
-    """Take your own images apart: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
+def _set_threads(threads: int) -> None:
+    if threads < 0:
+        raise InputError(f"--threads is {threads}; it must be at least 0.")
+    if threads:
+        import torch
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=f"A run folder, one of its stages, {NAMED}")]
-    images: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE...", help_behavior_hint="")]
-    """PNG, JPEG or WebP files. They are resized to the size the model takes."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/predictions)")] = None
-    """Folder for the files."""
-    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Replace files of the same names."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """Make a page of an evaluated run, `report.html` in its folder: scores, segments, codes, curves, settings."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder; evaluated."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """Gather the figures of evaluated runs into one JSON file: one entry per dataset, lists by seed."""
-
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...", help_behavior_hint="")]
-    """Run folders; finished and evaluated."""
-    out: Annotated[Path, tyro.conf.arg(metavar="FILE")] = Path("docs/results.json")
-    """The file. Entries of datasets that are not among the runs stay as they are."""
-
-
-@dataclass(frozen=True)
-class Manipulate:
-    """Change the objects of an image one by one, or animate what the numbers of their codes do."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=CODED)]
-    image: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="IMAGE")]
-    """A PNG, JPEG or WebP file. It is resized to the size the model takes."""
-    change: Annotated[Change, tyro.conf.arg(name="")] = field(default_factory=Change)
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/manipulations)")] = None
-    """Folder for the files."""
-    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Replace files of the same names."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Take a test scene apart and animate its largest object: a glance at what a model can do."""
-
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN", help=CODED)]
-    scene: Annotated[int, tyro.conf.arg(metavar="NUMBER")] = 0
-    """Which of the test scenes."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: RUN/demo)")] = None
-    """Folder for the files."""
-    overwrite: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Replace files of the same names."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
-
-
-@dataclass(frozen=True)
-class Serve:
-    """Change the objects of pictures in the browser: a page on this machine."""
-
-    run: Annotated[
-        tyro.conf.Positional[Path | None],
-        tyro.conf.arg(metavar="RUN", help=CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})"),
-    ] = None
-    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where to listen; other machines can't reach the default."""
-    port: int = 8017
-    """Likewise; 0 takes a free one."""
-    no_open: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Don't open the page in a browser."""
-    threads: int = 0
-    """Threads; 0 leaves it to PyTorch."""
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """Write a dataset's scenes into arrays, once, for `--data-root`; an interrupted one goes on with the same command."""
+    """Write a dataset's images into arrays, for --data-root. If interrupted, the same command resumes."""
 
-    dataset: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATASET")]
-    """The dataset."""
-    source: Annotated[Path | None, tyro.conf.arg(name="from", metavar="FILE", help_behavior_hint="")] = None
-    """The published file, where the dataset is made from one."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: data/DATASET)")] = None
+    dataset: Annotated[Positional[str], arg(metavar="DATASET")]
+    """Name of the dataset."""
+    source: Annotated[Path | None, arg(name="from", metavar="FILE", help_behavior_hint="")] = None
+    """The published file, for a dataset that is read from one."""
+    out: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: data/DATASET)")] = None
     """Folder for the arrays."""
-    limit: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
-    """Most scenes."""
+    limit: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Largest number of images to write."""
+
+    def run(self) -> None:
+        """Write the arrays, and say which command uses them."""
+        from intarsia.commands.prepare import prepare
+
+        stored = prepare(self.dataset, self.source, self.out or Path("data") / self.dataset, self.limit)
+        name, folder = stored.contents.name, stored.folder
+        only_tests = stored.contents.splits.keys() == {"test"}
+        if only_tests:
+            following = f"evaluate RUN --data {name}:{folder}"
+        else:
+            following = f"train {name}/{next(iter(RECIPES[name]))} --data-root {folder}"
+        print(f"{folder} holds {stored.rows:,} images. Next: intarsia {following}")
 
 
 @dataclass(frozen=True)
 class ImportTf1:
-    """Make a model of a TensorFlow 1 checkpoint of the original, whole or in part."""
+    """Convert a TensorFlow 1 checkpoint of the original implementation into a model."""
 
-    prefix: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PREFIX")]
-    """The checkpoint as TensorFlow names it, without `.index`. Slim's resnet_v2_50.ckpt gives a segmenter to start from."""
-    recipe: Annotated[str, tyro.conf.arg(metavar="DATASET/NAME", help_behavior_hint="(required)")]
-    """The recipe whose networks it holds; or the file of one, as runs and models keep it."""
-    out: Annotated[Path, tyro.conf.arg(metavar="MODEL", help_behavior_hint="(required)")]
-    """Folder for the model: new or empty."""
-    all_that_fits: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Of slim's ResNet-50, take the moving averages too, which the original leaves out."""
+    prefix: Annotated[Positional[Path], arg(metavar="PREFIX")]
+    """Path of the checkpoint without `.index`. Slim's resnet_v2_50.ckpt gives a segmenter to start training from."""
+    recipe: Annotated[str, arg(metavar="DATASET/NAME", help_behavior_hint="(required)")]
+    """Recipe with the checkpoint's networks: a name, or a recipe.json such as runs and models contain."""
+    out: Annotated[Path, arg(metavar="MODEL", help_behavior_hint="(required)")]
+    """Folder for the model. It must be new or empty."""
+    all_that_fits: Flag = False
+    """Also import the moving averages of slim's ResNet-50, which the original leaves out."""
+
+    def run(self) -> None:
+        """Convert the checkpoint, and list what was imported."""
+        from intarsia.interop import import_tf1
+
+        recipe = _named_recipe(self.recipe)
+        check_new(self.out)
+        model, lines = import_tf1(self.prefix, recipe, self.all_that_fits)
+        model.save(self.out)
+        print("\n".join([*lines, f"Wrote the model to {self.out}."]))
+
+
+def _named_recipe(name: str) -> Recipe:
+    """The recipe of a file, or the shipped one of that name, `DATASET/NAME`."""
+    if Path(name).is_file():
+        recipe = load_recipe(Path(name))
+        check_recipe(recipe)
+        return recipe
+    if name not in SHIPPED_RECIPES:
+        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(SHIPPED_RECIPES)}.")
+    return SHIPPED_RECIPES[name]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a run on the test scenes: prints a table, writes scores.json and segments.png."""
+
+    folder: Run
+    scenes: Annotated[int | None, arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Score only the first test scenes, this many, for a quick look. A multiple of 10."""
+    data: Annotated[str | None, arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
+    """Score on other test scenes: those of dataset NAME in folder PATH."""
+    out: Annotated[Path | None, _out("RUN, with --data RUN/NAME, for a shipped model runs/RUN")] = None
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Compute the scores, and print them."""
+        from rich.console import Console
+
+        from intarsia.evaluation import evaluate_run, table
+        from intarsia.records import PICTURE, SCORES
+
+        _set_threads(self.threads)
+        dataset, root = _split_data(self.data) if self.data is not None else (None, None)
+        source = latest(self.folder)
+        early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
+        print(f"Weights: {source}{early}", flush=True)
+        out = self.out or _home(self.folder) / (dataset or "")
+        scores = evaluate_run(self.folder, out, self.scenes, root, dataset)
+        Console(highlight=False).print(table(scores))
+        print(f"Wrote {out / SCORES}.\nLook at {out / PICTURE}: image, true segments, found segments.")
+
+
+def _split_data(given: str) -> tuple[str, str]:
+    """Dataset and folder of NAME:PATH."""
+    name, _, root = given.partition(":")
+    if not name or not root:
+        raise InputError(f"--data is {given!r}; it must be NAME:PATH, such as folder:photos.")
+    return name, root
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Segment your own images: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
+
+    folder: Run
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(required)")]
+    """PNG, JPEG or WebP files. They are resized to the model's size."""
+    out: Annotated[Path | None, _out("RUN/predictions")] = None
+    overwrite: Overwrite = False
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Segment the images, and list what to look at."""
+        from intarsia.commands.predict import predict
+
+        _set_threads(self.threads)
+        out = self.out or _home(self.folder) / "predictions"
+        notices, files = predict(self.folder, list(self.images), out, self.overwrite)
+        overlays = ", ".join(path.name for path in files if path.name.endswith("-overlay.png"))
+        print("\n".join([*notices, f"Wrote {len(files)} files to {out}; look at {overlays}."]))
+
+
+@dataclass(frozen=True)
+class Manipulate:
+    """Edit the objects of an image one by one, or animate single dimensions of their codes."""
+
+    folder: RunWithCodes
+    image: Annotated[Positional[Path], arg(metavar="IMAGE")]
+    """A PNG, JPEG or WebP file. It is resized to the model's size."""
+    flags: Annotated[EditFlags, arg(name="")] = field(default_factory=EditFlags)
+    out: Annotated[Path | None, _out("RUN/manipulations")] = None
+    overwrite: Overwrite = False
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Make the edits or animations, or list the objects."""
+        from intarsia.commands.manipulate import manipulate
+
+        _set_threads(self.threads)
+        out = self.out or _home(self.folder) / "manipulations"
+        lines, files = manipulate(self.folder, self.image, self.flags, out, self.overwrite)
+        print("\n".join(lines + ([f"Wrote to {out}: {', '.join(path.name for path in files)}."] if files else [])))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Show what a model does: a test scene with its segments, and its largest object moving."""
+
+    folder: RunWithCodes
+    scene: Annotated[int, arg(metavar="NUMBER")] = 0
+    """Which of the test scenes."""
+    out: Annotated[Path | None, _out("RUN/demo")] = None
+    overwrite: Overwrite = False
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Write the picture and the animation, and say what they show."""
+        from intarsia.commands.demo import demo
+
+        _set_threads(self.threads)
+        out = self.out or _home(self.folder) / "demo"
+        lines, _ = demo(self.folder, self.scene, out, self.overwrite)
+        print("\n".join([*lines, f"Both are in {out}."]))
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Open Intarsia Studio: edit the objects of images in the browser."""
+
+    folder: Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")] = (
+        Path(DEFAULT_MODEL)
+    )
+    host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Address to listen on. Other machines can't reach the default one."""
+    port: int = 8017
+    """Port to listen on; 0 takes a free one."""
+    no_open: Flag = False
+    """Don't open the page in a browser."""
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Serve the page until Ctrl-C."""
+        from intarsia.studio import serve
+
+        _set_threads(self.threads)
+        serve(self.folder, self.host, self.port, not self.no_open)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a page about an evaluated run, report.html: scores, segments, codes, curves, settings."""
+
+    folder: Annotated[Positional[Path], arg(metavar="RUN", help="An evaluated run folder.")]
+    threads: Threads = 0
+
+    def run(self) -> None:
+        """Write the page."""
+        from intarsia.evaluation.report import report
+
+        _set_threads(self.threads)
+        print(f"Wrote {report(self.folder)}: open it in a browser.")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Gather the scores of evaluated runs in one JSON file: one entry per dataset, with lists by seed."""
+
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help_behavior_hint="(required)")]
+    """Run folders, finished and evaluated."""
+    out: Annotated[Path, arg(metavar="FILE")] = Path("docs/results.json")
+    """The file. Its entries for other datasets are kept."""
+
+    def run(self) -> None:
+        """Gather the scores."""
+        from intarsia.evaluation.results import results
+
+        entries = results(list(self.folders), self.out)
+        written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
+        print(f"Wrote {self.out}: {written}.")
 
 
 @dataclass(frozen=True)
 class Export:
-    """Make a model folder, small and on its own, of a finished run: weights, recipe, how it was trained."""
+    """Export the model of a finished run: its weights, its recipe, and how it was trained."""
 
-    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
-    """A run folder, or one of its stages."""
-    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """Folder for the model: new or empty."""
-    float32: Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(help_behavior_hint="")] = False
-    """Keep every digit of the weights, in twice the room, instead of float16."""
+    folder: Annotated[Positional[Path], arg(metavar="RUN", help="A run folder, or one of its stages.")]
+    out: Annotated[Positional[Path], arg(metavar="MODEL", help="Folder for the model. It must be new or empty.")]
+    float32: Flag = False
+    """Keep the weights as float32, which takes twice the space, instead of float16."""
 
+    def run(self) -> None:
+        """Write the model folder."""
+        from intarsia.commands.export import export
 
-Command = ImportTf1 | Prepare | Train | Evaluate | Predict | Manipulate | Demo | Serve | Report | Results | Export
-
-
-@dataclass(frozen=True)
-class Settings(Recipe):
-    """A recipe as options: all of it but the dataset, which is given by its place."""
-
-    dataset: tyro.conf.Suppress[tyro.conf.Fixed[str]]
+        size = export(self.folder, self.out, self.float32) / 1e6
+        print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: intarsia evaluate {self.out}")
 
 
-@dataclass(frozen=True)
-class TrainForm:
-    """`Train` as options: a dataset's recipe with its numbers, each of them to be changed."""
-
-    settings: Annotated[Settings, tyro.conf.FlagConversionOff, tyro.conf.arg(name="")]
-    recipe: Annotated[str, tyro.conf.arg(metavar="NAME")] = DEFAULT_VARIANT
-    """Which of the dataset's recipes to start from; the settings below change it."""
-    run: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="(default: runs/DATASET-RECIPE-SEED)")] = (
-        None
-    )
-    """The run folder: new, empty, or a run of the same settings, which is resumed."""
-    stage: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: all that is missing)")] = None
-    """Train this stage alone; those before it have to be finished."""
-    start: Annotated[
-        Path | None,
-        tyro.conf.arg(
-            metavar="MODEL", help_behavior_hint="(default: initial weights, or the shipped model that the recipe is for)"
-        ),
-    ] = None
-    """A run, a model folder, an imported checkpoint or a shipped model: what has learned there starts as it is. Stages
-    that it is past can be skipped with 0 steps. The run keeps its weights, and resumes without it."""
-    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
+# Without `DisallowNone`, an option that may be left out would take the word None, and say so in its error message.
+Command = (
+    Annotated[Prepare, DisallowNone, subcommand("prepare")]
+    | Annotated[ImportTf1, subcommand("import-tf1")]
+    | Annotated[Train, subcommand("train", constructor=TRAIN_EACH, description=Train.__doc__)]
+    | Annotated[Evaluate, DisallowNone, subcommand("evaluate")]
+    | Annotated[Predict, DisallowNone, subcommand("predict")]
+    | Annotated[Manipulate, DisallowNone, subcommand("manipulate")]
+    | Annotated[Demo, DisallowNone, subcommand("demo")]
+    | Annotated[Serve, subcommand("serve")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Results, subcommand("results")]
+    | Annotated[Export, subcommand("export")]
+)

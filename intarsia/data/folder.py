@@ -52,7 +52,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
         InputError: if there are too few images, or a mask can't be used.
     """
     if data_root is None:
-        raise InputError("Own images need their folder: --data folder:PATH.")
+        raise InputError("Own images need their folder: --data-root PATH.")
     height, width = size or (64, 64)
     photos = _photos(data_root.resolve(), height, width)
     held = _share(len(photos.paths), split)

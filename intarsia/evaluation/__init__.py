@@ -29,7 +29,7 @@ from intarsia.metrics import (
     matching,
     mean_best_overlap,
 )
-from intarsia.model import Model
+from intarsia.model import Model, load
 from intarsia.pictures import coloured, sheet, write_gif
 from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, SCORES
@@ -84,15 +84,13 @@ def evaluate_run(
         InputError: if the true segments of the scenes are not known.
     """
     source = latest(run)
-    model = Model.load(source)
+    model = load(source)
     recipe = model.recipe
     root = data_root or (recipe.data_root if dataset in (None, recipe.dataset) else None)
     test = open_dataset(dataset or recipe.dataset, TEST_SEED, "test", root, (recipe.height, recipe.width))
     if test.unlabelled:
         raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
     count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
-    if torch.cuda.is_available():
-        model = model.to("cuda")
     per_image = evaluate(model, test, count)
     of_codes, codes = evaluate_codes(model, test, count) if has_codes(source) else ({}, None)
     scores = Scores(
@@ -133,7 +131,7 @@ def evaluate(model: Model, scenes: Scenes, count: int) -> dict[str, PerImage]:
             f"The model takes images of {recipe.width}x{recipe.height} pixels, "
             f"but the scenes of {scenes.name} have {scenes.width}x{scenes.height}."
         )
-    device = next(model.parameters()).device
+    device = model.device
     parts = []
     for indices in in_parts(count, AT_ONCE, "Segments"):
         images, masks = (part.to(device) for part in scenes(indices))
@@ -146,7 +144,7 @@ def identity_switching_rates(model: Model, scenes: Scenes) -> dict[str, Any]:
 
     Segments as the model gives them, none opened, the background last (as in the original's test).
     """
-    device, rates = next(model.parameters()).device, {}
+    device, rates = model.device, {}
     for name, indices in scenes.tracks.items():
         channels = []
         for part in np.array_split(indices, range(AT_ONCE, len(indices), AT_ONCE)):
@@ -163,7 +161,7 @@ def one_channel_animation(model: Model, scenes: Scenes) -> Images:
     As in the paper: a model that knows its objects again shows the same one throughout.
     """
     images, _ = scenes(min(scenes.tracks.values(), key=len))
-    found = model.segment(images.to(next(model.parameters()).device)).cpu()
+    found = model.segment(images.to(model.device)).cpu()
     first = background_last(found, model.recipe.vaes.background_per_batch, model.recipe.backgrounds)[:, :1]
     return torch.cat([images, first.expand(-1, 3, -1, -1)], 3)
 
@@ -206,7 +204,7 @@ def examples(scores: PerImage) -> dict[str, list[int]]:
 def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
     """A picture of the first eight scenes: image, true segments, found segments in the colours of those they match."""
     images, masks = scenes.first(SHOWN)
-    predicted = model.segment(images.to(next(model.parameters()).device)).cpu()
+    predicted = model.segment(images.to(model.device)).cpu()
     k = max(masks.shape[1], predicted.shape[1])
     truth, found = hard(masks), hard(predicted)
     order = matching(truth, found, k)

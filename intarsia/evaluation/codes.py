@@ -24,6 +24,7 @@ from intarsia.metrics.locality import FEWEST_PIXELS, Change, Changed, Found, Mov
 from intarsia.model import Model
 from intarsia.networks.autoencoder import parts
 from intarsia.recipes.settings import Vae
+from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
 from intarsia.shapes import Images, Masks, PerImage, one_hot
 
@@ -78,7 +79,7 @@ def evaluate_codes(model: Model, scenes: Scenes, count: int) -> tuple[dict[str, 
 
 def inspect(model: Model, scenes: Scenes, batches: Iterable[range]) -> tuple[dict[str, PerImage], CodedObjects]:
     """The reconstruction of each scene with these indices, and the objects that the model has a code for."""
-    device = next(model.parameters()).device
+    device = model.device
     scores, found = [], []
     for indices in batches:
         images, true = (part.to(device) for part in scenes(indices))
@@ -111,8 +112,8 @@ def changes(model: Model, numbers: list[int], images: Images) -> tuple[Tensor, l
 
     First the bare fusion output, then the images composited with it.
     """
-    scene = model.encode(images)
-    decoded = model.decode(scene)
+    scene, renderer = model.encode(images), Renderer(model)
+    decoded = renderer.decode(scene)
     objects, shape_numbers = range(scene.shape.shape[1]), scene.shape.shape[2]
 
     def render(object: int, number: int, rows: Tensor) -> Changed:
@@ -122,15 +123,15 @@ def changes(model: Model, numbers: list[int], images: Images) -> tuple[Tensor, l
         codes[:, dimension] += 1
         kind = f"{part}s"
         pictures = getattr(was, kind).clone()
-        pictures[:, object] = model.picture(part, codes).view_as(pictures[:, object])
+        pictures[:, object] = renderer.picture(part, codes).view_as(pictures[:, object])
         now = Parts(**{"shapes": was.shapes, "textures": was.textures, "background": was.background, kind: pictures})
-        fused, region = model.fuse(now), _changed_region(was.shapes, now.shapes, scene.masks[rows], object)
+        fused, region = renderer.fuse(now), _changed_region(was.shapes, now.shapes, scene.masks[rows], object)
         visible = visible_shapes(now.shapes)
         drawn = hard(torch.cat([visible, 1 - visible.sum(1, keepdim=True)], 1)) == object
         return Changed(torch.stack([fused, over(images[rows], fused, region)]), drawn)
 
     changed = [Change(object, partial(render, object, number)) for object in objects for number in numbers]
-    return torch.stack([model.fuse(decoded), images]), changed
+    return torch.stack([renderer.fuse(decoded), images]), changed
 
 
 def summary_of(movement: Movement | None) -> dict[str, float | None]:

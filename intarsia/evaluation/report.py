@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import torch
-
 from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.evaluation.page import page
 from intarsia.evaluation.scenes import examples, traversals
 from intarsia.files import replacing
-from intarsia.model import Model
+from intarsia.model import load
 from intarsia.records import SCORES, read_records
-from intarsia.weights import latest
 
 __all__ = ["report"]
 
@@ -27,9 +24,7 @@ def report(run: Path) -> Path:
     """
     records = read_records(run)
     recipe, scores = records.recipe, records.scores
-    model = Model.load(latest(run))
-    if torch.cuda.is_available():
-        model = model.to("cuda")
+    model = load(run)
     try:
         test = scenes_of(recipe, "test", scores["test_seed"])
         codes, chosen = scores["codes"], scores["examples"]

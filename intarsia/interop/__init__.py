@@ -1,4 +1,4 @@
-"""Models from elsewhere: TensorFlow checkpoints of the original."""
+"""Models from other sources: the original's TensorFlow checkpoints, and the Hugging Face Hub."""
 
 from intarsia.interop.importing import import_tf1
 

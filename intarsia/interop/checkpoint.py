@@ -1,8 +1,8 @@
-"""Reading the variables of a TensorFlow checkpoint without TensorFlow: both formats of its first version.
+"""Read the variables of a TensorFlow 1 checkpoint of either format, without TensorFlow.
 
-The newer one ("V2") is `PREFIX.index`, a table of the variables, beside `PREFIX.data-00000-of-00001` and so on with their
-values; the older one ("V1") is a single file, a table that holds all. Every checksum is verified. Only little-endian files,
-numbers, and variables saved whole are read, as the original and slim's published networks are saved.
+The newer format ("V2") has a table of the variables, `PREFIX.index`, and their values in `PREFIX.data-00000-of-00001` and so
+on. The older format ("V1") is a single file, a table that holds everything. Every checksum is verified. Only little-endian
+files of numbers are read, and no variables that are split into slices: the original and slim's published networks are so.
 """
 
 import math
@@ -28,22 +28,22 @@ LISTS = {"<f4": 5, "<f8": 6, "<i4": 7, "<i8": 10}  # fields that hold the older 
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of a checkpoint: its shape, and its values once they are wanted."""
+    """A variable of a checkpoint: its shape, and a function that reads its values."""
 
     shape: tuple[int, ...]
     read: Callable[[], NDArray]
-    """Raises `InputError` where the values are missing, damaged or no numbers."""
+    """Raises `InputError` if the values are missing, damaged or not numbers."""
 
 
 def read_checkpoint(prefix: Path) -> dict[str, Variable]:
     """The variables of a checkpoint by name.
 
     Args:
-        prefix: As TensorFlow names it: the path without `.index` or `.data-...` (with them is fine too); or the file of the
+        prefix: The path without `.index` or `.data-...`, as TensorFlow names it (with them works, too); or the file of the
             older format.
 
     Raises:
-        InputError: if there is no checkpoint, or it is cut short, damaged or of a kind that is not read, with the place.
+        InputError: if there is no checkpoint, or it is truncated, damaged or of a kind that is not read; with the place.
     """
     parts = re.fullmatch(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})", prefix.name)
     if parts and prefix.with_name(f"{parts[1]}.index").is_file():
@@ -61,7 +61,7 @@ def read_checkpoint(prefix: Path) -> dict[str, Variable]:
 
 
 def _newer(prefix: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str, Variable]:
-    """The variables of an index; their values stay in the files beside it."""
+    """The variables of an index file; their values stay in the data files until they are read."""
     key, value = next(table, (b"?", memoryview(b"")))
     header = Message(value)
     files = header.number(1)
@@ -94,7 +94,7 @@ def _newer_value(path: Path, name: str, entry: Message) -> NDArray:
 
 
 def _older(path: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str, Variable]:
-    """The variables of a single file, which stays in memory until the last of them is let go."""
+    """The variables of a single file, which stays in memory as long as one of them does."""
     key, value = next(table, (b"?", memoryview(b"")))
     described = Message(Message(value).part(1)).parts(1)
     if key or not described:
@@ -112,7 +112,7 @@ def _older_value(path: Path, name: str, variable: Message, tensor: Message) -> N
     kind = TYPES.get(variable.number(3), "")
     try:
         part = tensor.part(LISTS.get(kind, 0))
-        # A negative whole number is written as one of 64 bits.
+        # A negative integer is written with 64 bits.
         values = np.frombuffer(part, kind) if "f" in kind else np.array(varints(part), np.uint64).astype(kind)
         return values.reshape(_shape(variable))
     except (ValueError, TypeError) as error:

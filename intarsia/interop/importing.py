@@ -1,4 +1,4 @@
-"""Models of the original's checkpoints, whole or in part, and of slim's ResNet-50 for ImageNet as a start."""
+"""Import the original's checkpoints, complete or in part, or slim's ResNet-50 for ImageNet as initial weights."""
 
 import re
 from dataclasses import replace
@@ -16,29 +16,29 @@ from intarsia.recipes.settings import Recipe
 __all__ = ["import_tf1"]
 
 SCOPES = {"inpainter": ("Inpainter//",), "segmenter": ("Generator//",), "autoencoder": ("VAE//", "Fusion//")}
-COUNTERS = re.compile(r"(train_op|summary_vars)/.*|.*/Adam(_\d+)?")  # the optimizers' and the logs' own
+COUNTERS = re.compile(r"(train_op|summary_vars)/.*|.*/Adam(_\d+)?")  # variables of the optimizers and logs
 TRUNK, IMAGENET = "Generator//resnet_v2/", "resnet_v2_50/"
-SHOWN = 30  # names in one complaint
+SHOWN = 30  # names in an error message
 
 
 def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tuple[Model, list[str]]:
-    """A model with the weights of a TensorFlow checkpoint.
+    """Load the weights of a TensorFlow checkpoint into a new model.
 
-    Of inpainter, segmenter, and VAEs with fusion networks, those that the checkpoint holds are taken, and have to be whole; the
-    others keep their initial values. Without VAEs, the model's recipe has no steps of theirs. A checkpoint of slim's ResNet-50
-    (`resnet_v2_50/...`) starts the large segmenter: its trainable weights of the same names, as in the original, which leaves
-    the moving averages out.
+    A checkpoint can hold the inpainter, the segmenter, and the VAEs with the fusion networks, each completely or not at all.
+    Networks that it does not hold keep their initial values. If it holds no VAEs, the model's recipe gets 0 steps of theirs. A
+    checkpoint of slim's ResNet-50 (`resnet_v2_50/...`) gives the large segmenter its trainable weights of the same names; as
+    in the original, moving averages are left out.
 
     Args:
         prefix: As `read_checkpoint` takes it.
-        recipe: Has to have the original's networks for what the checkpoint holds.
-        all_that_fits: Of slim's ResNet-50, take all variables of the same name and shape: the moving averages as well.
+        recipe: Needs the original's networks for everything that the checkpoint holds.
+        all_that_fits: Take all variables of slim's ResNet-50 of the same name and shape, including moving averages.
 
     Returns:
-        The model, and a line for each of its networks on what became of it.
+        The model, and a line for each of its networks that says what was loaded.
 
     Raises:
-        InputError: if there is no whole checkpoint, or it does not fit; with the names of the variables that are missing,
+        InputError: if there is no complete checkpoint, or it does not fit; with the names of the variables that are missing,
             surplus or of the wrong shape.
     """
     variables, model = read_checkpoint(prefix), Model(recipe)
@@ -48,7 +48,7 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
         return model, [_start_from_imagenet(prefix, variables, model.segmenter, all_that_fits)]
     kept = {name for name in variables if not COUNTERS.fullmatch(name)}
     lines: list[str] = []
-    wanted: dict[str, str] = {}  # ours, and what the original calls it
+    wanted: dict[str, str] = {}  # our name of a weight, and the original's
     for part, scopes in SCOPES.items():
         network = model.get_submodule(part)
         if any(name.startswith(scopes) for name in kept):
@@ -67,7 +67,7 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
 
 
 def _check(prefix: Path, variables: dict[str, Variable], kept: set[str], wanted: dict[str, str], model: Model) -> None:
-    """Raise `InputError` unless the checkpoint holds exactly what is wanted."""
+    """Raise `InputError` unless the checkpoint holds exactly the wanted variables."""
     state = model.state_dict()
     shapes = {theirs: original_shape(state[ours]) for ours, theirs in wanted.items()}
     wrong = [

@@ -1,4 +1,4 @@
-"""What the original calls every weight of its networks, and how it lays them out."""
+"""The original's name and layout of every weight of its networks."""
 
 from collections.abc import Iterator
 
@@ -15,16 +15,16 @@ from intarsia.networks.tensorflow import BatchNorm
 
 __all__ = ["from_original", "original_names", "original_shape"]
 
-Layers = Iterator[tuple[str, str]]  # our layer's name in its network, and the original's
+Layers = Iterator[tuple[str, str]]  # our name of a layer in its network, and the original's
 
-# Our weights of a layer, and the original's.
+# Our names of a layer's weights, and the original's.
 NORM = {"bias": "beta", "mean": "moving_mean", "variance": "moving_variance"}
 DENSE = {"weight": "weight", "bias": "bias"}
 CONVOLUTION = {"weight": "weights", "bias": "biases"}
 
 
 def original_names(network: nn.Module) -> dict[str, str]:
-    """Every weight of one of the original's networks, as its state names it, and what the original calls it.
+    """The original's name of every weight of one of its networks, by our name in the network's state.
 
     Raises:
         InputError: if the original has no such network.
@@ -42,12 +42,12 @@ def original_names(network: nn.Module) -> dict[str, str]:
 
 
 def original_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape of one of our weights in the original's layout: `h w in out` for `out in h w`, `in out` for `out in`."""
+    """The shape of a weight in the original's layout: `h w in out` for `out in h w`, `in out` for `out in`."""
     return tuple(tensor.permute(2, 3, 1, 0).shape if tensor.dim() == 4 else reversed(tensor.shape))
 
 
 def from_original(values: NDArray) -> Tensor:
-    """A weight of the original in our layout."""
+    """The original's weight in our layout."""
     tensor = torch.tensor(values)
     return tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.permute(tuple(reversed(range(tensor.dim()))))
 
@@ -73,7 +73,7 @@ def _inpainter() -> Layers:
 
 
 def _segnet() -> dict[str, str]:
-    """Two layers have a scope of their own; the normalisations of the others are counted through."""
+    """Two layers have their own scope; the normalisations of the other layers are numbered consecutively."""
     names: dict[str, str] = {}
     counted = 0
     for number in range(1, 18):

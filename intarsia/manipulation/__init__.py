@@ -1,4 +1,4 @@
-"""Changing the objects of a scene one by one: each edit returns a new scene, and none changes the one it is given."""
+"""Edits of a scene's objects: each returns a new scene and leaves the given one unchanged."""
 
 from intarsia.manipulation.compositing import composite
 from intarsia.manipulation.edits import Part, copy, remove, reorder, set_code, shift_code, swap_texture, to_back, to_front

@@ -1,42 +1,39 @@
-"""Compositing: an edited scene over its own image, so that pixels which the edit must not touch stay exactly as they were."""
+"""Compositing: an edited scene over its own image, so that pixels which the edits must not touch keep their exact values."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.masks import visible_shapes
-from intarsia.memo import FORGETFUL, Memo
-from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
-VISIBLE = 0.1  # shapes and masks count as far as they are above this
+VISIBLE = 0.1  # shapes and masks count where they are above this
 REACH = 2  # px that `over` goes beyond them, so that the soft rim of an object goes along with it
 
 
 @torch.no_grad()
-def composite(model: Model, before: Scene, after: Scene, raw: bool = False, memo: Memo | None = None) -> Tensor:
-    """The image `3 h w` of an edited scene: fused where the edits changed something, else `before.image`, bit by bit.
+def composite(renderer: Renderer, before: Scene, after: Scene, raw: bool = False) -> Tensor:
+    """The image `3 h w` of an edited scene: rendered where the edits changed something, else `before.image`, bit by bit.
 
     Args:
-        model: Of both scenes.
+        renderer: Of the model of both scenes.
         before: The scene as `Model.encode` gave it.
-        after: What edits made of it.
-        raw: Show the bare output of the fusion networks, everywhere.
-        memo: What was decoded and fused before, so that it need not be again. The image is the same, bit by bit.
+        after: The edited scene.
+        raw: Return the bare output of the fusion networks instead.
     """
-    memo = Memo() if memo is None else memo
-    fused = model.render(after, memo)
-    return fused if raw else over(before.image, fused, changed_region(model, before, after, memo))
+    fused = renderer.render(after)
+    return fused if raw else over(before.image, fused, changed_region(renderer, before, after))
 
 
 @torch.no_grad()
-def changed_region(model: Model, before: Scene, after: Scene, memo: Memo = FORGETFUL) -> Tensor:
-    """Where one scene looks different from another, `h w` in [0, 1]: 0 everywhere if they hold the same.
+def changed_region(renderer: Renderer, before: Scene, after: Scene) -> Tensor:
+    """Where two scenes look different, `h w` in [0, 1]: 0 everywhere if they hold the same objects and background.
 
-    An object is the same where both its codes are. Those that are in one scene alone change all that is seen of their decoded
-    shapes, and of their masks in the image; those in both, the places where one hides more of them than the other.
+    Two objects are the same if both their codes are. An object that is in only one scene changes the visible part of its
+    decoded shape, and its mask in the image. An object in both scenes changes where one scene hides more of it than the other.
     """
-    was, now = (visible_shapes(model.shapes(scene, memo)) for scene in (before, after))
+    was, now = (visible_shapes(renderer.shapes(scene)) for scene in (before, after))
     codes_before, codes_after = (torch.cat([scene.shape, scene.texture], 1) for scene in (before, after))
     same = (codes_before[:, None] == codes_after).all(-1)
     gone, new = ~same.any(1), ~same.any(0)
@@ -50,7 +47,7 @@ def changed_region(model: Model, before: Scene, after: Scene, memo: Memo = FORGE
 
 
 def over(image: Tensor, changed: Tensor, region: Tensor) -> Tensor:
-    """Images `... 3 h w` laid over an image `3 h w` in a region `... h w` in [0, 1], and a soft rim of `REACH` pixels round it.
+    """Images `... 3 h w` laid over an image `3 h w` in a region `... h w` in [0, 1] and a soft rim of `REACH` pixels round it.
 
     Pixels farther than that from where the region is above `VISIBLE` are those of `image`, bit by bit.
     """

@@ -1,7 +1,7 @@
-"""Edits that need no search: numbers of a code, which objects there are, whose texture they have, and their order.
+"""Edits that need no search: set a number of a code; add, remove and reorder objects; swap their textures.
 
 Objects are numbered from 0, from front to back, as in the scene's tensors. The divergences (`shape_kl` and so on) stay those
-of the image that a code was taken from.
+of the image that a code was encoded from.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 Part = Literal["shape", "texture", "background"]
@@ -20,7 +20,7 @@ PRESENT = 0.5  # an object whose decoded shape is nowhere above this is empty
 
 
 def set_code(scene: Scene, part: Part, dimension: int, value: float, object: int | None = None) -> Scene:
-    """The scene with one number of a code set; of an object's shape or texture, or of the background, which needs no object.
+    """The scene with one number of a code set: of an object's shape or texture, or of the background, which needs no object.
 
     Raises:
         InputError: if there is no such part, object or dimension.
@@ -38,7 +38,7 @@ def shift_code(scene: Scene, part: Part, dimension: int, offset: float, object: 
 
 
 def remove(scene: Scene, object: int) -> Scene:
-    """The scene without an object; those behind it and the background fill its place."""
+    """The scene without an object. The objects behind it and the background fill its place."""
     check_object(scene, object)
     return _pick(scene, [number for number in range(len(scene.shape)) if number != object])
 
@@ -52,17 +52,17 @@ def swap_texture(scene: Scene, first: int, second: int) -> Scene:
     return replace(scene, texture=scene.texture[order], texture_kl=scene.texture_kl[order])
 
 
-def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
-    """The scene with one more object, in front of its own: that of another scene of the same model (or of itself).
+def copy(renderer: Renderer, scene: Scene, source: Scene, object: int) -> Scene:
+    """The scene with a copy of an object of another scene of the same model (or of itself), in front of its own objects.
 
-    Where the model has no more room, it takes the place of an empty object: a channel that the image had no object for. The
-    new object's mask is empty, since `scene.image` does not show it.
+    If the model has no more room, the copy takes the place of an empty object: one that stands for a channel in which the
+    segmenter found nothing. The mask of the copy is empty, since `scene.image` does not show it.
 
     Raises:
         InputError: if there is no such object, or no room for it.
     """
     check_object(source, object)
-    spare = spare_object(model, scene)
+    spare = spare_object(renderer, scene)
     if spare is not None:
         scene = remove(scene, spare)
     return replace(
@@ -75,23 +75,23 @@ def copy(model: Model, scene: Scene, source: Scene, object: int) -> Scene:
     )
 
 
-def spare_object(model: Model, scene: Scene) -> int | None:
-    """The object whose place a further one takes: the last of those that are empty; none as long as there is room.
+def spare_object(renderer: Renderer, scene: Scene) -> int | None:
+    """The last empty object, whose place one more object takes; None while the model has room.
 
     Raises:
         InputError: if there is no room, and no object is empty.
     """
-    room = model.recipe.objects
+    room = renderer.model.recipe.objects
     if len(scene.shape) < room:
         return None
-    present = model.shapes(scene).amax((1, 2)) > PRESENT
+    present = renderer.shapes(scene).amax((1, 2)) > PRESENT
     if present.all():
         raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
     return int((~present).nonzero()[-1])
 
 
 def reorder(scene: Scene, order: Sequence[int]) -> Scene:
-    """The scene with its objects in another order, given by their present numbers, the foremost first.
+    """The scene with its objects in another order, given by their present numbers, the front one first.
 
     Raises:
         InputError: if the order does not name each object once.
@@ -102,25 +102,25 @@ def reorder(scene: Scene, order: Sequence[int]) -> Scene:
 
 
 def to_front(scene: Scene, object: int) -> Scene:
-    """The scene with an object in front of all others; it is number 0 then."""
+    """The scene with an object in front of all others; its number is 0 then."""
     check_object(scene, object)
     return reorder(scene, sorted(range(len(scene.shape)), key=lambda number: number != object))
 
 
 def to_back(scene: Scene, object: int) -> Scene:
-    """The scene with an object behind all others, with the last number then; only the background is farther."""
+    """The scene with an object behind all others but in front of the background; its number is the last one then."""
     check_object(scene, object)
     return reorder(scene, sorted(range(len(scene.shape)), key=lambda number: number == object))
 
 
 def check_object(scene: Scene, object: int | None) -> None:
-    """Raise `InputError` for an object that the scene does not hold."""
+    """Raise `InputError` if the scene does not hold the object."""
     if object is None or not 0 <= object < len(scene.shape):
         raise InputError(f"There is no object {object}; the scene holds {_counted(len(scene.shape))}.")
 
 
 def check_code(scene: Scene, part: Part, dimension: int, object: int | None) -> Part:
-    """The part, or `InputError` where the scene has no such part, object or dimension."""
+    """The part; `InputError` if the scene has no such part, object or dimension."""
     if part not in get_args(Part):
         raise InputError(f"There is no part {part!r}; choose one of {', '.join(get_args(Part))}.")
     if part == "background":
@@ -135,7 +135,7 @@ def check_code(scene: Scene, part: Part, dimension: int, object: int | None) -> 
 
 
 def _pick(scene: Scene, objects: list[int]) -> Scene:
-    """The scene with these objects alone, in this order."""
+    """The scene with only these objects, in this order."""
 
     def picked(rows: Tensor) -> Tensor:
         return rows[objects]

@@ -1,4 +1,4 @@
-"""Replaying a history. What the studio shows, what it exports and what `intarsia manipulate --edits` repeats is all this."""
+"""Replaying edits. The studio, its exports and `intarsia manipulate` all change scenes in this way, and in no other."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save
 from torch import Tensor
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, one_line
 from intarsia.manipulation import edits as plain
 from intarsia.manipulation.history import (
     Edit,
@@ -25,21 +26,24 @@ from intarsia.manipulation.history import (
 )
 from intarsia.manipulation.solving import move, recolour, scale
 from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
-__all__ = ["Edited", "begin", "check_history", "model_sha256", "picture_sha256", "replay"]
+__all__ = ["Edited", "begin", "check_history", "copied", "model_sha256", "picture_sha256", "replay"]
 
 
 @dataclass(frozen=True, eq=False)
 class Edited:
-    """A scene after some edits, with the numbers of its objects, from front to back, and the one that the next gets."""
+    """A scene after some edits, and the numbers of its objects."""
 
     scene: Scene
     numbers: tuple[int, ...]
+    """One for each object, from front to back."""
     next: int
+    """The number that the next pasted object gets."""
 
     def row(self, number: int) -> int:
-        """Where an object is in the scene's tensors; `InputError` where there is none of that number."""
+        """Return the row of an object in the scene's tensors; `InputError` if no object has that number."""
         if number not in self.numbers:
             left = ", ".join(map(str, sorted(self.numbers))) or "none"
             raise InputError(f"There is no object {number}; those left are {left}.")
@@ -47,28 +51,45 @@ class Edited:
 
 
 def begin(scene: Scene) -> Edited:
-    """An encoded scene, before any edit."""
+    """Return an encoded scene as it is before any edit."""
     count = len(scene.shape)
     return Edited(scene, tuple(range(1, count + 1)), count + 1)
 
 
-def replay(model: Model, edited: Edited, edits: Iterable[Edit]) -> Edited:
-    """What edits make of a scene, one after the other. The same edits give the same scene, in one go or in parts.
+def replay(renderer: Renderer, edited: Edited, edits: Iterable[Edit]) -> Edited:
+    """Return the scene after some edits, made one after the other; it is the same whether they are made at once or in parts.
 
     Raises:
-        InputError: for the first edit that is not possible, with its place in the list if it is one of several.
+        InputError: for the first edit that is not possible. It names the edit's place if there are several.
     """
     edits = tuple(edits)
     for place, edit in enumerate(edits, 1):
         try:
-            edited = _after(model, edited, edit)
+            edited = _after(renderer, edited, edit)
         except InputError as error:
             raise InputError(f"Edit {place} of {len(edits)}: {error}" if len(edits) > 1 else str(error)) from error
     return edited
 
 
+def copied(scene: Scene, row: int) -> Paste:
+    """Return the edit that adds a copy of an object of this scene, to the same scene or to another one.
+
+    Raises:
+        InputError: if its codes are beyond all that an edit may hold.
+    """
+    try:
+        return Paste(
+            shape=tuple(scene.shape[row].tolist()),
+            texture=tuple(scene.texture[row].tolist()),
+            shape_kl=tuple(scene.shape_kl[row].tolist()),
+            texture_kl=tuple(scene.texture_kl[row].tolist()),
+        )
+    except ValidationError as error:
+        raise InputError(one_line(error)) from error
+
+
 def check_history(history: History, model: Model, image: Tensor) -> None:
-    """Raise `InputError` where a history was made on another picture `3 h w` or another model: it would mean nothing here."""
+    """Raise `InputError` if a history was made for another picture `3 h w` or another model."""
     if history.model_sha256 != model_sha256(model):
         raise InputError(f"The edits are for another model: that with the weights {history.model_sha256[:12]}...")
     if history.picture_sha256 != picture_sha256(image):
@@ -76,24 +97,24 @@ def check_history(history: History, model: Model, image: Tensor) -> None:
 
 
 def picture_sha256(image: Tensor) -> str:
-    """The SHA-256 of a picture `3 h w` in [0, 1] as the model takes it: of its 8-bit values, and its size."""
+    """Return the SHA-256 of the size and the 8-bit values of a picture `3 h w` in [0, 1]."""
     pixels = (image.cpu() * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return hashlib.sha256(np.array(pixels.shape, "<u4").tobytes() + pixels.tobytes()).hexdigest()
 
 
 def model_sha256(model: Model) -> str:
-    """The SHA-256 of a model's weights; that of the file that `Model.save` writes."""
+    """Return the SHA-256 of a model's weights; the file that `Model.save` writes has the same."""
     return hashlib.sha256(save({name: value.cpu().contiguous() for name, value in model.state_dict().items()})).hexdigest()
 
 
-def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
+def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
     scene, numbers = edited.scene, edited.numbers
     match edit:
         case Paste():
-            return _pasted(model, edited, edit)
+            return _pasted(renderer, edited, edit)
         case SetCode(object=None):
             return Edited(plain.set_code(scene, edit.part, edit.dimension, edit.value), numbers, edited.next)
-    row = edited.row(edit.object)  # type: ignore[arg-type]  # the background's edits are done by now
+    row = edited.row(edit.object)  # type: ignore[arg-type]  # None is the background, which is done above
     match edit:
         case Remove():
             return Edited(plain.remove(scene, row), numbers[:row] + numbers[row + 1 :], edited.next)
@@ -105,11 +126,11 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
             height, width = scene.image.shape[1:]
             if abs(edit.dx) > width or abs(edit.dy) > height:
                 raise InputError(f"The distance is ({edit.dx}, {edit.dy}); the picture is {width}x{height} pixels.")
-            scene = move(model, scene, row, edit.dx, edit.dy)
+            scene = move(renderer, scene, row, edit.dx, edit.dy)
         case Scale():
-            scene = scale(model, scene, row, edit.factor)
+            scene = scale(renderer, scene, row, edit.factor)
         case Recolour():
-            scene = recolour(model, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+            scene = recolour(renderer, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
         case SwapTexture():
             scene = plain.swap_texture(scene, row, edited.row(edit.other))
         case SetCode():
@@ -117,15 +138,16 @@ def _after(model: Model, edited: Edited, edit: Edit) -> Edited:
     return Edited(scene, numbers, edited.next)
 
 
-def _pasted(model: Model, edited: Edited, paste: Paste) -> Edited:
+def _pasted(renderer: Renderer, edited: Edited, paste: Paste) -> Edited:
     scene, numbers = edited.scene, edited.numbers
-    rows = {name: scene.shape.new_tensor(value)[None] for name, value in vars(paste).items()}
+    codes = ("shape", "texture", "shape_kl", "texture_kl")
+    rows = {name: scene.shape.new_tensor(getattr(paste, name))[None] for name in codes}
     for name, row in rows.items():
         length = getattr(scene, name).shape[1]
         if row.shape[1] != length:
             raise InputError(f"The pasted object's {name} holds {row.shape[1]} numbers; it must be {length}, as the model's.")
-    spare = plain.spare_object(model, scene)
+    spare = plain.spare_object(renderer, scene)
     if spare is not None:
         scene, numbers = plain.remove(scene, spare), numbers[:spare] + numbers[spare + 1 :]
     source = Scene(scene.image, scene.masks[-2:], background=scene.background, background_kl=scene.background_kl, **rows)
-    return Edited(plain.copy(model, scene, source, 0), (edited.next, *numbers), edited.next + 1)
+    return Edited(plain.copy(renderer, scene, source, 0), (edited.next, *numbers), edited.next + 1)

@@ -1,8 +1,9 @@
-"""Edits in the words of a person: move, scale, recolour. The change of the code that gives them is searched for.
+"""Edits in everyday terms: move, scale, recolour. A search finds the change of the code that gives them.
 
-What each number of a code stands for was learned, never told. So the decoded shape (or colour) is taken as it is, changed as
-wished, and the code is led there by the decoder's Jacobian: from the code that the encoder gives for the wished shape, or,
-where that is not near, from its own in steps so small that the shape always overlaps its next goal.
+The meaning of each number of a code is learned and not known in advance. So the decoded shape (or colour) is changed as asked,
+and that is the goal. The search follows the decoder's Jacobian to the goal. It starts from the code that the encoder gives for
+the goal. If that code's shape is not near the goal, it starts from the object's own code and takes several goals on the way, so
+close together that the shape always overlaps the next one.
 
 References:
     Marquardt, An algorithm for least-squares estimation of nonlinear parameters, SIAM 1963.
@@ -20,135 +21,143 @@ from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.manipulation.edits import PRESENT, check_object
-from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
-PLAUSIBLE = 3.0  # standard deviations of the prior: how far a number of a code may be led, unless it was farther before
-STRIDE = 0.3  # of its radius, between goals on the way of a shape, at most
-COLOUR_STRIDE = 0.25  # in intensity, between goals on the way of a colour
+PLAUSIBLE = 3.0  # standard deviations of the prior: the limit of each number of a code, unless it was beyond before
+STRIDE = 0.3  # most distance between two goals of a shape, as a fraction of its radius
+COLOUR_STRIDE = 0.25  # most distance between two goals of a colour, in intensity
 ITERATIONS = 4  # per goal
 LAST_ITERATIONS = 12  # for the last goal
-NEAR = 0.5  # of a shape's own square: the most by which a shape that overlaps it differs from it
-TOLD_ITERATIONS = 6  # from the encoder's code, where that is near
-DAMPING, LEAST_DAMPING = 1e-2, 1e-6  # of the mean of the squared Jacobian: at a goal's beginning, and ever
-DIFFERENCE = 1e-3  # of a number of a code: far above rounding
-CLOSE = 0.05  # share of a goal's own square: with less missing, a Jacobian is corrected, not computed anew
-ENOUGH = 1e-3  # share of the error that an iteration has to remove for another to follow
+NEAR = 0.5  # most squared difference from a goal to start at the encoder's code, as a fraction of the goal's square
+ENCODED_ITERATIONS = 6  # from the encoder's code
+DAMPING, LEAST_DAMPING = 1e-2, 1e-6  # at each goal's beginning and at least, in means of the squared Jacobian
+DIFFERENCE = 1e-3  # of a number of a code, for the Jacobian: far above rounding errors
+CLOSE = 0.05  # squared error, as a fraction of the goal's square, below which a Jacobian is corrected and not computed anew
+ENOUGH = 1e-3  # fraction of the squared error that an iteration has to remove for another one to follow
 
 
 class Placement(NamedTuple):
-    """How large a shape is, and where its centre of mass."""
+    """The area of a shape, and its centre of mass."""
 
     area: float
     """Pixels."""
     x: float
-    """Pixels from the left edge's pixel, to the right; not a number for an empty shape."""
+    """Pixels to the right of the leftmost pixel; not a number for an empty shape."""
     y: float
-    """Pixels from the top edge's pixel, downwards."""
+    """Pixels below the topmost pixel."""
 
 
 def placements(shapes: Tensor) -> list[Placement]:
-    """Of shapes or masks `n h w` in [0, 1]."""
+    """The placement of each of the shapes or masks `n h w` in [0, 1]."""
     areas = shapes.sum((1, 2))
     rows, columns = (torch.arange(size, device=shapes.device, dtype=shapes.dtype) for size in shapes.shape[1:])
     across, down = (shapes.sum(1) @ columns / areas).tolist(), (shapes.sum(2) @ rows / areas).tolist()
     return [Placement(*each) for each in zip(areas.tolist(), across, down, strict=True)]
 
 
-def move(model: Model, scene: Scene, object: int, dx: float, dy: float) -> Scene:
-    """The scene with an object moved by `dx` pixels to the right and `dy` down, as far as its shape code can follow.
+def move(renderer: Renderer, scene: Scene, object: int, dx: float, dy: float) -> Scene:
+    """The scene with an object moved by `dx` pixels to the right and `dy` down, as far as its shape code allows.
 
-    Where the model never saw such a shape there, the result is the nearest that it can draw; `placements` of the decoded
-    shapes tell how far it came. The texture stays a picture of the whole size, in which the shape moves.
+    If the model never saw such a shape there, the result is the nearest that it can draw. The `placements` of the decoded
+    shapes give the distance that the object really moved. The texture does not move along: it is a picture of the image's
+    size, and the shape moves over it.
 
     Raises:
         InputError: if there is no such object, it is empty, or the distance is not a number.
     """
     if not (math.isfinite(dx) and math.isfinite(dy)):
         raise InputError(f"The distance is ({dx}, {dy}); it must be two numbers, in pixels.")
-    return _reshape(model, scene, object, lambda share: (1.0, dx * share, dy * share), math.hypot(dx, dy))
+    return _reshape(renderer, scene, object, lambda fraction: (1.0, dx * fraction, dy * fraction), math.hypot(dx, dy))
 
 
-def scale(model: Model, scene: Scene, object: int, factor: float) -> Scene:
-    """The scene with an object `factor` times as wide and high, about its centre; otherwise like `move`.
+def scale(renderer: Renderer, scene: Scene, object: int, factor: float) -> Scene:
+    """The scene with an object scaled by a factor about its centre; otherwise like `move`.
 
     Raises:
         InputError: if there is no such object, it is empty, or the factor is not a positive number.
     """
     if not 0 < factor < math.inf:
         raise InputError(f"The factor is {factor}; it must be a positive number.")
-    radius = max(model.recipe.height, model.recipe.width) / 2
-    return _reshape(model, scene, object, lambda share: (factor**share, 0.0, 0.0), radius * abs(math.log(factor)))
+    radius = max(scene.image.shape[1:]) / 2
+    length = radius * abs(math.log(factor))
+    return _reshape(renderer, scene, object, lambda fraction: (factor**fraction, 0.0, 0.0), length)
 
 
-def recolour(model: Model, scene: Scene, object: int, colour: Sequence[float]) -> Scene:
-    """The scene with an object's texture changed, as little as possible, so that its mean colour is the one given: red,
-    green and blue, in [0, 1]; otherwise like `move`.
+def recolour(renderer: Renderer, scene: Scene, object: int, colour: Sequence[float]) -> Scene:
+    """The scene with an object's texture changed, as little as possible, to a mean colour; otherwise like `move`.
 
     Raises:
-        InputError: if there is no such object, it is empty, or the colour is none.
+        InputError: if there is no such object, it is empty, or the colour is not red, green and blue in [0, 1].
     """
     if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
         raise InputError(f"The colour is {tuple(colour)}; it must be three numbers in [0, 1].")
-    shape = _decoded_shape(model, scene, object)
+    shape = _decoded_shape(renderer, scene, object)
 
     def mean_colours(codes: Tensor) -> Tensor:
-        return (model.picture("texture", codes) * shape).sum((2, 3)) / shape.sum()
+        return (renderer.picture("texture", codes) * shape).sum((2, 3)) / shape.sum()
 
     with torch.no_grad():
         start = mean_colours(scene.texture[object][None])[0]
     goal = start.new_tensor(colour)
     count = max(1, math.ceil(float((goal - start).abs().max()) / COLOUR_STRIDE))
     goals = [start + (goal - start) * number / count for number in range(1, count + 1)]
-    return replace(scene, texture=_with_row(scene.texture, object, _led(mean_colours, scene.texture[object], goals)))
+    return replace(scene, texture=_with_row(scene.texture, object, _search(mean_colours, scene.texture[object], goals)))
 
 
 def _reshape(
-    model: Model, scene: Scene, object: int, way: Callable[[float], tuple[float, float, float]], length: float
+    renderer: Renderer, scene: Scene, object: int, path: Callable[[float], tuple[float, float, float]], length: float
 ) -> Scene:
-    """Lead an object's shape code along a way: from a share of it to the factor and distances there. `length` in pixels."""
-    _decoded_shape(model, scene, object)  # there is something to change
-    code = scene.shape[object]
+    """The scene with an object's shape changed along a path.
+
+    Args:
+        renderer: Of the model of the scene.
+        scene: Whose object.
+        object: Its number.
+        path: The scale factor and the distances to the right and down at each fraction of the path.
+        length: Of the path, in pixels.
+    """
+    _decoded_shape(renderer, scene, object)  # raises where there is nothing to change
+    model, code = renderer.model, scene.shape[object]
 
     @torch.no_grad()
-    def pictures(codes: Tensor) -> Tensor:  # in doubt about their borders, so that they change smoothly with the code
+    def pictures(codes: Tensor) -> Tensor:  # with soft borders, so that they change smoothly with the code
         return model.upsample(model.autoencoder.shape.decode(codes).sigmoid())[:, 0]
 
     shape = pictures(code[None])[0]
-    goal = _transformed(shape, *way(1.0))
+    goal = _transformed(shape, *path(1.0))
     with torch.no_grad():
-        told = torch.clamp(
-            model.autoencoder.shape.encode(model.downsample(goal[None, None]))[0][0], -_limit(code), _limit(code)
-        )
-        far, near = (goal - pictures(torch.stack([code, told]))).square().sum((1, 2))
+        mean, _ = model.autoencoder.shape.encode(model.downsample(goal[None, None]))
+        encoded = torch.clamp(mean[0], -_limit(code), _limit(code))
+        far, near = (goal - pictures(torch.stack([code, encoded]))).square().sum((1, 2))
     if near < min(far, NEAR * goal.square().sum()):
-        code = _led(pictures, told, [goal], TOLD_ITERATIONS)
+        code = _search(pictures, encoded, [goal], ENCODED_ITERATIONS)
     else:
         radius = math.sqrt(float(shape.sum()) / math.pi)
         count = max(1, math.ceil(length / (STRIDE * radius)))
-        goals = [_transformed(shape, *way(number / count)) for number in range(1, count + 1)]
-        code = _led(pictures, code, goals)
+        goals = [_transformed(shape, *path(number / count)) for number in range(1, count + 1)]
+        code = _search(pictures, code, goals)
     return replace(scene, shape=_with_row(scene.shape, object, code))
 
 
 def _limit(code: Tensor) -> Tensor:
-    """How far each number of a code may be led."""
+    """The largest absolute value that each number of a code may get."""
     return code.abs().clamp(min=PLAUSIBLE)
 
 
-def _decoded_shape(model: Model, scene: Scene, object: int) -> Tensor:
+def _decoded_shape(renderer: Renderer, scene: Scene, object: int) -> Tensor:
     check_object(scene, object)
-    shape = model.picture("shape", scene.shape[object])[0]
+    shape = renderer.picture("shape", scene.shape[object])[0]
     if shape.max() <= PRESENT:
         raise InputError("The object is empty: the image has none for its place, so there is nothing to change.")
     return shape
 
 
 def _transformed(shape: Tensor, factor: float, dx: float, dy: float) -> Tensor:
-    """A shape `h w`, scaled about its centre of mass and then moved; what comes in from outside is empty."""
+    """A shape `h w`, scaled about its centre of mass and then moved; outside of the image it is 0."""
     _, x, y = placements(shape[None])[0]
     height, width = shape.shape
-    # Where each pixel's content comes from, then in grid_sample's units: -1 and 1 are the outer edges of the image.
+    # The place that each pixel is sampled at, then in grid_sample's units: -1 and 1 are the outer edges of the image.
     columns = (torch.arange(width, device=shape.device) - x - dx) / factor + x
     rows = (torch.arange(height, device=shape.device) - y - dy) / factor + y
     down, across = torch.meshgrid((2 * rows + 1) / height - 1, (2 * columns + 1) / width - 1, indexing="ij")
@@ -156,14 +165,14 @@ def _transformed(shape: Tensor, factor: float, dx: float, dy: float) -> Tensor:
 
 
 @torch.no_grad()
-def _led(
+def _search(
     pictures: Callable[[Tensor], Tensor], code: Tensor, goals: Sequence[Tensor], last_iterations: int = LAST_ITERATIONS
 ) -> Tensor:
-    """The code `d` whose picture is near the last goal, by Levenberg's and Marquardt's method from each goal to the next.
+    """The code `d` whose picture is near the last goal, by the Levenberg-Marquardt method from each goal to the next.
 
-    `pictures` makes `b ...` of codes `b d`. Numbers without effect stay as they are, and all stay where the prior finds them
-    plausible. Near a goal the Jacobian is not computed anew but corrected by what each step is seen to do, as Broyden does:
-    most steps cost a single picture then.
+    `pictures` decodes codes `b d` to `b ...`. Numbers without effect stay as they are, and all stay plausible under the prior.
+    Near a goal the Jacobian is not computed anew. Broyden's method corrects it by the effect of each step, so that most steps
+    decode a single picture.
     """
     limit, now, jacobian = _limit(code), pictures(code[None])[0].flatten(), None
     for goal in goals:
@@ -193,10 +202,9 @@ def _led(
 
 
 def _jacobian(pictures: Callable[[Tensor], Tensor], code: Tensor, now: Tensor) -> Tensor:
-    """How each value of a code's picture changes with each of its numbers, `p d`.
+    """The derivative of each value of a code's picture by each number of the code, `p d`; `now` is the picture, flattened.
 
-    `now` is its picture. By differences, all in one batch: as fast as forward derivatives, which first compile for seconds in
-    each process.
+    By finite differences in one batch. That is as fast as forward-mode derivatives, which need seconds to compile.
     """
     steps = DIFFERENCE * torch.eye(len(code), device=code.device)
     return (pictures(code + steps).flatten(1) - now).mT / DIFFERENCE

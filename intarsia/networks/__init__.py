@@ -1,1 +1,1 @@
-"""The networks: plain modules with only `forward`; they take plain numbers and know no recipe."""
+"""The networks: modules that take plain numbers and know no recipe. VAEs have `encode` and `decode` beside `forward`."""

@@ -1,7 +1,7 @@
 """Fusion: a shape and a texture become an object, objects and a background become an image.
 
-In the original, convolutions make every pixel anew, and blur what they see even where shapes are right. `residual` ones start
-from the plain composition instead, texture times shape, the sum of the layers, and learn what to add to its logits
+In the original, convolutions compute every pixel anew, and blur the image even where the shapes are right. Residual networks
+start from the plain composition instead (texture times shape, or the sum of the layers) and learn what to add to its logits
 (docs/notes/004-vaes.md).
 """
 
@@ -19,11 +19,11 @@ HALF_STEP = 0.5 / 255
 
 
 class TextureShapeFusion(nn.Module):
-    """Three convolutions with mirrored borders, shared by all objects; as in the original unless corrective.
+    """Three convolutions with mirrored borders, shared by all objects; as in the original unless residual.
 
     Args:
-        channels: Of the layers between; 32 in the original.
-        corrective: Whether the plain composition is added.
+        channels: Of the hidden layers; 32 in the original.
+        residual: Whether the logits of the plain composition are added.
     """
 
     def __init__(self, channels: int = 32, residual: bool = False) -> None:
@@ -38,12 +38,12 @@ class TextureShapeFusion(nn.Module):
 
 
 class SceneFusion(nn.Module):
-    """Four convolutions with mirrored borders; as in the original unless corrective.
+    """Four convolutions with mirrored borders; as in the original unless residual.
 
     Args:
         objects: Number of objects n, empty ones included.
-        channels: Of the layers between; 32 in the original.
-        corrective: Whether the plain composition is added.
+        channels: Of the hidden layers; 32 in the original.
+        residual: Whether the logits of the plain composition are added.
     """
 
     def __init__(self, objects: int, channels: int = 32, residual: bool = False) -> None:
@@ -54,14 +54,14 @@ class SceneFusion(nn.Module):
     def forward(self, layers: Objects) -> Images:
         """Layers `b n+1 3 h w` in [0, 1], each black where it is not visible, the background last; returns images `b 3 h w`.
 
-        The first convolution sees colour by colour, and layer by layer within a colour, as the original's weights want it.
+        The channels of the first convolution are ordered by colour, then by layer, as in the original's weights.
         """
         logits = _convolve(self.convolve, layers.transpose(1, 2).flatten(1, 2))
         return (logits + _logits(layers.sum(1)) if self.residual else logits).sigmoid()
 
 
 def _layers(sizes: tuple[int, ...], residual: bool) -> nn.ModuleList:
-    """Convolutions from size to size; the last one of corrective ones starts at 0."""
+    """Convolutions with these numbers of channels; the last one of a residual network starts at 0."""
     layers = nn.ModuleList(ReflectConv(i, o) for i, o in pairwise(sizes))
     initialise(layers)
     if residual:
@@ -70,7 +70,7 @@ def _layers(sizes: tuple[int, ...], residual: bool) -> nn.ModuleList:
 
 
 def _convolve(layers: nn.ModuleList, x: Tensor) -> Tensor:
-    """Convolutions with ReLU between them, in float32 at the end."""
+    """Apply convolutions with ReLU between them; the result is float32."""
     x = x.contiguous(memory_format=torch.channels_last)
     for layer in layers[:-1]:
         x = F.relu(layer(x))
@@ -78,5 +78,5 @@ def _convolve(layers: nn.ModuleList, x: Tensor) -> Tensor:
 
 
 def _logits(pictures: Images) -> Images:
-    """What the sigmoid makes these pictures of; within half a step of 8 bits from black and white."""
+    """The logits of pictures, which are first clamped to half an 8-bit step from black and white."""
     return pictures.float().clamp(HALF_STEP, 1 - HALF_STEP).logit()

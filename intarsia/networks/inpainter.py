@@ -1,4 +1,4 @@
-"""Inpainters: guess what a hidden region of an image holds from the rest of it and the edges of the whole."""
+"""The compact inpainter: guesses the content of a hidden region from the rest of the image and the image's edge map."""
 
 from itertools import pairwise
 
@@ -11,12 +11,12 @@ from intarsia.shapes import Edges, Guesses, Images, Masks
 
 
 def conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """3x3 convolution that keeps the size (or halves it, with stride 2)."""
+    """A 3x3 convolution that keeps the size, or halves it with stride 2."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1)
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2, as in the original."""
+    """Leaky ReLU with slope 0.2, as in the original."""
     return F.leaky_relu(x, 0.2)
 
 
@@ -24,11 +24,14 @@ class CompactInpainter(nn.Module):
     """A U-Net of five levels, small enough for a laptop.
 
     Like the original's inpainter it has one tower for the edges and one for the visible pixels, joined at every level.
-    It departs from it in four ways that buy speed: the image is folded 2x2 into channels, so that no layer runs at full
-    size; the edges enter every level by *addition before the activation*, which is a convolution over the joined
-    channels written as a sum, so that all edge arithmetic is done once per image and not once per region; a learned
-    bias per position tells each pixel where it is; and visible colours spread over the soft patches that the edges enclose
-    (`Patches`), so that a few visible pixels of an object colour all of it.
+    It differs in four ways that make it fast:
+
+    - The image is folded 2x2 into channels, so that no layer runs at full size.
+    - The edges are added to every level before the activation. That is a convolution over the joined channels, written as a
+      sum: everything about the edges is computed once per image and not once per region.
+    - A learned bias per position tells each pixel its place.
+    - Visible colours are propagated over the soft patches that the edges enclose (`Patches`), so that a few visible pixels of
+      an object colour all of it.
 
     Args:
         height, width: Image size in pixels, multiples of 32.
@@ -48,7 +51,7 @@ class CompactInpainter(nn.Module):
         self.edge_decoder_terms = nn.ModuleList(conv3(c, c) for c in up)
         self.attend = Attention(down[2])
         self.patches = Patches(channels, patches) if patches else None
-        self.spread_stem = conv3(4, down[0]) if patches else None
+        self.spread_stem = conv3(4, down[0]) if patches else None  # of propagated colours; saved weights have this name
         self.position = nn.Parameter(torch.zeros(channels, height // 2, width // 2))
         self.head = conv3(2 * channels + (4 if patches else 0), 2 * channels)
         self.output = conv3(2 * channels, 12)
@@ -66,27 +69,27 @@ class CompactInpainter(nn.Module):
             images: `b 3 h w` in [0, 1].
             hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
                 unconditional guess, which knows the edges alone (as in the original).
-            edges: `b 2 h w`, the edge map of the whole image.
-            propagate: Whether visible colours spread over the patches; if not, the inpainter is weaker and faster.
+            edges: `b 2 h w`, the edge map of the image, hidden regions included.
+            propagate: Whether to propagate visible colours over the patches. Without that, the inpainter is weaker and faster.
 
         Returns:
-            `b k 3 h w`, one guess of the *whole* image per region, not clamped.
+            `b k 3 h w`, for each region a guess of all pixels of the image, hidden or not; not clamped.
         """
         count = hidden.shape[1]
         tower, skips, terms = self._see_edges(edges)
         shown = 1 - hidden[:, :, None]
         seen = torch.cat([(images[:, None] - 0.5) * shown, shown], 2)
         x = self.stem(F.pixel_unshuffle(seen.flatten(0, 1), 2).contiguous(memory_format=torch.channels_last))
-        spread_over = []
+        propagated = []
         if self.patches is not None and self.spread_stem is not None:
             if propagate:
                 colours = (
                     propagate_colours(seen, self.patches(tower)).flatten(0, 1).contiguous(memory_format=torch.channels_last)
                 )
                 x = x + self.spread_stem(colours)
-                spread_over = [colours.to(x.dtype)]
+                propagated = [colours.to(x.dtype)]
             else:
-                x = x + self.spread_stem(x.new_zeros(1, 4, 1, 1))  # what it makes of zeros anywhere
+                x = x + self.spread_stem(x.new_zeros(1, 4, 1, 1))  # its output for zeros, which is its bias
         levels = [activate(_add_per_image(x, skips[0], count))]
         for layer, skip in zip(self.encoder, skips[1:], strict=True):
             levels.append(activate(_add_per_image(layer(levels[-1]), skip, count)))
@@ -97,12 +100,12 @@ class CompactInpainter(nn.Module):
             level = levels.pop()
             x = F.interpolate(x, size=level.shape[-2:], mode="bilinear")
             x = activate(_add_per_image(layer(torch.cat([x, level], 1)), term, count))
-        x = torch.cat([x, level, *spread_over], 1)
+        x = torch.cat([x, level, *propagated], 1)
         x = activate(F.conv2d(x, self.head.weight[:, : x.shape[1]], self.head.bias, padding=1))
         return F.pixel_shuffle(self.output(x), 2).unflatten(0, (-1, count)) + 0.5
 
     def _see_edges(self, edges: Edges) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Once per image: the levels of the edge tower, and what they add to those of the encoder and of the decoder."""
+        """The levels of the edge tower, and the terms that they add to the encoder's and to the decoder's levels."""
         x = F.pixel_unshuffle(edges, 2).contiguous(memory_format=torch.channels_last)
         levels = [activate(self.edge_stem(x) + self.position)]
         for layer in self.edge_encoder:
@@ -113,7 +116,7 @@ class CompactInpainter(nn.Module):
 
 
 class Patches(nn.Module):
-    """Soft patches of an image from its edges alone: which pixels are likely to have one colour.
+    """Divides an image into soft patches of pixels that probably have one colour, from its edges alone.
 
     Args:
         channels: Of the finest level of the edge tower; the next two have 2 and 4 times as many.
@@ -135,15 +138,15 @@ class Patches(nn.Module):
 
 
 def propagate_colours(seen: Tensor, patches: Tensor) -> Tensor:
-    """Mean visible colour of each patch, given back to its pixels: attention from everywhere to everywhere, of low rank.
+    """Give each pixel the mean visible colour of its patches: attention between all pixels, of low rank.
 
     Args:
-        seen: `b k 4 2h 2w`, the visible pixels' colours times their visibility, and their visibility.
+        seen: `b k 4 2h 2w`, the pixels' colours times their visibility, and their visibility.
         patches: `b p h w`, summing to 1 over p.
 
     Returns:
-        `b k 4 h w`: the colour, and how much of what is seen there counts, in [0, 1] as visibility is; colour 0 where
-        nothing is visible.
+        `b k 4 h w`: the propagated colour, and the visible fraction of the patches, in [0, 1]. The colour is 0 where nothing
+        is visible.
     """
     size = patches.shape[-2:]
     with torch.autocast(seen.device.type, enabled=False):
@@ -155,5 +158,5 @@ def propagate_colours(seen: Tensor, patches: Tensor) -> Tensor:
 
 
 def _add_per_image(x: Tensor, term: Tensor, count: int) -> Tensor:
-    """Add a term per image, `b c h w`, to its `count` regions, `(b count) c h w`."""
+    """Add a term per image, `b c h w`, to maps of its `count` regions, `(b count) c h w`."""
     return (x.unflatten(0, (-1, count)) + term[:, None]).flatten(0, 1)

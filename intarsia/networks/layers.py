@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ReflectConv(nn.Conv2d):
-    """4x4 convolution that keeps the size; the borders are mirrored, 1 pixel at top and left, 2 at bottom and right.
+    """4x4 convolution that keeps the size; it mirrors 1 pixel at top and left, and 2 at bottom and right.
 
     As in the original's fusion networks.
     """
@@ -16,17 +16,17 @@ class ReflectConv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `b inputs h w` to `b outputs h w`."""
-        with torch.autocast(x.device.type, enabled=False):  # which would have it pad in float32, there and back
+        with torch.autocast(x.device.type, enabled=False):  # autocast would pad in float32 and convert back
             x = F.pad(x, (1, 2, 1, 2), mode="reflect")
         return super().forward(x)
 
 
 @torch.no_grad()
 def initialise(network: nn.Module) -> None:
-    """Weights of convolutions and dense layers by He's uniform rule, biases 0.
+    """Draw the weights of convolutions and dense layers by He's uniform rule; set biases to 0.
 
-    Departs from the original, whose rule is Glorot's: half of the variance is lost in each ReLU, and deep VAEs hardly learn
-    in the first hundreds of steps (docs/notes/004-vaes.md).
+    The original uses Glorot's rule. With that, each ReLU loses half of the variance, and deep VAEs hardly learn in their first
+    hundreds of steps (docs/notes/004-vaes.md).
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -36,7 +36,7 @@ def initialise(network: nn.Module) -> None:
 
 
 class Attention(nn.Module):
-    """Self-attention over all positions of a small map, added to it: carries colours across the image in one layer."""
+    """Self-attention between all positions of a small map, added to it: one layer carries colours across the image."""
 
     def __init__(self, channels: int, heads: int = 4) -> None:
         super().__init__()

@@ -11,12 +11,12 @@ CHANNELS = (32, 64, 128, 256, 256, 256)  # of the levels, at 1/2, 1/4, ..., 1/64
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU of slope 0.2."""
+    """Leaky ReLU with slope 0.2."""
     return F.leaky_relu(x, 0.2)
 
 
 class Tower(nn.Module):
-    """Six levels, each of half the size of the one before; the third to the fifth have a second convolution."""
+    """Six levels, each with half the size of the one before; the third to the fifth have a second convolution."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -41,18 +41,18 @@ class Tower(nn.Module):
         for layer in self.convolve:
             x = activate(layer(x))
             if layer.stride == (1, 1):
-                levels.pop()  # where a level has two convolutions, it is the second one's result
+                levels.pop()  # where a level has two convolutions, the second one's result counts
             levels.append(x)
         return levels
 
 
 class JoinedConv(nn.Module):
-    """Bilinear resizing, then a SAME convolution over joined channels: a region's, and between them those of the edges.
+    """Bilinear resizing, then a SAME convolution over joined channels of a region and of the edges.
 
-    The edges' part is the same for all regions of an image and is computed once.
+    The part of the edges is the same for all regions of an image and is computed once.
 
     Args:
-        before, edges, after: Channels of a region, of the edges, and of the region again, in the order of the weights.
+        before, edges, after: Numbers of channels of a region, of the edges, and of the region again, as the weights have them.
         outputs, kernel: Size of the convolution.
     """
 
@@ -75,10 +75,10 @@ class JoinedConv(nn.Module):
 class ReferenceInpainter(nn.Module):
     """The original's inpainter: 13.5 million parameters, one tower for the edges and one for the visible pixels.
 
-    Computes what the original computes, in another order: all regions are one batch, the edges' tower and all arithmetic on its
-    levels is done once per image, and products with the decoder's kernels come before the resizing (`tensorflow.gathered`).
-    The skips of the third to fifth level come from their second convolution, and the last prediction has half the size
-    and is merely resized (as in the original).
+    It computes the same as the original in another order. All regions are one batch; everything about the edges is computed
+    once per image; products with the decoder's kernels come before the resizing (`tensorflow.gathered`). As in the original,
+    the skips of the third to fifth level come from their second convolution, and the last prediction has half the size and is
+    merely resized.
     """
 
     def __init__(self) -> None:
@@ -100,11 +100,11 @@ class ReferenceInpainter(nn.Module):
             images: `b 3 h w` in [0, 1], of any size.
             hidden: `b k h w` in [0, 1], 1 where the region's content is hidden. A region that covers everything gives the
                 unconditional guess, which knows the edges alone.
-            edges: `b 2 h w`, the edge map of the whole image.
-            propagate: Of no meaning here; the compact inpainter's (`CompactInpainter`).
+            edges: `b 2 h w`, the edge map of the image, hidden regions included.
+            propagate: Has no effect here; `CompactInpainter` needs it.
 
         Returns:
-            `b k 3 h w`, one guess of the *whole* image per region, not clamped.
+            `b k 3 h w`, for each region a guess of all pixels of the image, hidden or not; not clamped.
         """
         shown = 1 - hidden[:, :, None]
         seen = torch.cat([(images[:, None] - 0.5) * shown, torch.ones_like(shown), shown], 2)

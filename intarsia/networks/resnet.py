@@ -1,4 +1,4 @@
-"""The original's large segmenter, number for number: a ResNet-50 whose maps stay at a quarter of its input's size."""
+"""The original's large segmenter, number for number: a ResNet-50 whose maps keep a quarter of its input's size."""
 
 import numpy as np
 import torch
@@ -9,18 +9,18 @@ from intarsia.networks.tensorflow import BatchNorm, SameConv, bilinear, glorot, 
 from intarsia.shapes import Images, Logits
 
 BLOCKS = ((3, 64, 1), (4, 128, 2), (6, 256, 4), (3, 512, 8))  # units, channels and dilation of each block
-WIDENING = 4  # a unit gives so many times its channels
+WIDENING = 4  # a unit's outputs per channel
 
 
 def activate(x: Tensor) -> Tensor:
-    """ReLU in place: the maps are large, and new memory for each of them costs as much as filling it."""
+    """ReLU in place: the maps are large, and to allocate a new one takes as long as to fill it."""
     return F.relu_(x)
 
 
 class Unit(nn.Module):
-    """Bottleneck unit, normalised before it: 1x1, dilated 3x3 and 1x1 convolution, added to a shortcut.
+    """Bottleneck unit: normalisation, then 1x1, dilated 3x3 and 1x1 convolution, added to a shortcut.
 
-    Between the convolutions there are biases and no normalisation (as in the original, which used slim without its defaults).
+    The convolutions have biases and no normalisation between them (as in the original, which used slim without its defaults).
     """
 
     def __init__(self, inputs: int, channels: int, dilation: int) -> None:
@@ -41,15 +41,15 @@ class Unit(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 of the second version as the original builds it, four dilated convolutions to logits, and bilinear enlarging.
+    """ResNet-50 v2 as the original builds it: four dilated convolutions give the logits, which are upsampled bilinearly.
 
-    The quirks of the original's way to call slim are kept: biases and no normalisation inside the units, normalisation
-    without a factor, a pooling without padding.
+    It keeps the quirks of the original's use of slim: biases and no normalisation inside the units, normalisation without a
+    factor, pooling without padding.
 
     Args:
         segments: Number of segments k.
-        enlargement: The image is made so many times as high and wide first; 2 in the original for images of 64x64 pixels.
-        dilation: Smallest dilation of the last four convolutions, which have 1, 2, 3 and 4 times as much.
+        upsampling: Factor by which the image is upsampled first; 2 in the original for images of 64x64 pixels.
+        dilation: Smallest dilation of the last four convolutions; they have 1, 2, 3 and 4 times as much.
 
     References:
         He et al., Identity Mappings in Deep Residual Networks, ECCV 2016.
@@ -81,12 +81,12 @@ class ResNet50(nn.Module):
         x = activate(self.norm(x))
         found: Tensor = sum(layer(x) for layer in self.classify)
         rows, columns = (
-            torch.from_numpy(enlarge(*sizes)).to(found.device)
+            torch.from_numpy(upsampling(*sizes)).to(found.device)
             for sizes in zip(found.shape[-2:], (height, width), size, strict=True)
         )
         return rows @ found.float() @ columns.mT
 
 
-def enlarge(coarse: int, wide: int, size: int) -> np.ndarray:
-    """Along one axis: from the coarse maps to the wide image and its border, then without the border to the image's size."""
+def upsampling(coarse: int, wide: int, size: int) -> np.ndarray:
+    """The matrix `size coarse` of one axis: from the coarse maps to the upsampled image and its border, then to the image."""
     return bilinear(wide, size) @ bilinear(coarse, wide + 1)[:wide]

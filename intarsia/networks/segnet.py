@@ -15,7 +15,7 @@ TEMPERATURE = 10.0  # the logits' divisor
 class SegNet(nn.Module):
     """Seventeen convolutions at full, half and quarter size, four of them dilated; the original's "segnet".
 
-    Each is followed by a normalisation that never moves (`FrozenNormConv`), and each but the last by an ELU.
+    A normalisation with fixed statistics follows each of them (`FrozenNormConv`), and an ELU each but the last.
 
     Args:
         segments: Number of segments k.
@@ -66,7 +66,7 @@ def _through(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def _doubled(layer: nn.Module, x: Tensor) -> Tensor:
-    """The layer's convolution of the map with every pixel repeated, at twice its size."""
+    """The layer's convolution of the map at twice its size, every pixel repeated."""
     assert isinstance(layer, FrozenNormConv)  # for the type checker
     weight, bias = layer.folded()
     return F.elu(gathered(taps(x, tap_matrix(weight)), bias, 3, 2 * x.shape[2], 2 * x.shape[3], nearest))

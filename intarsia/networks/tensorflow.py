@@ -1,6 +1,6 @@
-"""The conventions of TensorFlow 1, which the original was written in, where PyTorch's are others; all in this one file.
+"""The conventions of TensorFlow 1, in which the original was written, where they differ from PyTorch's.
 
-Padding, resizing, batch normalisation, Glorot's rule and Adam. Each is pinned by a test on recorded numbers or by hand.
+Padding, resizing, batch normalisation, Glorot's rule and Adam. Each is tested against recorded numbers or by hand.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPSILON, NORM_DECAY = 1e-3, 0.999
-THIN = 16  # columns of a matrix
+THIN = 16  # columns below which a matrix is thin
 
 
 class SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding: output size ceil(size / stride), an odd pixel of padding at bottom and right.
+    """Convolution with TensorFlow's SAME padding: output size ceil(size / stride), odd padding goes to bottom and right.
 
     A 4x4 kernel pads (1, 1) with stride 2 and an even size, and (1, 2) with stride 1.
     """
@@ -31,23 +31,23 @@ class SameConv(nn.Conv2d):
 
 
 def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1, dilation: int = 1) -> Tensor:
-    """What `SameConv` does, with these weights."""
+    """The convolution of `SameConv` with given weights."""
     extent = (weight.shape[-1] - 1) * dilation + 1
     totals = [max((-(-size // stride) - 1) * stride + extent - size, 0) for size in x.shape[2:]]
     if stride > 1 and any(total % 2 for total in totals):
         (top, left), (bottom, right) = ([total // 2 for total in totals], [-(-total // 2) for total in totals])
         return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, dilation=dilation)
-    # Padding all sides alike inside the convolution, and leaving out an odd first row or column, saves a copy of the input.
+    # The convolution pads all sides equally, and an odd first row or column is dropped. This saves a copy of the input.
     wide = F.conv2d(x, weight, bias, stride, [-(-total // 2) for total in totals], dilation)
     return wide[..., totals[0] % 2 :, totals[1] % 2 :] if any(total % 2 for total in totals) else wide
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as the original's ResNet has it: a shift but no factor, epsilon 1e-3, decay 0.999.
+    """Batch normalisation as in the original's ResNet: a shift but no factor, epsilon 1e-3, decay 0.999.
 
-    In training mode the batch's own statistics normalise. The moving averages follow only where gradients are computed too: in
-    the turns of the network itself, and not where it merely serves another one (as in the original). The moving variance
-    follows the unbiased one.
+    In training mode it normalises by the batch's own statistics. The moving averages are updated only where gradients are
+    enabled: when the network itself is trained, and not when it only serves another one (as in the original). The moving
+    variance is updated with the unbiased variance.
     """
 
     mean: Tensor
@@ -67,9 +67,9 @@ class BatchNorm(nn.Module):
 
 
 class FrozenNormConv(SameConv):
-    """SAME convolution, then batch normalisation whose moving statistics never move, as the original's small segmenter has it.
+    """SAME convolution, then batch normalisation with fixed statistics, as in the original's small segmenter.
 
-    In effect a factor and a shift per channel, both learned; so they are multiplied into the convolution's weights.
+    The normalisation is a learned factor and shift per channel, so it is folded into the convolution's weights.
     """
 
     mean: Tensor
@@ -82,7 +82,7 @@ class FrozenNormConv(SameConv):
         self.register_buffer("variance", torch.ones(outputs))
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the one convolution that is both."""
+        """Weight and bias of the convolution that also contains the normalisation."""
         factor = self.factor * torch.rsqrt(self.variance + NORM_EPSILON)
         bias = self.shift - self.mean * factor if self.bias is None else self.shift + (self.bias - self.mean) * factor
         return self.weight * factor[:, None, None, None], bias
@@ -96,20 +96,20 @@ class FrozenNormConv(SameConv):
 def bilinear(inputs: int, outputs: int) -> np.ndarray:
     """Bilinear resizing along one axis, as a matrix `outputs inputs`.
 
-    Output pixel i lies at input position i * inputs / outputs: pixels are points at their corners, and enlarging ends flat.
+    Output pixel i is at input position i * inputs / outputs. Beyond the last input pixel the values stay constant.
     """
     place = np.arange(outputs, dtype=np.float32) * np.float32(inputs / outputs)
     lower = np.floor(place).astype(int)
-    share = (place - lower).astype(np.float32)[:, None]
+    fraction = (place - lower).astype(np.float32)[:, None]
     rows = np.eye(inputs, dtype=np.float32)
-    return rows[lower] * (1 - share) + rows[np.minimum(lower + 1, inputs - 1)] * share
+    return rows[lower] * (1 - fraction) + rows[np.minimum(lower + 1, inputs - 1)] * fraction
 
 
 @cache
 def nearest(inputs: int, outputs: int) -> np.ndarray:
-    """Resizing along one axis by repeating or leaving out pixels, as a matrix `outputs inputs`: floor(i * inputs / outputs).
+    """Resizing along one axis by repeating or dropping pixels, as a matrix `outputs inputs`: floor(i * inputs / outputs).
 
-    Doubling repeats every pixel; so does the original's other rule, which aligns corners.
+    At twice the size every pixel is repeated. The original's other rule, which aligns corners, does the same there.
     """
     place = np.arange(outputs, dtype=np.float32) * np.float32(inputs / outputs)
     return np.eye(inputs, dtype=np.float32)[np.minimum(place.astype(int), inputs - 1)]
@@ -119,26 +119,26 @@ Rule = Callable[[int, int], np.ndarray]
 
 
 def resized(x: Tensor, height: int, width: int, rule: Rule = bilinear) -> Tensor:
-    """Maps `... h w` in another size; the same where the size is."""
+    """Maps `... h w` resized to `... height width`."""
     rows, columns = (torch.from_numpy(rule(*sizes)).to(x) for sizes in ((x.shape[-2], height), (x.shape[-1], width)))
     return rows @ x @ columns.mT
 
 
 def by_tap(weight: Tensor) -> nn.Parameter:
-    """A kernel `o c k k` that lies tap by tap in memory, so that its `tap_matrix` is no copy."""
+    """A kernel `o c k k` that is stored tap by tap, so that its `tap_matrix` is no copy."""
     return nn.Parameter(weight.detach().permute(3, 2, 0, 1).contiguous().permute(2, 3, 1, 0))
 
 
 def tap_matrix(weight: Tensor) -> Tensor:
-    """A kernel `o c k k` as the matrix for `taps`: `(k k o) c`."""
+    """The matrix `(k k o) c` of a kernel `o c k k`, for `taps`."""
     return weight.permute(3, 2, 0, 1).flatten(0, 2)
 
 
 def taps(x: Tensor, matrix: Tensor) -> Tensor:
-    """What each tap of a kernel makes of every pixel of `b c h w`, for `gathered`: `b h w (k k o)`.
+    """The products of each tap of a kernel with every pixel of `b c h w`, for `gathered`: `b h w (k k o)`.
 
-    A product of matrices at the size of `x`, however much larger the map will be that the convolution is of. By the library for
-    convolutions, which is the faster one on many processors, but for the gradient of the matrix in bf16.
+    This is a product of matrices at the size of `x`, even if the convolution is at a larger size. The library for convolutions
+    is faster for it on many processors, except for the gradient of the matrix in bf16.
     """
     if x.dtype == torch.float32 or not matrix.requires_grad:
         return F.conv2d(x, matrix[:, :, None, None]).permute(0, 2, 3, 1)
@@ -146,11 +146,11 @@ def taps(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, rule: Rule = bilinear) -> Tensor:
-    """Resizing to `height width`, then a SAME convolution, from what `taps` gave: `b o height width`.
+    """Resizing to `height width`, then a SAME convolution, given the products of `taps`: `b o height width`.
 
-    Both are linear, so their order is free: products with the kernel come first, at the smaller size, and what is left is to
-    shift, resize and add up, one matrix per axis. Where the size doubles that is about a quarter of the arithmetic. Of few
-    outputs, many thin matrices become one: as fast as the others then.
+    Both are linear, so their order is free. The products with the kernel come first, at the smaller size; then one matrix per
+    axis shifts, resizes and adds them up. If the size doubles, this needs about a quarter of the arithmetic. With few outputs,
+    the many thin matrices are joined to one, which is as fast as with many outputs.
     """
     outputs, (count, h, w, _) = len(bias), parts.shape
     rows, columns = (
@@ -169,7 +169,7 @@ def gathered(parts: Tensor, bias: Tensor, kernel: int, height: int, width: int, 
 
 @cache
 def shifts(inputs: int, outputs: int, kernel: int, rule: Rule) -> np.ndarray:
-    """Along one axis: where a SAME convolution after resizing finds each tap's products: `outputs (inputs kernel)`."""
+    """The matrix `outputs (inputs kernel)` of one axis that resizes the products of each tap, shifts them and adds them up."""
     before = (kernel - 1) // 2
     wide = np.pad(rule(inputs, outputs), ((before, kernel - 1 - before), (0, 0)))
     return np.stack([wide[tap : tap + outputs] for tap in range(kernel)], 2).reshape(outputs, inputs * kernel)
@@ -177,7 +177,7 @@ def shifts(inputs: int, outputs: int, kernel: int, rule: Rule) -> np.ndarray:
 
 @torch.no_grad()
 def glorot(network: nn.Module) -> None:
-    """Weights of convolutions and dense layers by Glorot's uniform rule, biases 0: the original's start."""
+    """Draw the weights of convolutions and dense layers by Glorot's uniform rule and set biases to 0, as the original does."""
     for name, parameter in network.named_parameters():
         if parameter.dim() > 1:
             nn.init.xavier_uniform_(parameter)
@@ -188,13 +188,13 @@ def glorot(network: nn.Module) -> None:
 class Adam(torch.optim.Adam):
     """Adam with TensorFlow's epsilon, which is added to the root of the *uncorrected* second moment.
 
-    PyTorch adds its own after the correction of the bias; so a value that changes with the steps makes them the same.
+    PyTorch adds its epsilon after the bias correction. An epsilon that changes with the steps makes both equal.
     """
 
     EPSILON = 1e-8
 
     def step(self, closure: Any = None) -> Any:
-        """One step, as PyTorch's Adam takes it."""
+        """Take one step, as PyTorch's Adam does."""
         for group in self.param_groups:
             steps = 1 + max((int(self.state[p]["step"]) for p in group["params"] if self.state[p]), default=0)
             group["eps"] = self.EPSILON / (1 - group["betas"][1] ** steps) ** 0.5

@@ -1,4 +1,4 @@
-"""Variational autoencoders: an image or a mask as a few numbers, and back."""
+"""Variational autoencoders: they encode an image or a mask as a few numbers, and decode these."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -12,11 +12,11 @@ from intarsia.networks.layers import initialise
 from intarsia.networks.tensorflow import SameConv, gathered, tap_matrix, taps
 from intarsia.shapes import Maps, Vectors
 
-SCALE = 16  # the coarsest maps are so many times smaller than the image
+SCALE = 16  # size of the image per size of the coarsest maps
 
 
 class Encoder(nn.Module):
-    """Four convolutions that halve the size, two dense layers, and a Gaussian over codes."""
+    """Four convolutions that halve the size, then two dense layers; gives a Gaussian over codes."""
 
     def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
         super().__init__()
@@ -30,14 +30,14 @@ class Encoder(nn.Module):
         """Maps `b colours h w` to mean and log variance of the codes, `b d` each, in float32."""
         for layer in self.convolve:
             x = F.relu(layer(x))
-        x = x.permute(0, 2, 3, 1).flatten(1)  # rows, columns, channels, so that the original's weights fit
+        x = x.permute(0, 2, 3, 1).flatten(1)  # rows, columns, channels, as in the original's weights
         for layer in self.dense:
             x = F.relu(layer(x))
         return self.mean(x).float(), self.log_variance(x).float()
 
 
 class Decoder(nn.Module):
-    """Two dense layers, then four times: double the size, and convolve."""
+    """Two dense layers, then four convolutions, each at twice the size of the one before."""
 
     def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Encoder and decoder, as in the original at its sizes (those given here by default, for 64x64 pixels).
+    """Encoder and decoder; with the default sizes, for 64x64 pixels, they are the original's.
 
     Args:
         height, width: Image size in pixels, multiples of 16.
         colours: 3 for pictures, 1 for masks.
         dimension: Length of a code.
-        channels: Of every convolution between the first input and the last output.
+        channels: Of every convolution, except the first one's inputs and the last one's outputs.
         hidden: Width of the dense layers.
 
     References:
@@ -82,7 +82,7 @@ class VAE(nn.Module):
     def forward(self, x: Maps, noise: Vectors | None = None) -> tuple[Vectors, Vectors, Maps]:
         """Pictures or masks `b colours h w` in [0, 1]; returns mean and log variance of their codes, `b d`, and logits.
 
-        With `noise`, `b d` from a standard normal, the logits are of a code drawn from that Gaussian; without, of its mean.
+        With `noise`, `b d` from a standard normal, the decoded code is drawn from that Gaussian; without noise it is its mean.
         """
         mean, log_variance = self.encode(x)
         codes = mean if noise is None else mean + torch.exp(log_variance / 2) * noise

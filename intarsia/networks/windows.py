@@ -1,9 +1,9 @@
-"""A shape VAE that looks through a square window, which follows the object: every shape is told and drawn where it is.
+"""A shape VAE with a square window that follows the object, so that a shape's outline and its place have separate numbers.
 
-The first three numbers of a code are the window's *pose*: how far to the right of the image's middle and below it the object
-lies, in quarters of the image's longer side, and the logarithm of its size. They are read off the mask, from its centre and
-spread. The other numbers tell what is seen in the window, in which all objects are in the middle and of one size. Departs from
-the original, whose shape VAE sees and draws the whole image (docs/notes/004-vaes.md).
+The first three numbers of a code are the window's *pose*: the object's distance from the image's centre to the right and down,
+in quarters of the image's longer side, and the logarithm of its size. They are measured on the mask. The other numbers describe
+the content of the window, where all objects are centred and have one size. The original's shape VAE has no window
+(docs/notes/004-vaes.md).
 
 References:
     Eslami et al., Attend, Infer, Repeat: Fast Scene Understanding with Generative Models, NeurIPS 2016: codes of where an
@@ -17,21 +17,22 @@ from torch import Tensor
 from intarsia.networks.vae import VAE
 from intarsia.shapes import Maps, Vectors
 
-POSE = 3  # numbers
-QUARTER = 1 / 4  # of the image's longer side: the unit of places
-USUAL, GROWTH = 1 / 12, 0.5  # the spread, in longer sides, that is 0, and by how much a number of 1 changes its logarithm
-REACH = 3.0  # from a window's middle to its sides, in spreads: an ellipse of any proportions fits
-CERTAIN = 6.0  # what log variances of a pose start lower by: places are known to a twentieth of their unit
-OUTSIDE = -8.0  # logits beyond the window
+POSE = 3  # numbers of a pose
+QUARTER = 1 / 4  # unit of places, in longer sides of the image
+USUAL = 1 / 12  # spread of an object whose size has the number 0, in longer sides of the image
+GROWTH = 0.5  # change of the logarithm of the spread when the number of the size grows by 1
+REACH = 3.0  # from a window's centre to its sides, in spreads: an ellipse of any proportions fits
+CERTAIN = 6.0  # is subtracted from the log variances of a pose: at first, places are known to a twentieth of their unit
+OUTSIDE = -8.0  # logits outside of the window
 
 
 class WindowVAE(VAE):
-    """A VAE of masks with a window of its own.
+    """A VAE of masks, each seen and drawn through its own window.
 
     Args:
         height, width: Of the masks, in pixels.
-        side: Of the window's picture, in pixels: a multiple of 16.
-        dimension: Length of a code, the pose included.
+        side: Of the window's picture in pixels, a multiple of 16.
+        dimension: Length of a code, including the pose.
         channels, hidden: As in `VAE`.
     """
 
@@ -47,16 +48,16 @@ class WindowVAE(VAE):
         return mean + F.pad(read, rest), log_variance - F.pad(torch.full_like(read, CERTAIN), rest)
 
     def decode(self, codes: Vectors) -> Maps:
-        """Codes `b d` to logits `b 1 h w`, in float32; what the window shows does not depend on the pose."""
+        """Codes `b d` to logits `b 1 h w`, in float32; the content of the window does not depend on the pose."""
         shown = self.decoder(F.pad(codes[:, POSE:], (POSE, 0)))
         return put_back(shown, codes[:, :POSE], self.height, self.width)
 
 
 def poses(masks: Maps) -> Vectors:
-    """Where the objects of masks `b 1 h w` lie, and how large they are: `b 3`; 0 where there is less than a pixel of one.
+    """The poses `b 3` of the objects of masks `b 1 h w`; 0 for a mask of less than one pixel.
 
-    A place is the centre of mass, the spread the standard deviation of places along an axis, by the mean of both variances.
-    Masks count squared, which leaves faint pixels out.
+    An object's place is its centre of mass. Its size is its spread: the standard deviation of its pixels' places along an axis,
+    from the mean of both axes' variances. Masks are squared first, so that faint pixels count little.
     """
     height, width = masks.shape[2:]
     mass = masks[:, 0].float().square()
@@ -65,14 +66,14 @@ def poses(masks: Maps) -> Vectors:
     columns, rows = mass.sum(1) / total.clamp(min=1)[:, None], mass.sum(2) / total.clamp(min=1)[:, None]
     x, y = (columns * across).sum(1), (rows * down).sum(1)
     variance = ((columns * across.square()).sum(1) - x.square() + (rows * down.square()).sum(1) - y.square()) / 2
-    spread = (variance.clamp(min=0) + 1 / 12).sqrt()  # a pixel alone is a square
+    spread = (variance.clamp(min=0) + 1 / 12).sqrt()  # the variance of a single pixel, which is a square
     side = max(height, width)
     found = torch.stack([x / (QUARTER * side), y / (QUARTER * side), (spread / (USUAL * side)).log() / GROWTH], 1)
     return found * (total >= 1)[:, None]
 
 
 def cut_out(masks: Maps, poses: Vectors, side: int) -> Tensor:
-    """What windows with these poses, `b 3`, show of masks `b 1 h w`: `b 1 side side`; what lies outside the image is empty."""
+    """The content `b 1 side side` of windows with poses `b 3` on masks `b 1 h w`; 0 outside of the image."""
     height, width = masks.shape[2:]
     x, y, reach = _window(poses, height, width)
     columns = (x + reach * _places(side, masks.device)) / (width / 2)
@@ -81,7 +82,7 @@ def cut_out(masks: Maps, poses: Vectors, side: int) -> Tensor:
 
 
 def put_back(logits: Maps, poses: Vectors, height: int, width: int) -> Tensor:
-    """Logits `b 1 side side` of what such windows show, in the whole image: `b 1 h w`."""
+    """Logits `b 1 h w` of the image, given the logits `b 1 side side` of windows with poses `b 3`."""
     x, y, reach = _window(poses, height, width)
     columns = (_places(width, logits.device) * (width / 2) - x) / reach
     rows = (_places(height, logits.device) * (height / 2) - y) / reach
@@ -89,19 +90,19 @@ def put_back(logits: Maps, poses: Vectors, height: int, width: int) -> Tensor:
 
 
 def _window(poses: Vectors, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Where windows have their middle, from the image's, and how far they reach from there: `b 1` each, in pixels."""
+    """The windows' distances from the image's centre, to the right and down, and half their sides: `b 1` each, in pixels."""
     side = max(height, width)
     x, y, size = poses.float().split(1, 1)
     return QUARTER * side * x, QUARTER * side * y, (REACH * USUAL * side * (GROWTH * size).exp()).clamp(1, side)
 
 
 def _places(size: int, device: torch.device) -> Tensor:
-    """Where the pixels along an axis have their centres; its ends are -1 and 1."""
+    """The centres of the pixels along an axis whose ends are -1 and 1."""
     return (2 * torch.arange(size, device=device) + 1) / size - 1
 
 
 def _sampled(maps: Maps, columns: Tensor, rows: Tensor) -> Tensor:
-    """Maps at each of these columns `b w'` and rows `b h'`, whose ends are -1 and 1: `b c h' w'`; between pixels bilinearly."""
+    """Maps `b c h' w'`, sampled bilinearly at columns `b w'` and rows `b h'` of maps whose ends are -1 and 1."""
     shape = (len(maps), rows.shape[1], columns.shape[1])
     grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], 3)
     return F.grid_sample(maps, grid, align_corners=False)

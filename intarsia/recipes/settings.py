@@ -7,6 +7,8 @@ change (`--separation.epsilon 50`). It says what is computed, never where or how
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tyro.conf import Fixed, Suppress
+
 STAGES = (
     "inpainting",
     "separation",
@@ -286,7 +288,7 @@ class Consistency:
 class Recipe:
     """Every number of one dataset and its stages."""
 
-    dataset: str
+    dataset: Suppress[Fixed[str]]  # no option of the command line: it takes a recipe by name
     """Name of the dataset."""
     data_root: str | None = None
     """Folder of the dataset's own files; the pictures of the package where there is none."""

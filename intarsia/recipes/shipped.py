@@ -222,7 +222,9 @@ STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
 
 
 def command_line(recipe: Recipe) -> str:
-    """A recipe in the command line's words: the closest shipped variant and what is changed in it, the seed aside.
+    """The words that describe a recipe to `intarsia train`: the closest shipped recipe, and the settings that differ from it.
+
+    The dataset and the seed are left out.
 
     Example:
         >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
@@ -240,8 +242,8 @@ def command_line(recipe: Recipe) -> str:
 
 
 def train_command(recipe: Recipe) -> str:
-    """The command that trains a recipe."""
-    return f"intarsia train {recipe.dataset} --recipe {command_line(recipe)} --seed {recipe.seed}"
+    """The command that trains a recipe, seed included."""
+    return f"intarsia train {recipe.dataset}/{command_line(recipe)} --seed {recipe.seed}"
 
 
 def _flat(settings: dict[str, Any], name: str = "") -> dict[str, Any]:

@@ -110,7 +110,7 @@ def draw_change(recipe: Recipe, rng: Generator) -> tuple[int, int, Tensor]:
 @torch.no_grad()
 def informative(fabric: Fabric, found: Reconstruction, count: int) -> Tensor:
     """The numbers of a shape code that tell the most, on average over the objects of the whole batch: `count`, rising."""
-    nats = divergence(found.practice.mean, found.practice.log_variance).mean((0, 1))
+    nats = divergence(found.shape_examples.mean, found.shape_examples.log_variance).mean((0, 1))
     nats = cast(Tensor, fabric.all_reduce(nats))
     return nats.topk(count).indices.sort().values
 

@@ -59,7 +59,7 @@ def end_to_end(model: Model, run: Run) -> None:
                 logits = segmenter(images)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # The segmenter's gradient ends here: no code learns to please it, nor it a code.
-                lesson, clean = model.lesson(images, open_masks(masks.detach()))
+                lesson, clean = model.autoencoder_input(images, open_masks(masks.detach()))
                 practice = moved_shapes(clean, moves) if recipe.vaes.max_shift else None
                 found = autoencoder(lesson, clean, noise, practice)
                 errors = errors_of(found, lesson, clean)

@@ -70,7 +70,7 @@ def begin(model: Model, fabric: Fabric, inpainter_learning_rate: float, segmente
 
     The inpainter and the average are the model's own; the segmenter that plays is a copy.
     """
-    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter).train()
+    average, player = model.segmenter.to(fabric.device).eval(), copy.deepcopy(model.segmenter).train()
     inpainter, inpainter_optimizer = fabric.setup(
         model.inpainter, Adam(model.inpainter.parameters(), inpainter_learning_rate, fused=True)
     )

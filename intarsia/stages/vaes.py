@@ -23,7 +23,7 @@ def vaes(model: Model, run: Run) -> None:
     """Train `model.autoencoder` in place, on what the segmenter finds; segmenter and inpainter stand still."""
     recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
     scenes = scenes_of(recipe, "train")
-    model.segmenter.to(fabric.device)
+    model.segmenter.to(fabric.device).train()  # a normalisation by the batch goes on by the batch (as in the original)
     autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
 
     for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):
@@ -33,9 +33,8 @@ def vaes(model: Model, run: Run) -> None:
         images = scenes(indices).images.to(fabric.device)
         rng = run.generator(step=step)
         noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, rng)))
-        model.segmenter.train()  # a normalisation by the batch goes on by the batch (as in the original)
         with fabric.autocast(), torch.no_grad():
-            images, masks = model.lesson(images, model.ordered(model.segmenter(images).softmax(1)))
+            images, masks = model.autoencoder_input(images, model.ordered(model.segmenter(images).softmax(1)))
         practice = moved_shapes(masks, draw_moves(recipe, settings.batch, rng)[:, mine]) if settings.max_shift else None
 
         # Detached at the borders between the networks, the sum trains each of them on its own errors alone.
@@ -107,12 +106,12 @@ def errors_of(found: Reconstruction, images: Images, masks: Masks) -> dict[str, 
     """Every error of the scene autoencoder, as a mean over images and objects; codes' divergences summed over dimensions."""
     objects = masks[:, :-1]
     ground = 1 - objects.sum(1, keepdim=True)  # not the last mask: what the opening removed is background as well
-    nats, practice = divergences(found), found.practice
+    nats, examples = divergences(found), found.shape_examples
     return {
         "texture_error": hidden_error(images, objects, found.textures).mean(),
         "texture_nats": nats.texture.sum(-1).mean(),
-        "shape_error": shape_error(practice.masks, practice.logits).mean(),
-        "shape_nats": divergence(practice.mean, practice.log_variance).sum(-1).mean(),
+        "shape_error": shape_error(examples.masks, examples.logits).mean(),
+        "shape_nats": divergence(examples.mean, examples.log_variance).sum(-1).mean(),
         "background_error": hidden_error(images, ground, found.background[:, None]).mean(),
         "background_nats": nats.background.sum(-1).mean(),
         "object_error": object_error(images, objects, found.object_logits).mean(),
@@ -131,7 +130,7 @@ def validate(model: Model, run: Run, step: int) -> dict[str, object]:
     recipe, device = model.recipe, run.fabric.device
     images = scenes_of(recipe, "val", seed=0).first(100).images.to(device)
     with run.fabric.autocast():
-        images, masks = model.lesson(images, model.ordered_masks(images))
+        images, masks = model.autoencoder_input(images, model.ordered_masks(images))
         found = model.autoencoder(images, masks)
     shapes, nats, shown = found.shape_logits.sigmoid(), divergences(found), slice(8)
     objects = found.object_logits[shown].sigmoid().unbind(1)

@@ -1,4 +1,4 @@
-"""Intarsia Studio: the objects of a picture, changed in the browser. A server on this machine, and one page."""
+"""Intarsia Studio: change the objects of a picture in the browser. A server on this machine, and one page."""
 
 import socket
 import threading
@@ -6,19 +6,19 @@ import webbrowser
 from pathlib import Path
 
 from intarsia.errors import InputError
-from intarsia.manipulation.opening import open_model
+from intarsia.model import load
 
 __all__ = ["serve"]
 
 
 def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = True) -> None:
-    """Serve the studio for the newest model of a run until Ctrl-C; print where, and open it in a browser.
+    """Serve the studio for the newest model of a run until Ctrl-C; print its address and open it in a browser.
 
     Args:
         run: A run folder with stage 'vaes', or a model folder.
-        host: Where to listen. Other machines reach any address but the loopback's.
-        port: Likewise; 0 for any free one.
-        show: Open the page in a browser.
+        host: The address to listen on. Other machines can reach all addresses but the loopback address.
+        port: The port to listen on; 0 for any free one.
+        show: Whether to open the page in a browser.
 
     Raises:
         InputError: if there is no such model, its codes are not trained, the port is taken, or the studio's packages are
@@ -33,7 +33,7 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = 
 
     if not 0 <= port < 2**16:
         raise InputError(f"--port is {port}; it must be from 0 to {2**16 - 1}.")
-    app = create_app(open_model(run), host)
+    app = create_app(load(run, with_codes=True), host)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=512)

@@ -1,8 +1,8 @@
-"""Who is let in: pages that this server gave out itself, under a name that is its own.
+"""The gate answers only requests of pages that this server served itself, under one of its own names.
 
-A page from elsewhere could have its own name lead to this machine (DNS rebinding) and then read what it likes. Its requests
-carry that name as Host, so only names that nobody can redirect are answered: addresses, localhost, and the one given to
-`--host`. Requests that another page sends openly say so in Origin.
+Another site could let its own name point to this machine (DNS rebinding) and then read all answers. Its requests carry that
+name in the Host header. So only names that nobody can redirect are allowed: addresses, localhost, and the name given to
+`--host`. Ordinary requests from another site's page carry that site in the Origin header.
 """
 
 from ipaddress import ip_address
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 __all__ = ["Gate"]
 
 HEADERS = {
-    # Nothing is loaded from elsewhere, and no other page may show this one.
+    # The page loads nothing from other sites, and no other page may embed it.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 class Gate:
-    """An ASGI application in front of another one."""
+    """An ASGI application that passes allowed requests on to another one."""
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self.app, self.host = app, host.lower()

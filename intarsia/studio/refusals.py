@@ -1,10 +1,12 @@
-"""What the studio's server answers when it can't do what was asked: a status, and a sentence for the person at the page."""
+"""Refusals: what the studio's server answers if it can't do what was asked, a status and a sentence for the user."""
 
 
 class Refusal(Exception):
-    """A request that is turned down for another reason than `InputError`.
+    """A request that is refused for another reason than an `InputError`.
 
-    status: Of HTTP: 404 for a scene that is no longer kept, 503 for a server that has too much to do, and so on.
+    Args:
+        status: The HTTP status: 404 for a scene that is no longer kept, 503 for a busy server, and so on.
+        text: The sentence for the user.
     """
 
     def __init__(self, status: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The studio's server: routes, each of them short. It keeps pictures taken apart (`store`); the edits are the page's."""
+"""The studio's server: its routes. The server keeps the encoded pictures (`store`), the page keeps the edits."""
 
 import asyncio
 import secrets
@@ -11,15 +11,15 @@ import torch
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import TypeAdapter
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
 from intarsia import __version__
 from intarsia.data import PREPARED, Scenes, scenes_of
 from intarsia.errors import InputError
-from intarsia.manipulation import composite
-from intarsia.manipulation.history import KINDS, edits_from_json
+from intarsia.manipulation import Part, composite
+from intarsia.manipulation.history import Edits
 from intarsia.manipulation.replay import model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
@@ -33,22 +33,22 @@ from intarsia.studio.worker import Worker
 
 __all__ = ["create_app"]
 
-UPLOADS_AT_ONCE = 4  # the others are not read before these are taken apart: what waits takes no memory
-MOST_FRAMES = 100  # of a history's animation
+UPLOADS_AT_ONCE = 4  # the others are not read before these are encoded, so that those that wait take no memory
+MOST_FRAMES = 100  # of the animation of a history
 FRAME_MILLISECONDS = 600
 KINDS_OF_FILES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 @dataclass(frozen=True)
 class About:
-    """What is served."""
+    """The model that is served."""
 
     version: str
     dataset: str
     height: int
     width: int
     room: int
-    """Objects that a picture can hold."""
+    """The number of objects that a scene can hold."""
     model_sha256: str
     no_random_scene: str
     """Why there are no random scenes; empty if there are."""
@@ -56,19 +56,39 @@ class About:
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture, taken apart. `id` is the SHA-256 of its pixels; the server forgets it when many others come."""
+    """An encoded picture. `id` is the SHA-256 of its pixels; the server drops the picture when many others come."""
 
     id: str
     picture: str
     """As the model takes it: PNG, in Base64."""
     notices: list[str]
-    """What was done to it."""
+    """What was done to make it fit, one sentence each."""
+
+
+class EditsRequest(BaseModel, strict=True):
+    """The edits of a picture, the first one first."""
+
+    edits: Edits
+
+
+class ViewRequest(EditsRequest, strict=True):
+    """What to show; with `raw`, the bare output of the fusion networks."""
+
+    raw: bool = False
+
+
+class StripRequest(EditsRequest, strict=True):
+    """Which number of a code to vary after the edits. The background's code belongs to no object."""
+
+    object: int | None = None
+    part: Part
+    dimension: int
 
 
 def create_app(model: Model, host: str = "localhost") -> FastAPI:
     """The server of one model, under one name.
 
-    Nothing that comes in names a file: the page's own files are read here, once, and pictures come as bytes.
+    No request can name a file: the page's own files are read once, here, and pictures come as bytes.
     """
     app = FastAPI(title="Intarsia Studio", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Gate, host=host)
@@ -76,7 +96,7 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
     _add_page(app)
     store, worker, random_scenes = Store(model), Worker(), _random_scenes(model)
     _add_pictures(app, model, store, worker, random_scenes)
-    _add_views(app, model, store, worker)
+    _add_views(app, store, worker)
     about = About(
         __version__,
         model.recipe.dataset,
@@ -96,7 +116,7 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
 
 
 def _random_scenes(model: Model) -> Scenes | str:
-    """The test scenes that the model's recipe is for, or a sentence that says why there are none."""
+    """The test scenes of the model's recipe, or a sentence that says why there are none."""
     recipe, reason = model.recipe, "There are no random scenes:"
     if recipe.data_root is not None and not Path(recipe.data_root).exists():
         written = f"; `intarsia prepare {recipe.dataset} --out {recipe.data_root}` writes them"
@@ -126,73 +146,65 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
 
     @app.post("/api/scenes", openapi_extra={"requestBody": {"required": True, "content": file}})
     async def open_picture(request: Request) -> Opened:
-        """Take a picture apart: the body is a PNG, JPEG or WebP file."""
+        """Encode a picture: the body is a PNG, JPEG or WebP file."""
         async with slots:
             return await worker(opened, await read_body(request, MOST_BYTES))
 
     @app.post("/api/scenes/random")
     async def open_random_scene(index: Annotated[int | None, Query(ge=0)] = None) -> Opened:
-        """Take a test scene apart: one at random, or that of an index."""
+        """Encode a test scene: a random one, or the one of an index."""
         if isinstance(random_scenes, str):
             raise Refusal(404, random_scenes)
         return await worker(drawn, secrets.randbelow(random_scenes.size or 2**31) if index is None else index)
 
 
-def _add_views(app: FastAPI, model: Model, store: Store, worker: Worker) -> None:
-    kinds = [TypeAdapter(kind).json_schema() for kind in KINDS.values()]
-    for name, kind in zip(KINDS, kinds, strict=True):
-        kind["properties"] = {"edit": {"const": name}} | kind["properties"]
-    edits = {"type": "array", "items": {"anyOf": kinds}}
+def _body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Return what openapi.json says of a request's body, with the schemas of the edits written where they are referred to."""
+    schema = kind.model_json_schema()
+    schema["properties"]["edits"]["items"] = {"oneOf": list(schema.pop("$defs").values())}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    def body(**others: Any) -> dict[str, Any]:
-        schema = {"type": "object", "required": ["edits"], "properties": {"edits": edits, **others}}
-        return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    def viewed(name: str, values: dict[str, Any]) -> View:
-        edited = store.edited(name, edits_from_json(values.get("edits")))
-        return view(model, store.scene(name), edited, values.get("raw") is True, store.memo)
+def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
+    def viewed(name: str, asked: ViewRequest) -> View:
+        return view(store.renderer, store.scene(name), store.edited(name, asked.edits), asked.raw)
 
-    def begun(name: str, values: dict[str, Any]) -> tuple[list[Scene], Tensor | None]:
-        number, dimension = values.get("object"), values.get("dimension")
-        if not isinstance(dimension, int) or not isinstance(number, int | None):
-            raise InputError("A strip needs a part, a dimension (a whole number), and an object (a whole number or null).")
-        edited = store.edited(name, edits_from_json(values.get("edits")))
-        scenes = varied(edited, values.get("part"), dimension, number)  # type: ignore[arg-type]  # which is checked there
-        return scenes, None if number is None else model.shapes(edited.scene, store.memo)[edited.row(number)]
+    def begun(name: str, asked: StripRequest) -> tuple[list[Scene], Tensor | None]:
+        edited = store.edited(name, asked.edits)
+        scenes = varied(edited, asked.part, asked.dimension, asked.object)
+        return scenes, None if asked.object is None else store.renderer.shapes(edited.scene)[edited.row(asked.object)]
 
     def composited(name: str, scene: Scene) -> Tensor:
-        return composite(model, store.scene(name), scene, memo=store.memo)
+        return composite(store.renderer, store.scene(name), scene)
 
-    def animated(name: str, values: dict[str, Any]) -> bytes:
-        made = edits_from_json(values.get("edits"))
-        counts = sorted({*range(0, len(made), len(made) // MOST_FRAMES + 1), len(made)})
-        frames = [composited(name, store.edited(name, made[:count]).scene) for count in counts]
+    def animated(name: str, edits: Edits) -> bytes:
+        counts = sorted({*range(0, len(edits), len(edits) // MOST_FRAMES + 1), len(edits)})
+        frames = [composited(name, store.edited(name, edits[:count]).scene) for count in counts]
         return gif(torch.stack(frames).cpu(), FRAME_MILLISECONDS)
 
-    @app.post("/api/scenes/{name}/view", openapi_extra=body(raw={"type": "boolean", "default": False}))
+    @app.post("/api/scenes/{name}/view", openapi_extra=_body(ViewRequest))
     async def view_scene(name: str, request: Request) -> View:
         """A picture after some edits; with `raw`, the bare output of the fusion networks."""
-        return await worker(viewed, name, await read_json(request))
+        return await worker(viewed, name, await read_json(request, ViewRequest))
 
-    numbers = {"object": {"type": ["integer", "null"]}, "part": {"type": "string"}, "dimension": {"type": "integer"}}
-
-    @app.post("/api/scenes/{name}/strip", openapi_extra=body(**numbers))
+    @app.post("/api/scenes/{name}/strip", openapi_extra=_body(StripRequest))
     async def strip_of_scene(name: str, request: Request) -> Strip:
         """What one number of a code does to the picture after some edits."""
-        values = await read_json(request)
-        scenes, shape = await worker(begun, name, values)
-        # One at a time, so that what a person waits for gets in between.
+        asked = await read_json(request, StripRequest)
+        scenes, shape = await worker(begun, name, asked)
+        # One at a time, so that requests that a person waits for get their turn in between.
         pictures = [await worker(composited, name, scene) for scene in scenes]
-        return strip(pictures, values["part"], shape)
+        return strip(pictures, asked.part, shape)
 
-    @app.post("/api/scenes/{name}/gif", openapi_extra=body())
+    @app.post("/api/scenes/{name}/gif", openapi_extra=_body(EditsRequest))
     async def animation_of_edits(name: str, request: Request) -> Response:
         """The edits one after the other, as an animation: a GIF file."""
-        return Response(await worker(animated, name, await read_json(request)), media_type="image/gif")
+        asked = await read_json(request, EditsRequest)
+        return Response(await worker(animated, name, asked.edits), media_type="image/gif")
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Whatever goes wrong is told as `{"error": "a sentence"}`."""
+    """Answer every error as `{"error": "a sentence"}`."""
 
     def answer(status: int, text: str) -> JSONResponse:
         return JSONResponse({"error": text}, status, {"retry-after": "1"} if status == 503 else None)

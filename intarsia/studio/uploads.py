@@ -1,26 +1,28 @@
-"""What comes in from outside: read only as far as it is allowed to go, and checked before it is used."""
+"""Request bodies: read only up to a size and a time, and checked before they are used."""
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, one_line
 from intarsia.pictures import Picture, read_picture
 from intarsia.studio.refusals import Refusal
 
 __all__ = ["MOST_BYTES", "MOST_PIXELS", "picture_of", "read_body", "read_json"]
 
 MOST_BYTES = 20_000_000  # of a picture's file
-MOST_PIXELS = 24_000_000  # of a picture, once it is unpacked
+MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes
 SECONDS = 30.0  # that a body may take to arrive
 
+Body = TypeVar("Body", bound=BaseModel)
+
 
 async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; what is longer or too slow is given up on."""
+    """The body of a request; `Refusal` if it is longer than `most` bytes or takes too long."""
     content = bytearray()
     try:
         async with asyncio.timeout(SECONDS):
@@ -35,17 +37,14 @@ async def read_body(request: Request, most: int) -> bytes:
     return bytes(content)
 
 
-async def read_json(request: Request) -> dict[str, Any]:
-    """The JSON object in the body of a request; `InputError` where there is none."""
+async def read_json(request: Request, kind: type[Body]) -> Body:
+    """Return the JSON object in the body of a request, checked; `InputError` if it is not of this kind."""
     try:
-        values = json.loads(await read_body(request, MOST_JSON))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"The request is no JSON: {error}.") from error
-    if not isinstance(values, dict):
-        raise InputError("The request should be a JSON object.")
-    return values
+        return kind.model_validate_json(await read_body(request, MOST_JSON))
+    except ValidationError as error:
+        raise InputError(one_line(error)) from error
 
 
 def picture_of(content: bytes, height: int, width: int) -> Picture:
-    """A picture from the bytes of a PNG, JPEG or WebP file, whatever they are called; `InputError` where they are none."""
+    """The picture in the bytes of a PNG, JPEG or WebP file; `InputError` if they are none."""
     return read_picture(Path("The picture"), height, width, content, MOST_PIXELS)

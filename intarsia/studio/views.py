@@ -1,4 +1,4 @@
-"""What the page shows of a scene: the picture, what is where, the codes, and what each number of a code does."""
+"""Views: what the page shows of a scene, its picture, objects and codes, and the effect of each number of a code."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -11,29 +11,27 @@ from intarsia.manipulation import Part, composite, set_code
 from intarsia.manipulation.edits import PRESENT
 from intarsia.manipulation.replay import Edited
 from intarsia.masks import visible_shapes
-from intarsia.memo import Memo
-from intarsia.model import Model
 from intarsia.pictures import png
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 __all__ = ["ObjectView", "Strip", "View", "encoded", "strip", "varied", "view"]
 
-# Of a strip, in standard deviations of the prior: values of the number, whatever it is now.
-OFFSETS = (-2.0, -1.0, 0.0, 1.0, 2.0)
-STRIP_SIZE = 64  # px, of the longer side of a strip's pictures
-SEEN = 0.5  # a shape or mask is where it is above this
-ROOM = 2.0  # what a strip shows of an object's surroundings, in its own sizes
+OFFSETS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # values of the number in a strip, in standard deviations of the prior
+STRIP_SIZE = 64  # px, the longer side of a strip's pictures
+SEEN = 0.5  # a pixel belongs to a shape or mask that is above this
+SURROUNDINGS = 2.0  # side of what a strip of a shape shows, in sizes of the object
 
 
 @dataclass(frozen=True)
 class ObjectView:
-    """One object. Codes are in standard deviations of the prior, `*_kl` in nats: how much each number tells."""
+    """One object. Codes are in standard deviations of the prior; `*_kl` are the divergences of their numbers, in nats."""
 
     number: int
     empty: bool
-    """Nothing of it is anywhere: a place that the model has and the picture had no object for."""
+    """Whether it has no pixel: the segmenter found nothing in its channel."""
     box: tuple[int, int, int, int]
-    """Left, top, right and bottom, in pixels; of the whole shape, whatever is in front of it."""
+    """Left, top, right and bottom of its shape, in pixels, including what other objects hide."""
     colour: str
     """The mean colour, #rrggbb."""
     shape: list[float]
@@ -49,7 +47,7 @@ class View:
     picture: str
     """PNG, in Base64."""
     labels: str
-    """A byte for each pixel, row by row, in Base64: 0 for the background, else which of `objects`, counted from 1, is seen."""
+    """A byte for each pixel, row by row, in Base64: 0 for the background, else the visible one of `objects`, counted from 1."""
     objects: list[ObjectView]
     """From front to back."""
     background: list[float]
@@ -58,7 +56,7 @@ class View:
 
 @dataclass(frozen=True)
 class Strip:
-    """What one number of a code does: pictures side by side, one for each of `offsets`."""
+    """The effect of one number of a code: pictures side by side, one for each of `offsets`."""
 
     picture: str
     """PNG, in Base64."""
@@ -66,15 +64,15 @@ class Strip:
 
 
 def encoded(content: bytes) -> str:
-    """Base64, as JSON can hold it."""
+    """The content in Base64, for JSON."""
     return b64encode(content).decode()
 
 
 @torch.no_grad()
-def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> View:
-    """All that the page shows of a scene; `raw` for the bare output of the fusion networks."""
+def view(renderer: Renderer, before: Scene, edited: Edited, raw: bool) -> View:
+    """The view of an edited scene; with `raw`, its picture is the bare output of the fusion networks."""
     scene = edited.scene
-    shown, parts = composite(model, before, scene, raw, memo), model.decode(scene, memo)
+    shown, parts = composite(renderer, before, scene, raw), renderer.decode(scene)
     shapes = _places(before, edited, parts.shapes)
     visible = visible_shapes(shapes)
     behind = (1 - visible.sum(0, keepdim=True)).clamp(min=0)
@@ -89,7 +87,7 @@ def view(model: Model, before: Scene, edited: Edited, raw: bool, memo: Memo) -> 
 
 
 def varied(edited: Edited, part: Part, dimension: int, number: int | None) -> list[Scene]:
-    """The scene as it is now, with one number of the code of an object, or of the background, at each of `OFFSETS`.
+    """The scene with one number of an object's or the background's code set to each of `OFFSETS`.
 
     Raises:
         InputError: if there is no such part, object or dimension.
@@ -99,7 +97,7 @@ def varied(edited: Edited, part: Part, dimension: int, number: int | None) -> li
 
 
 def strip(pictures: list[Tensor], part: Part, shape: Tensor | None) -> Strip:
-    """Pictures `3 h w` of what `varied` gave, side by side; of an object with this shape `h w`, only what is round it."""
+    """The strip of pictures `3 h w` of the scenes that `varied` gave; cut to the surroundings of an object's shape `h w`."""
     frames = torch.stack(pictures).cpu()
     if shape is not None:
         left, top, right, bottom = _surroundings(shape, part)
@@ -110,7 +108,7 @@ def strip(pictures: list[Tensor], part: Part, shape: Tensor | None) -> Strip:
 
 
 def _places(before: Scene, edited: Edited, shapes: Tensor) -> Tensor:
-    """Where each object is, `n h w`: by its mask as long as its shape is that of the picture, then by its decoded shape."""
+    """Where each object is, `n h w`: its mask while its shape code is unchanged, else its decoded shape."""
     scene = edited.scene
     shapes = shapes.clone()
     for row, number in enumerate(edited.numbers):
@@ -145,10 +143,10 @@ def _box(shape: Tensor) -> tuple[int, int, int, int]:
 
 
 def _surroundings(shape: Tensor, part: Part) -> tuple[int, int, int, int]:
-    """A square round an object, within the picture as far as that is large enough; with room for a shape to change."""
+    """The box of a square round an object, inside the picture, with room for a shape to change."""
     height, width = shape.shape
     left, top, right, bottom = _box(shape)
-    side = max(right - left, bottom - top) * (ROOM if part == "shape" else 1.2)
+    side = max(right - left, bottom - top) * (SURROUNDINGS if part == "shape" else 1.2)
     side = round(min(max(side, min(height, width) / 4), height, width))
     x = min(max(round((left + right - side) / 2), 0), width - side)
     y = min(max(round((top + bottom - side) / 2), 0), height - side)

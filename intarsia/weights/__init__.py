@@ -1,4 +1,4 @@
-"""Model folders: the shipped ones, the newest of a run, and what they hold."""
+"""Model folders: those that come with the package, the newest one of a run, and what they contain."""
 
 import hashlib
 from pathlib import Path
@@ -9,10 +9,10 @@ from intarsia.recipes.settings import STAGES, planned
 
 __all__ = ["RECIPE", "START", "START_NAME", "WEIGHTS", "has_codes", "latest", "shipped", "weights_sha256"]
 
-SHIPPED = Path(__file__).parent  # a model folder for each shipped model
+SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
-START = "start"  # in a run folder: the model before its first step, where another one was given for it
-START_NAME = "name.txt"  # in there, where that one came with the package
+START = "start"  # in a run folder: the model that the run starts from, if one was given
+START_NAME = "name.txt"  # in that folder: the name of a shipped model that the run starts from
 
 
 def shipped() -> dict[str, Path]:
@@ -26,9 +26,9 @@ def weights_sha256(folder: Path) -> str:
 
 
 def latest(folder: Path) -> Path:
-    """The folder of the newest model in a run folder, or the folder itself where it is a model's.
+    """The folder of the newest model: in a run folder, the given model folder itself, or that of a shipped model by its name.
 
-    Where there is no such folder, it may be the name of a model that comes with the package.
+    A folder takes precedence over a shipped model of the same name.
 
     Raises:
         InputError: if it is none of these.
@@ -45,9 +45,9 @@ def latest(folder: Path) -> Path:
 
 
 def has_codes(source: Path) -> bool:
-    """Whether the scene autoencoder of a model folder has been trained: if it is that of stage `vaes` or of a later one.
+    """Whether the scene autoencoder of a model folder is trained: whether the model is that of stage `vaes` or a later one.
 
-    Of a folder that is not called like a stage, its recipe tells.
+    If the folder does not have the name of a stage, the stages of its recipe decide.
     """
     later = STAGES[STAGES.index("vaes") :]
     stage = source.resolve().name

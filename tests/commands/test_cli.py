@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,15 +16,19 @@ from PIL import Image
 
 from intarsia import __version__
 from intarsia import commands as cli
+from intarsia.commands.edit_flags import EditFlags
+from intarsia.commands.table import Demo, Evaluate, Export, Manipulate, Predict, Report, Results
+from intarsia.commands.train import SHIPPED_RECIPES, Train
 from intarsia.model import Model
-from intarsia.recipes import RECIPES, STARTS
+from intarsia.recipes import STARTS
 from intarsia.recipes.file import load_recipe
-from intarsia.recipes.options import Change, Options
+from intarsia.recipes.options import Options
 from intarsia.recipes.settings import Inpainter, Segmenter
 from intarsia.weights import WEIGHTS, shipped
 
 DATASET = "multi_dsprites"
-COMPACT = RECIPES[DATASET]["compact"]
+NAME = f"{DATASET}/compact"
+COMPACT = SHIPPED_RECIPES[NAME]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
 VERBS = [
     "prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "serve", "report", "results", "export",
@@ -42,6 +47,18 @@ def complaint(argv: list[str], capsys: Capture) -> str:
     assert err.count("\n") == 1
     assert "Traceback" not in err
     return err.removeprefix("intarsia: ").rstrip("\n")
+
+
+def refusal(argv: list[str], capsys: Capture) -> str:
+    """What tyro prints about a command line that it refuses, without frame and line breaks; with exit code 2 alone."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.parse(argv)
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    return " ".join(re.sub("[│─╭╮╰╯]", " ", err).split())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -67,9 +84,8 @@ def test_overview_names_what_there_is(capsys: Capture) -> None:
     for argv in ([], ["--help"], ["-h"]):
         assert cli.main(argv) == 0
         shown = capsys.readouterr().out
-        names = [*VERBS, *RECIPES, *(variant for variants in RECIPES.values() for variant in variants), "--version"]
-        assert all(name in shown for name in names)
-        assert f"named in place of a RUN:\n\n  {', '.join(shipped())}" in shown
+        assert all(name in shown for name in [*VERBS, *SHIPPED_RECIPES, "--version"])
+        assert f"named in place of a RUN: {', '.join(shipped())}." in shown
 
 
 def test_version(capsys: Capture) -> None:
@@ -94,20 +110,34 @@ def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:
             yield f"{name}{item.name.replace('_', '-')}", value
 
 
-@pytest.mark.parametrize("dataset", RECIPES)
-def test_train_help_shows_the_numbers_of_the_recipe(dataset: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_help_names_the_recipes(capsys: Capture) -> None:
+    assert cli.main(["train", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f" {name} " in shown for name in SHIPPED_RECIPES)
+
+
+@pytest.mark.parametrize("name", SHIPPED_RECIPES)
+def test_train_help_shows_the_numbers_of_the_recipe(name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")  # a wide terminal gets two columns
-    for variant, recipe in RECIPES[dataset].items():
-        assert cli.main(["train", dataset, "--recipe", variant, "--help"]) == 0
-        shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        assert f"numbers shown are those of {dataset}, recipe {variant}" in shown
-        assert "--dataset" not in shown
-        for option, value in [*leaves(recipe), *leaves(Options())]:
-            text = shown.partition(f" {option} ")[2]
-            assert text.partition("(default: ")[2].startswith(f"{value})"), option
+    assert cli.main(["train", name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert shown.startswith(f"usage: intarsia train {name} ")
+    assert "--dataset" not in shown and "--name" not in shown
+    for option, value in [*leaves(SHIPPED_RECIPES[name]), *leaves(Options())]:
+        text = shown.partition(f" {option} ")[2]
+        assert text.partition("(default: ")[2].startswith(f"{value})"), option
 
 
-@pytest.mark.parametrize("argv", [["--help"], *([verb, "--help"] for verb in VERBS), ["train", "no-such-dataset"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--help"],
+        *([verb, "--help"] for verb in VERBS),
+        ["train", NAME, "--help"],
+        ["train", "no-such"],
+        ["train", NAME, "--odd"],
+    ],
+)
 def test_start_up_does_not_load_pytorch(argv: list[str]) -> None:
     code = "import sys; from intarsia.commands import main; main(sys.argv[1:]); print('torch' in sys.modules, file=sys.stderr)"
     started = time.monotonic()
@@ -120,8 +150,9 @@ def test_start_up_does_not_load_pytorch(argv: list[str]) -> None:
 
 
 def test_recipe_is_the_default_and_settings_change_it() -> None:
-    command = cli.parse(["train", DATASET])
-    assert command == cli.Train(COMPACT, Path(f"runs/{DATASET}-compact-0"), Options())
+    command = cli.parse(["train", NAME])
+    assert command == Train(NAME, COMPACT)
+    assert command.run_folder == Path(f"runs/{DATASET}-compact-0")
     argv = [
         "--separation.epsilon",
         "50",
@@ -130,8 +161,8 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
         "7",
         "--inpainting.learning-rate=1e-4",
     ]
-    command = cli.parse(["train", DATASET, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
-    assert isinstance(command, cli.Train)
+    command = cli.parse(["train", NAME, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
+    assert isinstance(command, Train)
     changed = dict(leaves(command.recipe))
     given = {
         "--separation.epsilon": 50,
@@ -142,27 +173,30 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
     assert changed == dict(leaves(COMPACT)) | given
     assert command.recipe.dataset == DATASET
     assert command.options == Options(precision="bf16-mixed", devices=2, num_nodes=3)
-    assert command.run == Path(f"runs/{DATASET}-compact-2")
+    assert command.run_folder == Path(f"runs/{DATASET}-compact-2")
 
 
-@pytest.mark.parametrize(("dataset", "variant"), [(d, v) for d, variants in RECIPES.items() for v in variants])
-def test_every_shipped_recipe_can_be_asked_for(dataset: str, variant: str) -> None:
-    for argv in (["--recipe", variant, "--run", "x"], ["--run=x", f"--recipe={variant}"]):
-        start = Path(STARTS[dataset, variant]) if (dataset, variant) in STARTS else None
-        assert cli.parse(["train", dataset, *argv]) == cli.Train(RECIPES[dataset][variant], Path("x"), Options(), start=start)
+@pytest.mark.parametrize("name", SHIPPED_RECIPES)
+def test_every_shipped_recipe_can_be_asked_for(name: str) -> None:
+    dataset, variant = name.split("/")
+    start = Path(STARTS[dataset, variant]) if (dataset, variant) in STARTS else None
+    for argv in (["--run", "x"], ["--run=x"]):
+        command = cli.parse(["train", name, *argv])
+        assert command == Train(name, SHIPPED_RECIPES[name], Path("x"))
+        assert command.run_folder == Path("x") and command.start_model == start
 
 
 def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_path: Path) -> None:
-    def start(*argv: str) -> Path | None:
-        command = cli.parse(["train", "multi_texture_pair", *argv])
-        assert isinstance(command, cli.Train)
-        return command.start
+    def start(*argv: str, recipe: str = "compact") -> Path | None:
+        command = cli.parse(["train", f"multi_texture_pair/{recipe}", *argv])
+        assert isinstance(command, Train)
+        return command.start_model
 
     run = str(tmp_path / "run")
     assert start("--run", run) == Path("multi_texture")
     assert start("--run", run, "--start", "other") == Path("other")
     assert start("--run", run, "--separation.steps", "5") is None
-    assert start("--run", run, "--recipe", "reference") is None
+    assert start("--run", run, recipe="reference") is None
     (tmp_path / "run").mkdir()
     assert start("--run", run) == Path("multi_texture")  # empty
     (tmp_path / "run" / "recipe.json").touch()
@@ -170,63 +204,75 @@ def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_pat
 
 
 def test_other_verbs() -> None:
-    assert cli.parse(["evaluate", "a", "--scenes", "20"]) == cli.Evaluate(Path("a"), scenes=20)
-    assert cli.parse(["evaluate", "a", "--out", "b"]) == cli.Evaluate(Path("a"), out=Path("b"))
-    assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == cli.Predict(
+    assert cli.parse(["evaluate", "a", "--scenes", "20"]) == Evaluate(Path("a"), scenes=20)
+    assert cli.parse(["evaluate", "a", "--out", "b"]) == Evaluate(Path("a"), out=Path("b"))
+    assert cli.parse(["predict", "a", "b.png", "c.png", "--overwrite"]) == Predict(
         Path("a"), (Path("b.png"), Path("c.png")), overwrite=True
     )
     argv = "manipulate a b.png --object 2 --move 5 -3.5 --scale 2 --recolour #ff8000 --to-front --raw --out c"
-    change = Change(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
-    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change, out=Path("c"))
+    flags = EditFlags(object=2, move=(5, -3.5), scale=2, recolour="#ff8000", to_front=True, raw=True)
+    assert cli.parse(argv.split()) == Manipulate(Path("a"), Path("b.png"), flags, out=Path("c"))
     argv = "manipulate a b.png --object 1 --dimension 0 --range -2 2 --part texture"
-    change = Change(object=1, dimension=0, range=(-2, 2), part="texture")
-    assert cli.parse(argv.split()) == cli.Manipulate(Path("a"), Path("b.png"), change)
-    assert cli.parse(["results", "a", "b", "--out", "c"]) == cli.Results((Path("a"), Path("b")), Path("c"))
-    assert cli.parse(["report", "a", "--threads", "1"]) == cli.Report(Path("a"), 1)
-    assert cli.parse(["demo", "a", "--scene", "3"]) == cli.Demo(Path("a"), 3)
-    assert cli.parse(["export", "a", "b"]) == cli.Export(Path("a"), Path("b"))
-    assert cli.parse(["export", "a", "b", "--float32"]) == cli.Export(Path("a"), Path("b"), float32=True)
-    assert cli.parse(["results", "a"]) == cli.Results((Path("a"),), Path("docs/results.json"))
+    flags = EditFlags(object=1, dimension=0, range=(-2, 2), part="texture")
+    assert cli.parse(argv.split()) == Manipulate(Path("a"), Path("b.png"), flags)
+    assert cli.parse(["results", "a", "b", "--out", "c"]) == Results((Path("a"), Path("b")), Path("c"))
+    assert cli.parse(["report", "a", "--threads", "1"]) == Report(Path("a"), 1)
+    assert cli.parse(["demo", "a", "--scene", "3"]) == Demo(Path("a"), 3)
+    assert cli.parse(["export", "a", "b"]) == Export(Path("a"), Path("b"))
+    assert cli.parse(["export", "a", "b", "--float32"]) == Export(Path("a"), Path("b"), float32=True)
+    assert cli.parse(["results", "a"]) == Results((Path("a"),), Path("docs/results.json"))
+
+
+REFUSED = {  # what tyro says: what was wrong, and what is allowed
+    "evalute": ["Unrecognized options: evalute", ", ".join(VERBS)],
+    "train": ["Missing subcommand", ", ".join(SHIPPED_RECIPES)],
+    "train --seed 1": ["--seed", ", ".join(SHIPPED_RECIPES)],
+    "train dsprites": ["Unrecognized options: dsprites", ", ".join(SHIPPED_RECIPES)],
+    "train multi_dsprites": ["Unrecognized options: multi_dsprites", ", ".join(SHIPPED_RECIPES)],
+    "train multi_dsprites/huge": ["Unrecognized options: multi_dsprites/huge", ", ".join(SHIPPED_RECIPES)],
+    "train multi_dsprites/compact --epsilon 5": ["Unrecognized options: --epsilon", "meant: --separation.epsilon"],
+    "train multi_dsprites/compact --seperation.epsilon=5": ["--seperation.epsilon=5", "meant: --separation.epsilon"],
+    "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],
+    "train multi_dsprites/compact multi_texture": ["Unrecognized options: multi_texture"],
+    "train multi_dsprites/compact --seed one": ["Error parsing --seed", "'one'", "--seed INT"],
+    "train multi_dsprites/compact --separation.epsilon big": ["--separation.epsilon", "'big'", "--separation.epsilon FLOAT"],
+    "train multi_dsprites/compact --seed": ["Missing value for argument '--seed'"],
+    "train multi_dsprites/compact --precision 8": ["'8' for argument '--precision'", "('auto', '32-true', 'bf16-mixed')"],
+    "train multi_dsprites/compact --vaes.background-per-batch yes": ["vaes.background-per-batch", "('True', 'False')"],
+    "evaluate": ["Missing from intarsia evaluate: RUN", "intarsia evaluate --help"],
+    "evaluate a b": ["Unrecognized options: b"],
+    "evaluate a --scene 10": ["--scene (applied to intarsia evaluate)", "meant: --scenes"],
+    "predict": ["Missing from intarsia predict: RUN"],
+    "export a": ["Missing from intarsia export: MODEL"],
+    "manipulate": ["Missing from intarsia manipulate: RUN", "IMAGE"],
+    "manipulate a": ["Missing from intarsia manipulate: IMAGE"],
+    "manipulate a b --move 1": ["Error parsing --move", "['1']", "--move DX DY"],
+    "manipulate a b --mov 1 2": ["Unrecognized options: --mov", "meant: --move"],
+    "manipulate a b --dimension 1 --part colour": ["'colour' for argument '--part'", "'texture'"],
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_command_line_that_tyro_refuses(line: str, capsys: Capture) -> None:
+    said = refusal(line.split(), capsys)
+    assert all(text in said for text in REFUSED[line]), said
+    assert cli.main(line.split()) == 2
 
 
 BAD = {
-    "evalute": f"no command 'evalute'; choose one of {', '.join(VERBS)}. Did you mean evaluate?",
-    "train": f"Name a dataset right after `train`: {', '.join(RECIPES)}",
-    "train --seed 1": "Name a dataset right after `train`",
-    "train dsprites": f"no dataset 'dsprites'; choose one of {', '.join(RECIPES)}. Did you mean multi_dsprites?",
-    "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",
-    "train multi_dsprites --epsilon 5": "takes no '--epsilon'. Did you mean --separation.epsilon?",
-    "train multi_dsprites --seperation.epsilon=5": "takes no '--seperation.epsilon'. Did you mean --separation.epsilon",
-    "train multi_dsprites --dataset multi_texture": "takes no '--dataset'",
-    "train multi_dsprites multi_texture": "takes no 'multi_texture'",
-    "train multi_dsprites --seed one": "--seed: 'one' is not a whole number. See `intarsia train multi_dsprites --help`",
-    "train multi_dsprites --separation.epsilon big": "--separation.epsilon: 'big' is not a number",
-    "train multi_dsprites --seed": "Missing value for argument '--seed'",
-    "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
-    "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
-    "train multi_dsprites --separation.sampled-segments 9": "separation.sampled_segments is 9; it must be from 1 to the 5",
-    "train multi_dsprites --stage vae": "no stage 'vae'; choose one of inpainting, separation, vaes, end_to_end, consistency",
-    "train multi_dsprites --vaes.background-per-batch yes": "vaes.background-per-batch",
-    "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
-    "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
-    "train multi_dsprites --devices 0": "--devices is 0; it must be at least 1",
-    "train multi_dsprites --eps 5": "takes no '--eps'. Did you mean --separation.epsilon-start or --separation.epsilon or",
-    "evaluate": "`intarsia evaluate` needs RUN. See `intarsia evaluate --help`",
-    "evaluate a b": "takes no 'b'",
-    "evaluate a --scene 10": "takes no '--scene'. Did you mean --scenes?",
-    "predict": "`intarsia predict` needs RUN",
+    "train multi_dsprites/compact --height 50": "height is 50; it must be a positive multiple of 32",
+    "train multi_dsprites/compact --separation.sampled-segments 9": "sampled_segments is 9; it must be from 1 to the 5",
+    "train multi_dsprites/compact --stage vae": "'vae' does not exist; choose one of inpainting, separation, vaes, end_to_end",
+    "train multi_dsprites/compact --inpainting.batch -4": "inpainting.batch is -4",
+    "train multi_dsprites/compact --save-every 0": "--save-every is 0; it must be at least 1",
+    "train multi_dsprites/compact --devices 0": "--devices is 0; it must be at least 1",
     "predict a": "No image is given",
     "results": "No run is given",
-    "export a": "`intarsia export` needs MODEL",
-    "manipulate": "`intarsia manipulate` needs",
-    "manipulate a": "`intarsia manipulate` needs IMAGE",
+    "evaluate a --threads -1": "--threads is -1; it must be at least 0",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move",
     "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
-    "manipulate a b --move 1": "--move",
-    "manipulate a b --mov 1 2": "takes no '--mov'. Did you mean --move?",
     "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
     "manipulate a b --dimension 1 --part background --object 1": "--part background needs no --object",
-    "manipulate a b --dimension 1 --part colour": "colour",
     "manipulate a b --list --object 1 --move 1 2": "--list, --move can't be had at once",
     "manipulate a b --object 1 --remove --scale 2": "--scale, --remove contradict each other",
     "manipulate a b --object 1 --to-front --to-back": "--to-front, --to-back contradict each other",
@@ -239,12 +285,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("line", BAD)
-def test_bad_command_line(line: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_cannot_be_used(line: str, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert BAD[line] in complaint(line.split(), capsys)
-    with pytest.raises(SystemExit) as stop:
-        cli.parse(line.split())
-    assert stop.value.code == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -293,7 +336,7 @@ def test_bad_image(model: Path, photo: Path, capsys: Capture) -> None:
 
 def test_folder_with_other_things_is_not_trained_in(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    assert "is not a run" in complaint(["train", DATASET, "--run", str(tmp_path)], capsys)
+    assert "is not a run" in complaint(["train", NAME, "--run", str(tmp_path)], capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -329,7 +372,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
     settings += " --end-to-end.steps 0"
     settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
-    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    train = ["train", NAME, "--run", str(run), *settings.split()]
     assert cli.main(train) == 0
     assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"
     weights = contents(run)
@@ -376,8 +419,8 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     entry = json.loads(results.read_text())[DATASET]
     assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
     assert entry["recipe"].startswith("compact --inpainter.channels 2")
-    written = cli.parse(["train", DATASET, "--recipe", *entry["recipe"].split()])  # its words are understood
-    assert isinstance(written, cli.Train) and written.recipe == load_recipe(run / "recipe.json")
+    written = cli.parse(f"train {DATASET}/{entry['recipe']}".split())  # its words are understood
+    assert isinstance(written, Train) and written.recipe == load_recipe(run / "recipe.json")
     assert entry["processor"][0]
 
 
@@ -405,7 +448,7 @@ def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
     settings = "--inpainting.steps 1 --inpainting.batch 2 --separation.steps 1 --separation.batch 2 --inpainter.channels 2"
     settings += " --vaes.steps 0 --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
-    train = ["train", DATASET, "--run", str(run), *settings.split()]
+    train = ["train", NAME, "--run", str(run), *settings.split()]
     assert "Stage 'separation' builds on 'inpainting', which is not finished" in complaint(
         [*train, "--stage", "separation"], capsys
     )
@@ -421,11 +464,12 @@ def test_one_stage_at_a_time(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path) -> None:
-    def interrupted(command: cli.Command) -> None:
+    def interrupted(command: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_run", interrupted)
-    assert cli.main(["train", DATASET]) == 130
+    monkeypatch.setattr(Train, "run", interrupted)
+    monkeypatch.setattr(Evaluate, "run", interrupted)
+    assert cli.main(["train", NAME]) == 130
     assert capsys.readouterr().err == "stopped; the same command resumes\n"
     assert cli.main(["evaluate", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "stopped\n"

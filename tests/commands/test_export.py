@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from intarsia import commands as cli
 from intarsia.commands.export import export
+from intarsia.commands.train import Train
 from intarsia.errors import InputError
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
@@ -46,7 +47,7 @@ def run(tmp_path: Path) -> Path:
 def trains(training: dict[str, object]) -> Recipe:
     """The recipe that the recorded command asks for."""
     command = cli.parse(str(training["command"]).split()[1:])
-    assert isinstance(command, cli.Train)
+    assert isinstance(command, Train)
     return command.recipe
 
 

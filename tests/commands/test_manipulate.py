@@ -1,4 +1,4 @@
-"""What `manipulate` writes and says; how good the edits are is tests/test_manipulation.py's matter."""
+"""What `manipulate` writes and prints. How good the edits are, tests/manipulation/test_manipulation.py checks."""
 
 import dataclasses
 import json
@@ -9,21 +9,23 @@ import pytest
 import torch
 from PIL import Image
 
+from intarsia.commands.edit_flags import EditFlags, edits_of
 from intarsia.commands.manipulate import manipulate
 from intarsia.errors import InputError
-from intarsia.manipulation.history import History, Move, Order, Recolour, history_to_json
+from intarsia.manipulation import composite, copy, move, swap_texture, to_back
+from intarsia.manipulation.history import History, Move, Order, Recolour, Remove, Scale, SwapTexture
 from intarsia.manipulation.replay import model_sha256, picture_sha256
 from intarsia.model import Model
 from intarsia.pictures import read_picture
-from intarsia.recipes.options import Change
-from tests.halves import RECIPE, model_of_halves
+from intarsia.rendering import Renderer
+from tests.halves import RECIPE, by_hand, model_of_halves
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = model_of_halves()
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path: model)
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path / "run"
 
@@ -39,7 +41,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def test_list(run: Path, photo: Path, tmp_path: Path) -> None:
-    lines, files = manipulate(run, photo, Change(list=True, count=2), tmp_path / "out")
+    lines, files = manipulate(run, photo, EditFlags(list=True, count=2), tmp_path / "out")
     assert files == [] and not (tmp_path / "out").exists()
     assert [line.split(":")[0] for line in lines] == ["object 1", "object 2", "background", "(dN"]
     assert lines[0].startswith("object 1: at (7.5, 24.5), 224 pixels; shape d")
@@ -48,8 +50,8 @@ def test_list(run: Path, photo: Path, tmp_path: Path) -> None:
 
 
 def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) -> None:
-    change = Change(object=1, move=(3, 0), recolour="#ff8000", to_back=True)
-    lines, files = manipulate(run, photo, change, tmp_path)
+    flags = EditFlags(object=1, move=(3, 0), recolour="#ff8000", to_back=True)
+    lines, files = manipulate(run, photo, flags, tmp_path)
     assert [path.name for path in files] == ["a-edited.png", "a-before-after.png"]
     assert lines[0].startswith("Moved by (3.") or lines[0].startswith("Moved by (2.9")
     edited, before = pixels(files[0]), pixels(photo)
@@ -57,49 +59,71 @@ def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) 
     assert (edited[:, 26:] == before[:, 26:]).all()
     assert (edited != before).any()
     assert pixels(files[1]).shape == (8 * 32 + 2, 2 * (8 * 32 + 2), 3)
-    manipulate(run, photo, dataclasses.replace(change, raw=True), tmp_path, overwrite=True)
+    manipulate(run, photo, dataclasses.replace(flags, raw=True), tmp_path, overwrite=True)
     assert (pixels(files[0])[:, 26:] != before[:, 26:]).any()
 
 
 def test_file_of_edits_gives_what_the_edits_give(run: Path, photo: Path, tmp_path: Path) -> None:
-    manipulate(run, photo, Change(object=1, move=(3, 0), recolour="#ff8000", to_back=True), tmp_path / "by-hand")
+    manipulate(run, photo, EditFlags(object=1, move=(3, 0), recolour="#ff8000", to_back=True), tmp_path / "by-hand")
     edits = (Move(1, 3.0, 0.0), Recolour(1, "#ff8000"), Order(1, 1))
     image = read_picture(photo, 32, 32).pixels
-    history = history_to_json(History(picture_sha256(image), model_sha256(model_of_halves()), edits))
+    history = dataclasses.asdict(History(1, picture_sha256(image), model_sha256(model_of_halves()), edits))
     (tmp_path / "edits.json").write_text(json.dumps(history))
-    _, files = manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "replayed")
+    _, files = manipulate(run, photo, EditFlags(edits=tmp_path / "edits.json"), tmp_path / "replayed")
     for path in files:
         assert (pixels(path) == pixels(tmp_path / "by-hand" / path.name)).all()
     (tmp_path / "edits.json").write_text(json.dumps(history | {"picture_sha256": "0" * 64}))
     with pytest.raises(InputError, match="The edits are for another picture"):
-        manipulate(run, photo, Change(edits=tmp_path / "edits.json"), tmp_path / "other")
+        manipulate(run, photo, EditFlags(edits=tmp_path / "edits.json"), tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
-    "change",
+    "flags",
     [
-        Change(object=2, remove=True),
-        Change(object=1, swap_texture=2),
-        Change(object=1, scale=1.2, to_front=True),
+        EditFlags(object=2, remove=True),
+        EditFlags(object=1, swap_texture=2),
+        EditFlags(object=1, scale=1.2, to_front=True),
     ],
 )
-def test_every_edit_gives_a_picture(change: Change, run: Path, photo: Path, tmp_path: Path) -> None:
-    _, files = manipulate(run, photo, change, tmp_path / "out")
+def test_every_edit_gives_a_picture(flags: EditFlags, run: Path, photo: Path, tmp_path: Path) -> None:
+    _, files = manipulate(run, photo, flags, tmp_path / "out")
     assert all(path.is_file() for path in files)
+
+
+def test_flags_stand_for_edits() -> None:
+    flags = EditFlags(swap_texture=1, move=(3, -1), scale=2, recolour="red", to_back=True)
+    edits = [SwapTexture(2, 1), Move(2, 3.0, -1.0), Scale(2, 2.0), Recolour(2, "#ff0000"), Order(2, 4)]
+    assert edits_of(flags, 2, objects=5) == edits
+    assert edits_of(EditFlags(to_front=True), 2, objects=5) == [Order(2, 0)]
+    assert edits_of(EditFlags(remove=True), 3, objects=5) == [Remove(3)]
+
+
+def test_edits_are_made_to_a_copied_object(run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = by_hand(Model(dataclasses.replace(RECIPE, segments=4)))  # with room for one more object
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    flags = EditFlags(copy_from=photo, copy_object=2, swap_texture=1, move=(3, 0), to_back=True)
+    lines, files = manipulate(run, photo, flags, tmp_path / "out")
+    scene = model.encode(read_picture(photo, 32, 32).pixels)
+    renderer = Renderer(model)
+    with_copy = copy(renderer, scene, scene, 1)
+    by_functions = to_back(move(renderer, swap_texture(with_copy, 0, 1), 0, 3.0, 0.0), 0)
+    expected = (composite(renderer, scene, by_functions) * 255).round().byte().permute(1, 2, 0).numpy()
+    assert (pixels(files[0]) == expected).all()
+    assert lines[-1].startswith("Moved by (3.") or lines[-1].startswith("Moved by (2.9")
 
 
 def test_copied_object_needs_room(run: Path, photo: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no room for one more object"):
-        manipulate(run, photo, Change(copy_from=photo, copy_object=2), tmp_path / "out")
+        manipulate(run, photo, EditFlags(copy_from=photo, copy_object=2), tmp_path / "out")
     with pytest.raises(InputError, match="--copy-object is 3; the objects are 1 to 2"):
-        manipulate(run, photo, Change(copy_from=photo, copy_object=3), tmp_path / "out")
+        manipulate(run, photo, EditFlags(copy_from=photo, copy_object=3), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_one_number(run: Path, photo: Path, tmp_path: Path) -> None:
-    change = Change(object=2, dimension=1, range=(-2, 2), steps=4)
-    lines, files = manipulate(run, photo, change, tmp_path)
+    flags = EditFlags(object=2, dimension=1, range=(-2, 2), steps=4)
+    lines, files = manipulate(run, photo, flags, tmp_path)
     assert [path.name for path in files] == ["a-object2-shape-d1.png", "a-object2-shape-d1.gif"]
     assert lines == ["Rows of a-object2-shape-d1.png: object2-shape-d1."]
     with Image.open(files[1]) as file:
@@ -108,25 +132,25 @@ def test_one_number(run: Path, photo: Path, tmp_path: Path) -> None:
 
 
 def test_traversals_of_everything(run: Path, photo: Path, tmp_path: Path) -> None:
-    lines, files = manipulate(run, photo, Change(traverse=True, steps=12, count=2), tmp_path)
+    lines, files = manipulate(run, photo, EditFlags(traverse=True, steps=12, count=2), tmp_path)
     assert files[0].name == "a-traversals.png"
     assert len(files) == 1 + (2 + 2) * 2 + 2
     assert sorted(path.name for path in tmp_path.glob("a-*")) == sorted(path.name for path in files)
     assert pixels(files[0]).shape == (10 * 66, 9 * 66, 3)
     assert lines[0].count(", ") == 9
-    _, files = manipulate(run, photo, Change(traverse=True, object=1, part="texture", steps=2, count=99), tmp_path / "b")
+    _, files = manipulate(run, photo, EditFlags(traverse=True, object=1, part="texture", steps=2, count=99), tmp_path / "b")
     assert len(files) == 1 + 5
 
 
 WRONG = {
-    "--object is 3; the objects are 1 to 2": Change(object=3, remove=True),
-    "--object is 0; the objects are 1 to 2": Change(object=0, dimension=1),
-    "--swap-texture is 9; the objects are 1 to 2": Change(object=1, swap_texture=9),
-    "There is no dimension 10 of shape; choose one of 0 to 9": Change(object=1, dimension=10),
-    "There is no dimension -1 of background; choose one of 0 to 4": Change(part="background", dimension=-1),
-    "--recolour is 'reddish'; give '#rrggbb'": Change(object=1, recolour="reddish"),
-    "The factor is 0": Change(object=1, scale=0.0),
-    "Nothing to do": Change(),
+    "--object is 3; the objects are 1 to 2": EditFlags(object=3, remove=True),
+    "--object is 0; the objects are 1 to 2": EditFlags(object=0, dimension=1),
+    "--swap-texture is 9; the objects are 1 to 2": EditFlags(object=1, swap_texture=9),
+    "There is no dimension 10 of shape; choose one of 0 to 9": EditFlags(object=1, dimension=10),
+    "There is no dimension -1 of background; choose one of 0 to 4": EditFlags(part="background", dimension=-1),
+    "--recolour is 'reddish'; give '#rrggbb'": EditFlags(object=1, recolour="reddish"),
+    "factor is 0.0; it must be greater than or equal to 0.125": EditFlags(object=1, scale=0.0),
+    "Nothing to do": EditFlags(),
 }
 
 
@@ -140,15 +164,15 @@ def test_what_can_not_be_done_is_said_before_anything_is_written(said: str, run:
 
 def test_files_are_replaced_only_when_asked(run: Path, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "a-edited.png").write_text("mine")
-    change = Change(object=1, remove=True)
+    flags = EditFlags(object=1, remove=True)
     with pytest.raises(InputError, match=r"a-edited\.png exists; give --overwrite"):
-        manipulate(run, photo, change, tmp_path)
+        manipulate(run, photo, flags, tmp_path)
     assert (tmp_path / "a-edited.png").read_text() == "mine"
-    _, files = manipulate(run, photo, change, tmp_path, overwrite=True)
+    _, files = manipulate(run, photo, flags, tmp_path, overwrite=True)
     assert pixels(files[0]).shape == (32, 32, 3)
 
 
 def test_codes_have_to_be_trained(run: Path, photo: Path, tmp_path: Path) -> None:
     (run / "vaes").rename(run / "separation")
     with pytest.raises(InputError, match=r"once stage 'vaes' is trained; the newest model of .* is that of 'separation'"):
-        manipulate(run, photo, Change(list=True), tmp_path / "out")
+        manipulate(run, photo, EditFlags(list=True), tmp_path / "out")

@@ -84,7 +84,7 @@ def test_too_few_images_are_an_error(tmp_path: Path) -> None:
         opened(tmp_path)
     with pytest.raises(InputError, match="no folder"):
         opened(tmp_path / "none")
-    with pytest.raises(InputError, match="--data folder:PATH"):
+    with pytest.raises(InputError, match="--data-root PATH"):
         open_dataset("folder")
 
 

@@ -25,6 +25,7 @@ from intarsia.masks import visible_shapes
 from intarsia.metrics.locality import Movement
 from intarsia.model import Model
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 TINY = Recipe(
@@ -82,10 +83,10 @@ def test_changes_are_those_of_the_edits(object: int, number: int, model: Model) 
         part, dimension = ("texture", 0) if number == 2 else ("shape", number)
         edited = shift_code(scene, part, dimension, 1.0, object)
         torch.testing.assert_close(raw[row], model.render(edited), rtol=0, atol=1e-5)
-        torch.testing.assert_close(composited[row], composite(model, scene, edited), rtol=0, atol=1e-5)
+        torch.testing.assert_close(composited[row], composite(Renderer(model), scene, edited), rtol=0, atol=1e-5)
         torch.testing.assert_close(before[0, 2 * row], model.render(scene), rtol=0, atol=1e-5)
         assert (raw[row] - before[0, 2 * row]).abs().max() > 1e-3  # it is a change
-        visible = visible_shapes(model.decode(edited).shapes[None])[0]
+        visible = visible_shapes(Renderer(model).decode(edited).shapes[None])[0]
         assert torch.equal(region[row], (visible[object] > (1 - visible.sum(0))) & (visible.argmax(0) == object))
 
 

@@ -35,7 +35,7 @@ TINY = Recipe(
     vaes=Vaes(steps=0),
 )
 REPOSITORY, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-TOLD = {"command": "intarsia train multi_dsprites --seed 0", "steps": 6500, "minutes": 32.31, "intarsia": "0.1.0"}
+TOLD = {"command": "intarsia train multi_dsprites/compact --seed 0", "steps": 6500, "minutes": 32.31, "intarsia": "0.1.0"}
 TOLD |= {"processor": "Abacus", "threads": 1}
 FIGURES = {"iou": {"mean": 0.91, "std": 0.01}, "miou": 0.92, "mbo": 0.93, "ari": 0.94, "fg_ari": 0.95}
 
@@ -75,7 +75,7 @@ def test_the_card_says_what_the_scores_say() -> None:
     assert {metric["type"]: metric["value"] for metric in result["metrics"]} == FIGURES | {"iou": 0.91}
     for told in ("2,000 test scenes", "b 3 64 96", "b 5 64 96", "`ab12`", "| FG-ARI | 0.950 |", "segments.png", REPOSITORY):
         assert told in card
-    for told in ("intarsia train multi_dsprites --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
+    for told in ("intarsia train multi_dsprites/compact --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
         assert told in card
 
 

@@ -4,19 +4,20 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, one_line
 from intarsia.manipulation import copy, move, recolour, remove, scale, set_code, swap_texture, to_back
 from intarsia.manipulation.history import (
-    KINDS,
     Edit,
+    Edits,
     History,
     Move,
     Order,
@@ -26,13 +27,11 @@ from intarsia.manipulation.history import (
     Scale,
     SetCode,
     SwapTexture,
-    edit_from_json,
-    edit_to_json,
-    history_to_json,
     read_history,
 )
-from intarsia.manipulation.replay import begin, check_history, model_sha256, picture_sha256, replay
+from intarsia.manipulation.replay import begin, check_history, copied, model_sha256, picture_sha256, replay
 from intarsia.model import Model
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 from intarsia.weights import WEIGHTS, weights_sha256
 from tests.halves import HEIGHT, WIDTH, model_of_halves
@@ -65,53 +64,73 @@ def same(first: Scene, second: Scene) -> bool:
     return all(torch.equal(getattr(first, item.name), getattr(second, item.name)) for item in dataclasses.fields(Scene))
 
 
-def pasted(scene: Scene, row: int) -> Paste:
-    return Paste(*(tuple(getattr(scene, name)[row].tolist()) for name in ("shape", "texture", "shape_kl", "texture_kl")))
-
-
 # As JSON.
-
-
-def test_every_kind_of_edit_has_a_name() -> None:
-    assert set(KINDS.values()) == set(get_args(Edit))
 
 
 @given(EDITS)
 def test_edits_come_back_from_json(edit: Edit) -> None:
-    assert edit_from_json(json.loads(json.dumps(edit_to_json(edit)))) == edit
+    found = TypeAdapter(Edits).validate_json(json.dumps([dataclasses.asdict(edit)]))
+    assert found == (edit,) and hash(found) == hash((edit,))
 
 
 def test_history_comes_back_from_a_file(tmp_path: Path) -> None:
-    history = History("a" * 64, "b" * 64, (Move(1, 2.0, -3.5), SetCode(None, "background", 1, 0.1)))
-    (tmp_path / "edits.json").write_text(json.dumps(history_to_json(history)))
+    history = History(1, "a" * 64, "b" * 64, (Move(1, 2.0, -3.5), SetCode(None, "background", 1, 0.1)))
+    (tmp_path / "edits.json").write_text(json.dumps(dataclasses.asdict(history)))
     assert read_history(tmp_path / "edits.json") == history
 
 
 REST = {"texture": [1], "shape_kl": [1], "texture_kl": [1]}
 WRONG: dict[str, Any] = {
-    '{"edit": "fly"} is no edit: "edit" must be one of move, scale': {"edit": "fly"},
-    "[] is no edit": [],
-    '{"edit": ["move"]} is no edit': {"edit": ["move"]},
-    'should hold "edit", object, dx, dy, and nothing else': {"edit": "move", "object": 1, "dx": 2},
-    "dx of move is NaN; it must be a number": {"edit": "move", "object": 1, "dx": math.nan, "dy": 0},
-    "dy of move is true; it must be a number": {"edit": "move", "object": 1, "dx": 0, "dy": True},
-    "object of remove is -1; it must be a whole number": {"edit": "remove", "object": -1},
-    "object of remove is 1.5; it must be a whole number": {"edit": "remove", "object": 1.5},
-    "object of remove is null; it must be a whole number": {"edit": "remove", "object": None},
-    "factor of scale is 0; it must be a number from 0.125 to 8": {"edit": "scale", "object": 1, "factor": 0},
-    'colour of recolour is "red"; it must be #rrggbb': {"edit": "recolour", "object": 1, "colour": "red"},
-    "value of set_code is 1e+30; it must be": {"edit": "set_code", "object": 1, "part": "shape", "dimension": 0, "value": 1e30},
-    'part of set_code is "x"': {"edit": "set_code", "object": 1, "part": "x", "dimension": 0, "value": 1},
-    'shape of paste is "x"; it must be a list': {"edit": "paste", "shape": "x", **REST},
-    'value of paste is "x"; it must': {"edit": "paste", "shape": ["x"], **REST},
+    """0 is {"edit": "fly"}; it must hold 'edit' with one of 'move', 'scale', 'recolour'""": {"edit": "fly"},
+    "0 is []; it must be": [],
+    """0: Unable to extract tag using discriminator 'edit'.""": {},
+    """0 is {"edit": ["move"]}; it must hold 'edit'""": {"edit": ["move"]},
+    "0.move.dy: Field required.": {"edit": "move", "object": 1, "dx": 2},
+    "0.move.dz: Unexpected keyword argument.": {"edit": "move", "object": 1, "dx": 2, "dy": 3, "dz": 4},
+    "dx is NaN; it must be a finite number.": {"edit": "move", "object": 1, "dx": math.nan, "dy": 0},
+    "dx is Infinity; it must be a finite number.": {"edit": "move", "object": 1, "dx": math.inf, "dy": 0},
+    "dy is true; it must be a valid number.": {"edit": "move", "object": 1, "dx": 0, "dy": True},
+    'dy is "1"; it must be a valid number.': {"edit": "move", "object": 1, "dx": 0, "dy": "1"},
+    "0.remove.object is -1; it must be greater than or equal to 0.": {"edit": "remove", "object": -1},
+    "object is 4294967296; it must be less than or equal to": {"edit": "remove", "object": 2**32},
+    "object is 1.5; it must be a valid integer.": {"edit": "remove", "object": 1.5},
+    "object is true; it must be a valid integer.": {"edit": "remove", "object": True},
+    "object is null; it must be a valid integer.": {"edit": "remove", "object": None},
+    "factor is 0; it must be greater than or equal to 0.125.": {"edit": "scale", "object": 1, "factor": 0},
+    "factor is 9; it must be less than or equal to 8.": {"edit": "scale", "object": 1, "factor": 9},
+    """colour is "red"; it must match pattern '^#""": {"edit": "recolour", "object": 1, "colour": "red"},
+    "value is 1e+30; it must be": {"edit": "set_code", "object": 1, "part": "shape", "dimension": 0, "value": 1e30},
+    """part is "x"; it must be 'shape', 'texture' or""": {
+        "edit": "set_code", "object": 1, "part": "x", "dimension": 0, "value": 1,
+    },
+    'shape is "x"; it must be a valid array.': {"edit": "paste", "shape": "x", **REST},
+    "shape is []; it must have at least 1 item, not 0.": {"edit": "paste", "shape": [], **REST},
+    "it must have at most 1000 items": {"edit": "paste", "shape": [0] * 1001, **REST},
+    'shape.0 is "x"; it must be a valid number.': {"edit": "paste", "shape": ["x"], **REST},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("said", WRONG)
 def test_what_is_no_edit_is_refused(said: str) -> None:
-    with pytest.raises(InputError) as error:
-        edit_from_json(WRONG[said])
-    assert said in str(error.value)
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(Edits).validate_json(json.dumps([WRONG[said]]))
+    assert said in one_line(error.value)
+
+
+@pytest.mark.parametrize(
+    "edit", [{"edit": "x\n" * 99_999}, {"edit": "remove", "object": 1, "x\n" * 99_999: 1}, ["x\n"] * 99_999]
+)
+def test_whatever_is_refused_is_named_in_a_short_line(edit: Any) -> None:
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(Edits).validate_json(json.dumps([edit] * 9))
+    assert len(one_line(error.value)) < 300 and "\n" not in one_line(error.value)
+
+
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400, "1" + "0" * 9999])
+def test_numbers_beyond_all_are_refused(number: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(Edits).validate_json(f'[{{"edit": "move", "object": 1, "dx": {number}, "dy": 0}}]')
+    assert "finite number" in one_line(error.value) or "out of range" in one_line(error.value)
 
 
 GOOD = {"version": 1, "picture_sha256": "", "model_sha256": "", "edits": []}
@@ -120,15 +139,17 @@ GOOD = {"version": 1, "picture_sha256": "", "model_sha256": "", "edits": []}
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("{", "can't be read as JSON"),
-        ("[" * 100_000, "can't be read as JSON"),
-        ("[]", "holds no edits: it should be a JSON object of edits, model_sha256, picture_sha256, version"),
-        (json.dumps(GOOD | {"version": 2}), "is of version 2; this program reads version 1"),
-        (json.dumps(GOOD | {"edits": {}}), "The list of edits is {}"),
-        (json.dumps(GOOD | {"edits": [{"edit": "fly"}]}), 'edits.json: {"edit": "fly"} is no edit'),
+        ("{", "edits.json: Invalid JSON: EOF while parsing"),
+        ("[" * 100_000, "edits.json: Invalid JSON: recursion limit exceeded"),
+        ("[]", "edits.json: The input is []; it must be an object."),
+        ("{}", "edits.json: version: Field required."),
+        (json.dumps(GOOD | {"version": 2}), "edits.json: version is 2; it must be 1."),
+        (json.dumps(GOOD | {"edits": {}}), "edits is {}; it must be a valid array."),
+        (json.dumps(GOOD | {"picture_sha256": 1}), "picture_sha256 is 1; it must be a valid string."),
+        (json.dumps(GOOD | {"edits": [{"edit": "fly"}]}), 'edits.json: edits.0 is {"edit": "fly"}; it must hold'),
         (
             json.dumps(GOOD | {"edits": [{"edit": "remove", "object": 1}] * 1001}),
-            "holds 1001; it must be a list of at most 1000",
+            "it must have at most 1000 items, not 1001.",
         ),
     ],
 )
@@ -155,34 +176,34 @@ def test_replay_does_what_the_edits_do(model: Model, scene: Scene) -> None:
         SetCode(None, "background", 1, -1.0),
         Remove(1),
     )
-    by_hand = scale(model, move(model, scene, 1, -3.0, 1.5), 1, 1.2)
-    by_hand = recolour(model, by_hand, 0, [0x33 / 255, 0x66 / 255, 0x99 / 255])
+    by_hand = scale(Renderer(model), move(Renderer(model), scene, 1, -3.0, 1.5), 1, 1.2)
+    by_hand = recolour(Renderer(model), by_hand, 0, [0x33 / 255, 0x66 / 255, 0x99 / 255])
     by_hand = to_back(swap_texture(by_hand, 0, 1), 0)
     by_hand = remove(set_code(set_code(by_hand, "shape", 0, 0.5, 0), "background", 1, -1.0), 1)
-    edited = replay(model, begin(scene), edits)
+    edited = replay(Renderer(model), begin(scene), edits)
     assert same(edited.scene, by_hand)
     assert edited.numbers == (2,)
     assert torch.equal(model.render(edited.scene), model.render(by_hand))
 
 
 def test_replay_in_parts_is_replay_in_one_go(model: Model, scene: Scene) -> None:
-    edits = (Move(1, 2.0, 0.0), Remove(2), pasted(scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1))
-    whole = replay(model, begin(scene), edits)
+    edits = (Move(1, 2.0, 0.0), Remove(2), copied(scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1))
+    whole = replay(Renderer(model), begin(scene), edits)
     for cut in range(len(edits) + 1):
-        parts = replay(model, replay(model, begin(scene), edits[:cut]), edits[cut:])
+        parts = replay(Renderer(model), replay(Renderer(model), begin(scene), edits[:cut]), edits[cut:])
         assert same(whole.scene, parts.scene) and whole.numbers == parts.numbers == (1, 3)
 
 
 def test_pasted_object_is_a_copy_with_the_next_number(model: Model, scene: Scene) -> None:
     left = remove(scene, 0)
-    twice = replay(model, begin(scene), (Remove(1), pasted(scene, 0), Remove(3), pasted(scene, 0)))
+    twice = replay(Renderer(model), begin(scene), (Remove(1), copied(scene, 0), Remove(3), copied(scene, 0)))
     assert twice.numbers == (4, 2)
-    assert same(twice.scene, copy(model, left, scene, 0))
+    assert same(twice.scene, copy(Renderer(model), left, scene, 0))
 
 
 def test_pasted_object_takes_the_place_of_an_empty_one(model: Model, scene: Scene) -> None:
     gone = SetCode(1, "shape", 2, -9.0)  # its size: nothing is left of it
-    edited = replay(model, begin(scene), (gone, pasted(scene, 0)))
+    edited = replay(Renderer(model), begin(scene), (gone, copied(scene, 0)))
     assert edited.numbers == (3, 2)
 
 
@@ -201,12 +222,12 @@ IMPOSSIBLE: dict[str, tuple[Edit, ...]] = {
 @pytest.mark.parametrize("said", IMPOSSIBLE)
 def test_impossible_edit_is_named(said: str, model: Model, scene: Scene) -> None:
     with pytest.raises(InputError) as error:
-        replay(model, begin(scene), IMPOSSIBLE[said])
+        replay(Renderer(model), begin(scene), IMPOSSIBLE[said])
     assert said in str(error.value)
 
 
 def test_history_belongs_to_its_picture_and_model(model: Model, scene: Scene, tmp_path: Path) -> None:
-    history = History(picture_sha256(scene.image), model_sha256(model), ())
+    history = History(1, picture_sha256(scene.image), model_sha256(model), ())
     check_history(history, model, scene.image)
     with pytest.raises(InputError, match="for another picture"):
         check_history(history, model, 1 - scene.image)

@@ -30,6 +30,7 @@ from intarsia.manipulation import (
 from intarsia.manipulation.compositing import REACH, changed_region, over
 from intarsia.model import Model
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae
+from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 TINY = Recipe(
@@ -82,14 +83,19 @@ def model() -> Model:
     return made
 
 
+@pytest.fixture(scope="module")
+def renderer(model: Model) -> Renderer:
+    return Renderer(model)
+
+
 def coloured(*numbers: float) -> Tensor:
     return torch.tensor([*numbers, 0.0, 0.0])
 
 
 @pytest.fixture(scope="module")
-def scene(model: Model) -> Scene:
+def scene(renderer: Renderer) -> Scene:
     """Discs at (15, 16) in red, and (45, 16) in blue; the third object is outside the image."""
-    discs = model.autoencoder.shape.decoder
+    discs = renderer.model.autoencoder.shape.decoder
     shape = torch.stack([discs.code(15, 16), discs.code(45, 16), discs.code(200, 16)])
     shapes = discs(shape)[:, 0].sigmoid()
     return Scene(
@@ -161,15 +167,15 @@ def test_order(scene):
     assert_same(reorder(turned, [2, 1, 0]), scene)
 
 
-def test_copy_takes_the_place_of_an_empty_object(model, scene):
+def test_copy_takes_the_place_of_an_empty_object(renderer, scene):
     other = shift_code(scene, "texture", 0, -3, object=1)
-    copied = copy(model, scene, other, 1)
+    copied = copy(renderer, scene, other, 1)
     assert torch.equal(copied.shape, scene.shape[[1, 0, 1]])
     assert torch.equal(copied.texture, torch.stack([other.texture[1], *scene.texture[:2]]))
     assert not copied.masks[0].any()
     with pytest.raises(InputError, match=r"no room for one more object: the model has 3 places\. Remove an object first"):
-        copy(model, copied, other, 0)
-    assert len(copy(model, remove(copied, 2), other, 0).shape) == 3
+        copy(renderer, copied, other, 0)
+    assert len(copy(renderer, remove(copied, 2), other, 0).shape) == 3
 
 
 WRONG = {
@@ -196,8 +202,8 @@ def test_what_is_not_there_is_named_with_what_is(said, scene):
 # Moving, scaling, colouring.
 
 
-def places(model, scene):
-    return placements(model.shapes(scene))
+def places(renderer, scene):
+    return placements(renderer.shapes(scene))
 
 
 def test_placement_of_a_square():
@@ -209,130 +215,132 @@ def test_placement_of_a_square():
 
 
 @pytest.mark.parametrize(("dx", "dy"), [(5, 0), (-3, 4), (20, -5.5), (0, 0)])
-def test_object_moves_by_so_many_pixels(model, scene, dx, dy):
-    moved = move(model, scene, 0, dx, dy)
+def test_object_moves_by_so_many_pixels(renderer, scene, dx, dy):
+    moved = move(renderer, scene, 0, dx, dy)
     assert_same(moved, scene, "shape")
     assert torch.equal(moved.shape[1:], scene.shape[1:])
-    before, after = places(model, scene)[0], places(model, moved)[0]
+    before, after = places(renderer, scene)[0], places(renderer, moved)[0]
     assert (after.x - before.x, after.y - before.y) == pytest.approx((dx, dy), abs=0.3)
     assert after.area == pytest.approx(before.area, rel=0.05)
 
 
-def test_an_encoder_that_knows_the_place_saves_the_way(model, scene, monkeypatch):
+def test_an_encoder_that_knows_the_place_saves_the_way(renderer, scene, monkeypatch):
     """A code 2 pixels off, however far the way is; without it, the same place takes many more of the decoder's pictures."""
-    discs, calls = model.autoencoder.shape.decoder, []
+    discs, calls = renderer.model.autoencoder.shape.decoder, []
     monkeypatch.setattr(Discs, "forward", lambda self, codes, plain=Discs.forward: calls.append(1) or plain(self, codes))
-    by_steps = places(model, move(model, scene, 0, 30, -4))[0]
+    by_steps = places(renderer, move(renderer, scene, 0, 30, -4))[0]
     steps = len(calls)
-    monkeypatch.setattr(model.autoencoder.shape.encoder, "forward", lambda _: (discs.code(47, 12)[None], torch.zeros(1, 10)))
-    at_once = places(model, move(model, scene, 0, 30, -4))[0]
+    monkeypatch.setattr(
+        renderer.model.autoencoder.shape.encoder, "forward", lambda _: (discs.code(47, 12)[None], torch.zeros(1, 10))
+    )
+    at_once = places(renderer, move(renderer, scene, 0, 30, -4))[0]
     assert (at_once.x, at_once.y) == pytest.approx((45, 12), abs=0.3) == (by_steps.x, by_steps.y)
     assert len(calls) - steps < steps / 4
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.6])
-def test_object_grows_about_its_centre(model, scene, factor):
-    before, after = (places(model, each)[1] for each in (scene, scale(model, scene, 1, factor)))
+def test_object_grows_about_its_centre(renderer, scene, factor):
+    before, after = (places(renderer, each)[1] for each in (scene, scale(renderer, scene, 1, factor)))
     assert math.sqrt(after.area / before.area) == pytest.approx(factor, rel=0.05)
     assert after[1:] == pytest.approx(before[1:], abs=0.3)
 
 
 @pytest.mark.parametrize("colour", [(0.2, 0.9, 0.5), (0.73, 0.27, 0.27)])
-def test_object_takes_a_colour(model, scene, colour):
-    painted = recolour(model, scene, 0, colour)
+def test_object_takes_a_colour(renderer, scene, colour):
+    painted = recolour(renderer, scene, 0, colour)
     assert_same(painted, scene, "texture")
-    assert model.decode(painted).textures[0, :, 5, 5].tolist() == pytest.approx(colour, abs=0.02)
+    assert renderer.decode(painted).textures[0, :, 5, 5].tolist() == pytest.approx(colour, abs=0.02)
     assert torch.equal(painted.texture[:, 3:], scene.texture[:, 3:])  # numbers without effect stay
     assert torch.equal(painted.texture[1:], scene.texture[1:])
 
 
-def test_codes_stay_plausible(model, scene):
-    far = move(model, scene, 0, 500, 0)
+def test_codes_stay_plausible(renderer, scene):
+    far = move(renderer, scene, 0, 500, 0)
     assert far.shape.isfinite().all()
     assert (far.shape[0].abs() <= scene.shape[0].abs().clamp(min=3)).all()
-    black = recolour(model, scene, 1, (0, 0, 0))
+    black = recolour(renderer, scene, 1, (0, 0, 0))
     assert black.texture[1].abs().max() <= 3
 
 
 def test_search_works_with_the_real_decoder():
-    real = Model(TINY)
-    scene = real.encode(torch.rand(3, 32, 64))
+    real = Renderer(Model(TINY))
+    scene = real.model.encode(torch.rand(3, 32, 64))
     scene = dataclasses.replace(scene, shape=torch.randn(3, 10, generator=Generator().manual_seed(0)))
     changed = move(real, recolour(real, scene, 0, (0.4, 0.5, 0.6)), 0, 1, 0)
     assert changed.shape.isfinite().all() and not changed.shape.requires_grad
 
 
-def test_what_can_not_be_reached_for_is_refused(model, scene):
-    for edit in (lambda: move(model, scene, 2, 1, 0), lambda: recolour(model, scene, 2, (0, 0, 0))):
+def test_what_can_not_be_reached_for_is_refused(renderer, scene):
+    for edit in (lambda: move(renderer, scene, 2, 1, 0), lambda: recolour(renderer, scene, 2, (0, 0, 0))):
         with pytest.raises(InputError, match="The object is empty"):
             edit()
     with pytest.raises(InputError, match="no object 3"):
-        scale(model, scene, 3, 2)
+        scale(renderer, scene, 3, 2)
     with pytest.raises(InputError, match="The factor is 0"):
-        scale(model, scene, 0, 0)
+        scale(renderer, scene, 0, 0)
     with pytest.raises(InputError, match="The distance is"):
-        move(model, scene, 0, math.nan, 0)
+        move(renderer, scene, 0, math.nan, 0)
     with pytest.raises(InputError, match=r"The colour is \(2, 0, 0\)"):
-        recolour(model, scene, 0, (2, 0, 0))
+        recolour(renderer, scene, 0, (2, 0, 0))
 
 
 # Compositing.
 
 
 EDITS = {
-    "move": lambda model, scene: set_code(scene, "shape", 2, float(scene.shape[0, 2]) + 0.3, object=0),
-    "texture": lambda model, scene: shift_code(scene, "texture", 0, 1, object=0),
-    "remove": lambda model, scene: remove(scene, 0),
-    "copy": lambda model, scene: copy(model, scene, shift_code(scene, "texture", 1, 1, object=0), 0),
+    "move": lambda renderer, scene: set_code(scene, "shape", 2, float(scene.shape[0, 2]) + 0.3, object=0),
+    "texture": lambda renderer, scene: shift_code(scene, "texture", 0, 1, object=0),
+    "remove": lambda renderer, scene: remove(scene, 0),
+    "copy": lambda renderer, scene: copy(renderer, scene, shift_code(scene, "texture", 1, 1, object=0), 0),
 }
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_pixels_that_an_edit_does_not_touch_stay_bit_by_bit(model, scene, name):
-    edited = EDITS[name](model, scene)
-    image = composite(model, scene, edited)
+def test_pixels_that_an_edit_does_not_touch_stay_bit_by_bit(renderer, scene, name):
+    edited = EDITS[name](renderer, scene)
+    image = composite(renderer, scene, edited)
     assert image.shape == (3, 32, 64)
     assert torch.equal(image[:, :, 30:], scene.image[:, :, 30:])  # the other disc is there
-    assert torch.equal(image[:, 16, 15], model.render(edited)[:, 16, 15])  # the centre of this one
+    assert torch.equal(image[:, 16, 15], renderer.render(edited)[:, 16, 15])  # the centre of this one
     assert (image != scene.image).any()
 
 
-def test_without_an_edit_the_image_is_the_one_given(model, scene):
-    assert torch.equal(composite(model, scene, scene), scene.image)
-    assert torch.equal(composite(model, scene, reorder(scene, [2, 1, 0])), scene.image)  # none hides another
-    there_and_back = remove(copy(model, remove(scene, 2), scene, 0), 0)
-    assert torch.equal(composite(model, scene, there_and_back), scene.image)
+def test_without_an_edit_the_image_is_the_one_given(renderer, scene):
+    assert torch.equal(composite(renderer, scene, scene), scene.image)
+    assert torch.equal(composite(renderer, scene, reorder(scene, [2, 1, 0])), scene.image)  # none hides another
+    there_and_back = remove(copy(renderer, remove(scene, 2), scene, 0), 0)
+    assert torch.equal(composite(renderer, scene, there_and_back), scene.image)
 
 
-def test_twins_are_told_from_a_change(model, scene):
+def test_twins_are_told_from_a_change(renderer, scene):
     twins = dataclasses.replace(scene, shape=scene.shape[[0, 0, 2]], texture=scene.texture[[0, 0, 2]])
-    assert torch.equal(composite(model, twins, twins), scene.image)
+    assert torch.equal(composite(renderer, twins, twins), scene.image)
 
 
-def test_order_changes_where_objects_overlap(model, scene):
+def test_order_changes_where_objects_overlap(renderer, scene):
     near = dataclasses.replace(scene, shape=torch.stack([scene.shape[0], Discs().code(21, 16), scene.shape[2]]))
-    region = changed_region(model, near, to_back(near, 0))
+    region = changed_region(renderer, near, to_back(near, 0))
     assert region[16, 18] > 0.9
     assert region[16, 11] < 0.01 and region[16, 25] < 0.01
 
 
-def test_background_changes_behind_the_objects_alone(model, scene):
-    image = composite(model, scene, shift_code(scene, "background", 0, 1))
+def test_background_changes_behind_the_objects_alone(renderer, scene):
+    image = composite(renderer, scene, shift_code(scene, "background", 0, 1))
     assert torch.equal(image[:, 16, 15], scene.image[:, 16, 15])
     assert not torch.equal(image[:, 2, 2], scene.image[:, 2, 2])
 
 
-def test_removed_object_is_gone_as_far_as_its_mask_goes(model, scene):
+def test_removed_object_is_gone_as_far_as_its_mask_goes(renderer, scene):
     masks = scene.masks.clone()
     masks[0, 25:28, 25:28] = 1  # the decoded shape misses this
-    region = changed_region(model, dataclasses.replace(scene, masks=masks), remove(scene, 0))
+    region = changed_region(renderer, dataclasses.replace(scene, masks=masks), remove(scene, 0))
     assert region[26, 26] == 1
 
 
-def test_scene_may_end_up_empty(model, scene):
+def test_scene_may_end_up_empty(renderer, scene):
     bare = remove(remove(remove(scene, 0), 0), 0)
-    assert composite(model, scene, bare).shape == (3, 32, 64)
-    assert torch.equal(composite(model, bare, bare), scene.image)
+    assert composite(renderer, scene, bare).shape == (3, 32, 64)
+    assert torch.equal(composite(renderer, bare, bare), scene.image)
 
 
 @settings(max_examples=25, deadline=None)
@@ -362,21 +370,21 @@ def test_informative_dimensions_have_the_largest_divergence():
 
 
 @pytest.mark.parametrize(("part", "object"), [("shape", 0), ("texture", 0), ("background", None)])
-def test_traversal_adds_to_one_number(model, scene, part, object):
+def test_traversal_adds_to_one_number(renderer, scene, part, object):
     offsets = torch.linspace(-1, 1, 5)
-    raw = traverse(model, scene, part, 1, offsets, object, raw=True)
+    raw = traverse(renderer, scene, part, 1, offsets, object, raw=True)
     assert raw.shape == (5, 3, 32, 64)
     changed = shift_code(scene, part, 1, 0.5, object)
-    alone = traverse(model, changed, part, 1, torch.zeros(1), object, raw=True)
+    alone = traverse(renderer, changed, part, 1, torch.zeros(1), object, raw=True)
     torch.testing.assert_close(alone[0], raw[3])
-    shown = traverse(model, scene, part, 1, offsets, object)
+    shown = traverse(renderer, scene, part, 1, offsets, object)
     kept = (shown == scene.image).all(1)
     assert torch.equal(kept[:, 16, 45], torch.tensor([True] * 5))  # the other object
     assert not kept[:, 16, 15].any() if object == 0 else kept[:, 16, 15].all()
     torch.testing.assert_close(shown[~kept.unsqueeze(1).expand_as(shown)].isfinite().all(), torch.tensor(True))
 
 
-def test_traversal_of_a_scene_with_fewer_objects(model, scene):
-    assert traverse(model, remove(scene, 2), "shape", 0, torch.zeros(2), 1).shape == (2, 3, 32, 64)
+def test_traversal_of_a_scene_with_fewer_objects(renderer, scene):
+    assert traverse(renderer, remove(scene, 2), "shape", 0, torch.zeros(2), 1).shape == (2, 3, 32, 64)
     with pytest.raises(InputError, match="There is no object 2"):
-        traverse(model, remove(scene, 2), "shape", 0, torch.zeros(2), 2)
+        traverse(renderer, remove(scene, 2), "shape", 0, torch.zeros(2), 2)

@@ -13,6 +13,7 @@ from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
 from intarsia.recipes.settings import Fusion, Recipe, Vae
+from intarsia.rendering import Renderer
 from intarsia.stages.vaes import errors_of
 from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, original_layout
 
@@ -118,7 +119,9 @@ def size(request) -> tuple[int, int]:
 
 def small(size: tuple[int, int], objects: int = 3) -> SceneAutoencoder:
     torch.manual_seed(0)
-    return SceneAutoencoder(*size, objects, texture=2, shape=4, background=3, channels=6, hidden=12, fusion_channels=5)
+    return SceneAutoencoder(
+        *size, objects, texture_dimension=2, shape_dimension=4, background_dimension=3, channels=6, hidden=12, fusion_channels=5
+    )
 
 
 def scene(count: int, size: tuple[int, int], segments: int = 4) -> tuple[Tensor, Tensor]:
@@ -142,7 +145,7 @@ def test_shapes_ranges_and_precision(size):
         assert found.textures.shape == found.object_logits.shape == (2, 3, 3, *size)
         assert found.shape_logits.shape == (2, 3, *size)
         assert found.background.shape == found.images.shape == images.shape
-        for part in (*found.mean, *found.log_variance, *found[2:-1], *found.practice):
+        for part in (*found.mean, *found.log_variance, *found[2:-1], *found.shape_examples):
             assert part.dtype == torch.float32 and part.isfinite().all()
         for part in (found.textures, found.background, found.images):
             assert part.min() >= 0 and part.max() <= 1
@@ -300,7 +303,8 @@ def test_traversals_are_the_originals(reference, monkeypatch, part):
     model = Model(Recipe("multi_texture", vae=sizes, fusion=Fusion(channels=32, residual=False)))
     fill(model.autoencoder)
     monkeypatch.setattr(model, "ordered_masks", lambda images: images_first(recorded["masks"]).squeeze(2))
-    scene, offsets = model.encode(images_first(recorded["image"])[0]), torch.from_numpy(recorded["values"])
+    renderer, scene = Renderer(model), model.encode(images_first(recorded["image"])[0])
+    offsets = torch.from_numpy(recorded["values"])
     mean = scene.texture if part == "texture" else scene.background[None]
     assert_close(mean, torch.from_numpy(recorded["z_mean"])[:, 0])
     objects, _, ground = parts(scene.image[None], scene.masks[None], fill_with_mean=False)
@@ -309,14 +313,14 @@ def test_traversals_are_the_originals(reference, monkeypatch, part):
         (model.autoencoder.texture.encode, objects[0]) if part == "texture" else (model.autoencoder.background.encode, ground)
     )
     assert_close(encode(seen)[1], torch.from_numpy(recorded["z_log_sigma_sq"])[:, 0])
-    assert_close(model.decode(scene).background, images_first(recorded["out_bg"])[0])
+    assert_close(renderer.decode(scene).background, images_first(recorded["out_bg"])[0])
     for results, kl, top, branch in zip(*(recorded[key] for key in ("results", "kl", "top_dims", "branches")), strict=True):
         object = None if part == "background" else int(branch)
-        told = scene.background_kl if object is None else scene.texture_kl[object]
-        assert_close(told, torch.from_numpy(kl[0]))
-        assert most_informative(told, len(top)) == top.tolist()
+        nats = scene.background_kl if object is None else scene.texture_kl[object]
+        assert_close(nats, torch.from_numpy(kl[0]))
+        assert most_informative(nats, len(top)) == top.tolist()
         for dimension, expected in zip(top, torch.from_numpy(results).permute(0, 1, 4, 2, 3), strict=True):
-            found = traverse(model, scene, part, int(dimension), offsets, object, raw=True)
+            found = traverse(renderer, scene, part, int(dimension), offsets, object, raw=True)
             assert_close(found, expected)
             assert_close(found - found[1], expected - expected[1], 1e-3)
 

@@ -37,15 +37,15 @@ def test_the_whole_chain_is_the_originals(reference):
     images = images_first(recorded["image"])
     logits = segmenter(images)
     masks = open_masks(logits.softmax(1))
-    clean = reorder_channels(masks, background_last_order(masks, whole_batch=True))
+    clean = reorder_channels(masks, background_last_order(masks, per_batch=True))
     assert_close(clean, masks_first(recorded["filtered_masks"]))
 
     copies = clean[:, :-1].repeat(4, 1, 1, 1).flatten(0, 1)[:, None]
     right, down = torch.from_numpy(recorded["dx"]), torch.from_numpy(recorded["dy"])
     practice = translate(copies, right, down)[torch.from_numpy(recorded["perm"]).long()][:8].view(2, 4, 64, 64)
-    found = autoencoder(images, clean, practice=practice)
+    found = autoencoder(images, clean, example_masks=practice)
     assert_close(found.shape_logits.sigmoid(), masks_first(recorded["out_masks"]))
-    nats = divergence(found.practice.mean, found.practice.log_variance).mean((0, 1))
+    nats = divergence(found.shape_examples.mean, found.shape_examples.log_variance).mean((0, 1))
     assert_close(nats, torch.from_numpy(recorded["mask_kl"]))
     dimensions = nats.topk(2).indices.sort().values
     assert dimensions.tolist() == recorded["mask_top_dims"].tolist()
@@ -187,13 +187,15 @@ def test_the_shape_vae_practises_on_other_masks_if_given():
     """And what is shown does not change."""
     autoencoder, images, masks = scene(2)
     practice = torch.rand(2, 3, 32, 32, generator=Generator().manual_seed(1))
-    plain, other = autoencoder(images, masks), autoencoder(images, masks, practice=practice)
+    plain, other = autoencoder(images, masks), autoencoder(images, masks, example_masks=practice)
     assert torch.equal(plain.images, other.images) and torch.equal(plain.shape_logits, other.shape_logits)
-    assert torch.equal(other.practice.masks, practice) and other.practice.mean.shape == (2, 3, 4)
-    assert torch.equal(plain.practice.mean, plain.mean.shape) and torch.equal(plain.practice.logits, plain.shape_logits)
+    assert torch.equal(other.shape_examples.masks, practice) and other.shape_examples.mean.shape == (2, 3, 4)
+    assert torch.equal(plain.shape_examples.mean, plain.mean.shape) and torch.equal(
+        plain.shape_examples.logits, plain.shape_logits
+    )
     mean, _, logits = autoencoder.shape(practice[:, 1, None])
-    assert torch.allclose(other.practice.mean[:, 1], mean, atol=1e-6)
-    assert torch.allclose(other.practice.logits[:, 1], logits[:, 0], atol=1e-5)
+    assert torch.allclose(other.shape_examples.mean[:, 1], mean, atol=1e-6)
+    assert torch.allclose(other.shape_examples.logits[:, 1], logits[:, 0], atol=1e-5)
 
 
 def test_the_recipe_of_pairs_has_the_stage():

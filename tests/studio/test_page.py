@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.manipulate import manipulate
 from intarsia.model import Model, load
-from intarsia.recipes.options import Change
 from intarsia.studio.server import create_app
 from tests.halves import RECIPE, model_of_halves
 from tests.studio.film import HEIGHT, WIDTH, Film, session
@@ -317,8 +317,8 @@ def test_export_is_replayed_to_the_same_pixels(
     (tmp_path / "edits.gif").write_bytes(one.saved("#export-gif"))
     assert Image.open(tmp_path / "edits.gif").n_frames == len(one.edits) + 1  # type: ignore[attr-defined]
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path: model)
-    _, files = manipulate(tmp_path / "run", tmp_path / "noise.png", Change(edits=tmp_path / "edits.json"), tmp_path / "out")
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    _, files = manipulate(tmp_path / "run", tmp_path / "noise.png", EditFlags(edits=tmp_path / "edits.json"), tmp_path / "out")
     assert (np.asarray(Image.open(files[0])) == shown).all()
     again = studio()
     again.page.set_input_files("#file", tmp_path / "edits.json")

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 
 from intarsia import commands as cli
+from intarsia.commands.train import Train
 from intarsia.data import Scenes, scenes_of
 from intarsia.data.arrays import write
 from intarsia.data.objects_room_mujoco import material
@@ -49,7 +50,7 @@ def test_files_belong_to_the_weights(name: str) -> None:
     assert scores["weights_sha256"] == training["weights_sha256"] == weights_sha256(folder)
     assert scores["recipe"] == json.loads((folder / RECIPE).read_text())
     command = cli.parse(training["command"].split()[1:])
-    assert isinstance(command, cli.Train) and command.recipe == recipe
+    assert isinstance(command, Train) and command.recipe == recipe
     assert {stage: each["steps"] for stage, each in training["stages"].items()} == {
         stage: getattr(recipe, stage).steps for stage in planned(recipe)
     }

@@ -1,4 +1,4 @@
-"""The memo: what it saves, what it forgets, and that the pictures stay the same, bit by bit."""
+"""Rendering with a memo: what it saves, what it drops, and that the pictures stay the same, bit by bit."""
 
 import dataclasses
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from intarsia.manipulation import composite, set_code, to_back
-from intarsia.memo import FORGETFUL, Memo
 from intarsia.model import Model
+from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 from tests.halves import RECIPE, model_of_halves
 
@@ -39,10 +39,6 @@ def test_the_same_is_made_once() -> None:
         assert memo(name, doubled, torch.tensor([float(value)])) == 2 * value
         assert memo.bytes <= 8
     assert made == [1, 2, 3, 2, 2]  # 1 was used after 2, so 3 drove 2 out; another name is another thing
-    made.clear()
-    for _ in range(3):
-        FORGETFUL("a", doubled, torch.tensor([1.0]))
-    assert made == [1, 1, 1] and FORGETFUL.bytes == 0
 
 
 EDITS = {
@@ -62,20 +58,21 @@ def test_only_what_changes_is_made_again(name: str, model: Model, scene: Scene) 
         def __call__(self, name, make, *given):  # type: ignore[no-untyped-def]
             return super().__call__(name, lambda *each: made.append(name) or make(*each), *given)
 
-    memo, (edit, expected) = Counting(), EDITS[name]
-    composite(model, scene, scene, memo=memo)
+    renderer, (edit, expected) = Renderer(model, Counting()), EDITS[name]
+    composite(renderer, scene, scene)
     made.clear()
     edited = edit(scene)
-    shown = composite(model, scene, edited, raw=True, memo=memo)
+    shown = composite(renderer, scene, edited, raw=True)
     assert {kind: made.count(kind) for kind in made} == expected
     assert torch.equal(shown, model.render(edited))
-    assert torch.equal(composite(model, scene, edited, memo=memo), composite(model, scene, edited))
+    assert torch.equal(composite(renderer, scene, edited), composite(Renderer(model), scene, edited))
 
 
 def test_a_code_has_the_same_picture_in_every_company() -> None:
     model = Model(dataclasses.replace(RECIPE, segments=6))
     scene = model.encode(torch.rand(3, 32, 32))
-    parts = model.decode(scene)
+    renderer = Renderer(model)
+    parts = renderer.decode(scene)
     for row in range(5):
-        alone = model.decode(dataclasses.replace(scene, shape=scene.shape[[row]], texture=scene.texture[[row]]))
+        alone = renderer.decode(dataclasses.replace(scene, shape=scene.shape[[row]], texture=scene.texture[[row]]))
         assert torch.equal(alone.shapes[0], parts.shapes[row]) and torch.equal(alone.textures[0], parts.textures[row])
