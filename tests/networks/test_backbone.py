@@ -22,8 +22,7 @@ def test_maps_have_the_strides_and_channels_that_the_network_states():
     network = EfficientNetLite0(11)
     maps = network(torch.zeros(2, 3, 192, 256))
     assert [tuple(each.shape) for each in maps] == [
-        (2, channels, 192 // stride, 256 // stride)
-        for channels, stride in zip(network.channels, network.strides, strict=True)
+        (2, channels, 192 // stride, 256 // stride) for channels, stride in zip(network.channels, network.strides, strict=True)
     ]
     assert EfficientNetLite0(5).strides == (4, 8) and EfficientNetLite0(3).channels == (24,)
 
