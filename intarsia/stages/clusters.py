@@ -1,0 +1,125 @@
+"""Segmentations of an image from its own content alone: candidates, among which the separation loss chooses.
+
+Cells of similar content are clustered; the clusters, or their connected pieces, are then merged pair by pair, the two nearest
+first. Each number of segments on the way gives one candidate. No network and no label has a part in it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from intarsia.shapes import Labels, Logits, one_hot
+
+__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "match_channels", "without_thin_parts"]
+
+ITERATIONS = 5  # of k-means
+MOST_PIECES = 40  # connected pieces of the clusters; of more, the clusters themselves are merged
+RIM = 3  # px: whatever is narrower goes to a neighbour
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """One way to cluster.
+
+    clusters: Number of k-means clusters.
+    apart: Squared distance that is added between pieces that don't touch; 0 merges whole clusters.
+    heaviest: Pixels up to which a piece resists a merge the more, the larger it is.
+    """
+
+    clusters: int
+    apart: float
+    heaviest: float
+
+
+CLUSTERINGS = tuple(
+    Clustering(clusters, apart, heaviest)
+    for clusters, heaviest in ((8, 40.0), (10, 1000.0), (12, 40.0))
+    for apart in (0.0, 0.02, 0.3, 3.0)
+)
+
+
+def cluster_levels(content: Tensor, segments: int, way: Clustering, seed: int) -> Labels:
+    """Segmentations of one image into 2 to `segments` segments: `segments-1 h w`, from its content `c h w`."""
+    values = content.permute(1, 2, 0).double().cpu().numpy()
+    height, width, channels = values.shape
+    cells = values.reshape(-1, channels)
+    distinct = min(way.clusters, len(np.unique(cells, axis=0)))
+    centres, labels = kmeans2(cells, distinct, ITERATIONS, minit="++", missing="warn", seed=np.random.default_rng(seed))
+    regions = without_thin_parts(torch.from_numpy(labels.reshape(1, height, width)).long(), len(centres))[0].numpy()
+    if way.apart:
+        pieces = _connected(regions)
+        regions = pieces if pieces.max() < MOST_PIECES else regions
+    regions = np.unique(regions, return_inverse=True)[1].reshape(height, width)
+    levels = _merged(regions, cells, segments, way)
+    return torch.from_numpy(np.stack([level[regions] for level in levels]))
+
+
+def _connected(labels: np.ndarray) -> np.ndarray:
+    """The connected pieces of labels `h w`, numbered from 0."""
+    found, count = np.zeros_like(labels), 0
+    for label in np.unique(labels):
+        pieces, number = ndimage.label(labels == label)
+        found += np.where(pieces > 0, pieces + count - 1, 0)
+        count += number
+    return found
+
+
+def _merged(regions: np.ndarray, cells: np.ndarray, segments: int, way: Clustering) -> list[np.ndarray]:
+    """For 2 to `segments` segments the segment of each region. Where there are fewer regions, the next smaller number."""
+    count = int(regions.max()) + 1
+    weight = np.bincount(regions.ravel(), minlength=count).astype(float)
+    mean = np.stack([np.bincount(regions.ravel(), column, count) for column in cells.T], 1) / weight[:, None]
+    touch = np.zeros((count, count))
+    for one, other in ((regions[1:], regions[:-1]), (regions[:, 1:], regions[:, :-1])):
+        touch[one, other] = touch[other, one] = 1
+    segment, levels = np.arange(count), {}
+    for left in range(count, 1, -1):
+        if left <= segments:
+            levels[left] = np.unique(segment, return_inverse=True)[1]
+        distance = np.square(mean[:, None] - mean).sum(2) + way.apart * (1 - touch)
+        distance *= np.minimum(np.minimum(weight[:, None], weight), way.heaviest)
+        distance[weight == 0] = distance[:, weight == 0] = np.inf
+        np.fill_diagonal(distance, np.inf)
+        kept, gone = divmod(int(distance.argmin()), count)
+        total = weight[kept] + weight[gone]
+        mean[kept] = (weight[kept] * mean[kept] + weight[gone] * mean[gone]) / total
+        weight[kept], weight[gone] = total, 0
+        touch[kept] = touch[:, kept] = np.maximum(touch[kept], touch[gone])
+        segment[segment == gone] = kept
+    last, found = np.zeros(count, int), []
+    for number in range(2, segments + 1):
+        last = levels.get(number, last)
+        found.append(last)
+    return found
+
+
+def without_thin_parts(labels: Labels, segments: int) -> Labels:
+    """Labels `b h w` in which parts narrower than 3 pixels belong to the smallest of the segments next to them.
+
+    Such parts are rims: pixels that mix the colours of two segments.
+    """
+    masks = one_hot(labels, segments)
+    wide = F.pad(masks, (1, 1, 1, 1), mode="replicate")
+    thick = F.max_pool2d(-F.max_pool2d(-wide, RIM, 1), RIM, 1, 1) * masks
+    small_first = 2 - thick.mean((2, 3), keepdim=True)
+    open_pixels = thick.amax(1) == 0
+    for reach in (1, 1, 2, 3):
+        near = F.max_pool2d(thick, 2 * reach + 1, 1, reach) * small_first
+        taken = open_pixels & (near.amax(1) > 0)
+        labels = torch.where(taken, near.argmax(1), labels)
+        open_pixels &= ~taken
+        thick = torch.maximum(thick, one_hot(labels, segments) * taken[:, None])
+    return labels
+
+
+def match_channels(labels: Labels, logits: Logits) -> Labels:
+    """Labels `b h w` renamed one-to-one so that the mean log-probability of logits `b k h w` is greatest (Hungarian algorithm)."""
+    scores = torch.einsum("bkhw,bmhw->bkm", one_hot(labels, logits.shape[1]), logits.log_softmax(1)).cpu().numpy()
+    names = torch.from_numpy(np.stack([linear_sum_assignment(each, maximize=True)[1] for each in scores])).to(labels.device)
+    return names.gather(1, labels.flatten(1)).view_as(labels)
