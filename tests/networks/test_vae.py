@@ -13,7 +13,7 @@ from intarsia.networks.fusion import SceneFusion, TextureShapeFusion
 from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
 from intarsia.recipes.settings import Fusion, Recipe, Vae
-from intarsia.stages.vaes import errors_of
+from intarsia.stages.codes import errors_of
 from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, original_layout
 
 
