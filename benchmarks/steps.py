@@ -24,20 +24,24 @@ from torch import Generator, Tensor
 from intarsia.data import open_dataset
 from intarsia.files import replacing
 from intarsia.model import Model
-from intarsia.networks.autoencoder import Codes
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import capacity_loss, inpainting_loss
 from intarsia.recipes import RECIPES
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images
+from intarsia.stages.codes import draw, errors_of, reconstruct
 from intarsia.stages.consistency import error_of_changes
-from intarsia.stages.inpainting import random_regions
-from intarsia.stages.separation import play, some_segments
-from intarsia.stages.vaes import draw_moves, draw_noise, errors_of, moved_shapes
+from intarsia.stages.game import Turn, judge, sample_segments
+from intarsia.stages.regions import random_regions
+from intarsia.stages.schedules import StepRules
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGE, SMALL = (RECIPES[name]["reference"] for name in ("multi_texture", "multi_texture_pair"))
 Loss = Callable[[Model, Images, Generator], Tensor]
+
+
+def rules_of(model: Model) -> StepRules:
+    return StepRules(model.recipe.separation.epsilon.highest)
 
 
 def pretraining(model: Model, images: Images, draws: Generator) -> Tensor:
@@ -46,30 +50,30 @@ def pretraining(model: Model, images: Images, draws: Generator) -> Tensor:
 
 
 def inpainter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
-    hidden = some_segments(model.segmenter, images, model.recipe.separation.sampled_segments, draws)
+    hidden = sample_segments(model.segmenter, images, model.recipe.separation.sampled_segments, draws)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 
 def segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
     masks = model.segmenter(images).softmax(1)
-    return play(model.inpainter, images, model.edges(images), model.recipe.separation.epsilon, True, masks).mean()
+    return judge(model.inpainter, images, model.edges(images), masks, rules_of(model)).mean()
 
 
 def codes(model: Model, images: Images, draws: Generator) -> Tensor:
-    settings, noise = model.recipe.vaes, Codes(*draw_noise(model.recipe, len(images), draws))
+    settings, drawn = model.recipe.vaes, draw(model.recipe, len(images), slice(None), draws, images.device)
     with torch.no_grad():
         masks = model.ordered(model.segmenter(images).softmax(1))
-    practice = moved_shapes(masks, draw_moves(model.recipe, len(images), draws))
-    errors = errors_of(model.autoencoder(images, masks, noise, practice), images, masks)
+    errors = errors_of(reconstruct(model.autoencoder, images, masks, drawn, model.recipe), images, masks)
     loss = settings.shape_gamma * capacity_loss(errors["shape_nats"], 0.1)
     loss = loss + settings.texture_beta * errors["texture_nats"] + settings.background_beta * errors["background_nats"]
     return loss + sum(value for name, value in errors.items() if name.endswith("_error"))
 
 
 def consistent_segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
-    logits = model.segmenter(images)
-    judged = play(model.inpainter, images, model.edges(images), model.recipe.separation.epsilon, True, logits.softmax(1))
-    error = error_of_changes(Fabric(accelerator="cpu"), model, model.segmenter, images, logits, slice(None), draws)
+    logits, edges, rules = model.segmenter(images), model.edges(images), rules_of(model)
+    judged = judge(model.inpainter, images, edges, logits.softmax(1), rules)
+    turn = Turn(images, edges, rules, draws, len(images), slice(None))
+    error = error_of_changes(Fabric(accelerator="cpu"), model, model.segmenter, logits, turn)
     return judged.mean() + model.recipe.consistency.weight * error
 
 

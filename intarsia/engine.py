@@ -18,6 +18,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Generator, Tensor
+from torch.optim import Optimizer
 
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
@@ -58,6 +59,15 @@ def _precision(options: Options) -> Any:
         features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         fast = any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
     return "bf16-mixed" if fast else "32-true"
+
+
+def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer) -> None:
+    """Take one step of each optimizer down a loss."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    fabric.backward(loss)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 class Run:
@@ -104,7 +114,7 @@ class Run:
                 if stop:
                     raise KeyboardInterrupt
 
-    def generator(self, *, step: int) -> Generator:
+    def rng(self, *, step: int) -> Generator:
         """The source of a step's random draws: the same on all devices, and after every resumption."""
         key = np.random.SeedSequence([self.seed, *self.folder.name.encode(), step]).generate_state(1, np.uint64)[0]
         return Generator().manual_seed(int(key) >> 1)

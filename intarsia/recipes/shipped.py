@@ -1,25 +1,30 @@
-"""Every number of the method: one recipe per dataset and variant, side by side; what is not named here is the default of
-`intarsia.recipes.settings`.
-"""
+"""The shipped recipes side by side: one per dataset and variant. What is not named here is a default of `recipes.settings`."""
 
 import dataclasses
-from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.recipes.settings import (
     Consistency,
     EndToEnd,
+    Epsilon,
     Fusion,
     Inpainter,
     Inpainting,
     Recipe,
     Regions,
     Regrouping,
+    Schedule,
     Segmenter,
     Separation,
     Vae,
     Vaes,
+    flatten,
 )
+
+
+def _constant(value: float) -> Schedule:
+    return Schedule(value, final=value, warmup_steps=0)
+
 
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
@@ -28,10 +33,7 @@ _MULTI_TEXTURE = Recipe(
     inpainting=Inpainting(steps=5000, propagation_fraction=0.5),
     separation=Separation(
         steps=3000,
-        epsilon=100.0,
-        epsilon_end=50.0,
-        epsilon_hold_steps=300,
-        epsilon_ramp_steps=300,
+        epsilon=Epsilon(highest=100.0, final=50.0, hold_steps=300, ramp_steps=300),
         hard_from_step=300,
         propagation_from_step=1500,
         propagation_practice=0.5,
@@ -47,7 +49,7 @@ _OBJECTS_ROOM = Recipe(
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
     vae=Vae(background_dimension=16),  # sky, floor and walls
-    separation=Separation(steps=3000, epsilon=30.0, epsilon_end=30.0),
+    separation=Separation(steps=3000, epsilon=Epsilon(highest=30.0, final=30.0)),
 )
 
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
@@ -62,23 +64,15 @@ _REFERENCE = Recipe(
     inpainting=Inpainting(
         steps=50_000,
         batch=16,
-        learning_rate=1e-4,
-        final_learning_rate=1e-4,
-        warmup_steps=0,
+        learning_rate=_constant(1e-4),
         beta2=0.999,
         regions=Regions(shared_box=1.0, boxes=0.0, fields=0.0, slivers=0.0, everything=0.0),
     ),
     separation=Separation(
         steps=100_000,
-        inpainter_turns=1,
         segmenter_turns=3,
-        inpainter_learning_rate=1e-4,
-        segmenter_learning_rate=3e-5,
-        segmenter_final_learning_rate=3e-5,
-        warmup_steps=0,
-        epsilon_start=30.0,
-        epsilon=30.0,
-        epsilon_end=30.0,
+        learning_rate=_constant(3e-5),
+        epsilon=Epsilon(30.0, 30.0, 30.0),
         sampled_segments=5,
         random_region_fraction=0.0,
         ema_decay=0.0,
@@ -87,9 +81,7 @@ _REFERENCE = Recipe(
     vaes=Vaes(
         steps=100_000,
         batch=16,
-        learning_rate=1e-4,
-        final_learning_rate=1e-4,
-        warmup_steps=0,
+        learning_rate=_constant(1e-4),
         texture_beta=4.0,
         background_beta=6.0,
         beta_ramp_steps=0,
@@ -123,11 +115,8 @@ _REFERENCE_ANIMALS = dataclasses.replace(  # the original starts its segmenter f
         _REFERENCE.separation,
         batch=4,
         segmenter_turns=2,
-        segmenter_learning_rate=1e-4,
-        segmenter_final_learning_rate=1e-4,
-        epsilon_start=100.0,
-        epsilon=100.0,
-        epsilon_end=100.0,
+        learning_rate=_constant(1e-4),
+        epsilon=Epsilon(100.0, 100.0, 100.0),
         sampled_segments=6,
     ),
     vaes=dataclasses.replace(_REFERENCE.vaes, batch=4, background_beta=4.0, capacity_ramp_steps=400_000),
@@ -142,9 +131,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             inpainting=Inpainting(steps=1800, propagation_fraction=0.5),
             separation=Separation(
                 steps=1520,
-                epsilon_end=100.0,
-                epsilon_hold_steps=200,
-                epsilon_ramp_steps=200,
+                epsilon=Epsilon(final=100.0, hold_steps=200, ramp_steps=200),
                 hard_from_step=200,
                 propagation_from_step=1520,
             ),
@@ -175,8 +162,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             consistency=Consistency(
                 steps=800,
                 batch=8,
-                segmenter_learning_rate=1e-4,
-                segmenter_final_learning_rate=0.0,
+                learning_rate=Schedule(1e-4, warmup_steps=0),
                 separation_weight=0.0,
                 weight=2.5e-4,
                 overlap_fraction=0.5,
@@ -188,9 +174,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             dataset="multi_texture_pair",
             segments=3,
             segmenter=Segmenter(network="segnet"),
-            separation=dataclasses.replace(
-                _REFERENCE.separation, sampled_segments=3, epsilon_start=50.0, epsilon=50.0, epsilon_end=50.0
-            ),
+            separation=dataclasses.replace(_REFERENCE.separation, sampled_segments=3, epsilon=Epsilon(50.0, 50.0, 50.0)),
             vaes=dataclasses.replace(_REFERENCE.vaes, max_shift=30.0),
             consistency=Consistency(steps=10_000),
         ),
@@ -204,7 +188,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             segments=6,
             backgrounds=3,
             edge_threshold=0.2,
-            inpainting=dataclasses.replace(_REFERENCE.inpainting, learning_rate=3e-5, final_learning_rate=3e-5),
+            inpainting=dataclasses.replace(_REFERENCE.inpainting, learning_rate=_constant(3e-5)),
             separation=dataclasses.replace(_REFERENCE.separation, sampled_segments=6),
             vaes=dataclasses.replace(_REFERENCE.vaes, batch=8, texture_beta=6.0, capacity_ramp_steps=100_000),
         ),
@@ -217,38 +201,28 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
 }
 
-# Shipped models that recipes without the first two stages start from where no other is named.
+# Recipes without the first two stages start from these shipped models, unless another model is named.
 STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
 
 
 def command_line(recipe: Recipe) -> str:
-    """The words that describe a recipe to `intarsia train`: the closest shipped recipe, and the settings that differ from it.
-
-    The dataset and the seed are left out.
+    """A recipe in the words of `intarsia train`: the closest shipped one and the settings that differ, but for the seed.
 
     Example:
         >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
         'compact --segments 4'
     """
-    flat = _flat(dataclasses.asdict(recipe))
-    spellings: list[list[str]] = []
-    for variant, shipped in RECIPES.get(recipe.dataset, {}).items():
-        known = _flat(dataclasses.asdict(shipped))
-        changed = [f"--{name.replace('_', '-')} {value}" for name, value in flat.items() if value != known[name]]
-        spellings.append([variant, *(change for change in changed if not change.startswith("--seed "))])
-    if not spellings:
+    if recipe.dataset not in RECIPES:
         raise InputError(f"There is no dataset {recipe.dataset!r}; the recipes are for {', '.join(RECIPES)}.")
+    spellings: list[list[str]] = []
+    for variant, shipped in RECIPES[recipe.dataset].items():
+        known, given = flatten(shipped), flatten(dataclasses.replace(recipe, seed=shipped.seed))
+        spellings.append(
+            [variant, *(f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value != known[name])]
+        )
     return " ".join(sorted(spellings, key=len)[0])
 
 
 def train_command(recipe: Recipe) -> str:
     """The command that trains a recipe, seed included."""
     return f"intarsia train {recipe.dataset}/{command_line(recipe)} --seed {recipe.seed}"
-
-
-def _flat(settings: dict[str, Any], name: str = "") -> dict[str, Any]:
-    """Nested settings under dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= _flat(value, f"{name}{key}.") if isinstance(value, dict) else {f"{name}{key}": value}
-    return found

@@ -1,35 +1,34 @@
-"""The method, in order: each stage takes a model, trains a part of it, and writes its own folder.
+"""The method, in order: each stage takes a model and scenes, trains a part of the model, and writes its own folder.
 
 1. `inpainting`: the inpainter learns to guess random regions.
 2. `separation`: segmenter against inpainter.
-3. `vaes`: objects and background become codes and back; segmenter and inpainter stand still.
+3. `vaes`: objects and background become codes and back; segmenter and inpainter are not trained.
 4. `end_to_end`: all of them together.
 5. `consistency`: an object whose shape changes has to be found in its own segment.
 """
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from intarsia.data import scenes_of
 from intarsia.engine import Run, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import is_unfinished, make_folder, replacing
 from intarsia.model import Model
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.options import Options, check_options
-from intarsia.recipes.settings import Recipe, planned
+from intarsia.recipes.settings import Recipe, flatten, planned
 from intarsia.stages.consistency import consistency
 from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
+from intarsia.stages.scenes import TrainingScenes, training_scenes
 from intarsia.stages.separation import separation
 from intarsia.stages.starting import started_from
 from intarsia.stages.vaes import vaes
 from intarsia.weights import RECIPE, START, START_NAME
 
-STAGES: dict[str, Callable[[Model, Run], None]] = {
+STAGES: dict[str, Callable[[Model, TrainingScenes, Run], None]] = {
     "inpainting": inpainting,
     "separation": separation,
     "vaes": vaes,
@@ -39,18 +38,24 @@ STAGES: dict[str, Callable[[Model, Run], None]] = {
 
 
 def train(
-    recipe: Recipe, folder: Path, options: Options | None = None, stage: str | None = None, start: Path | None = None
+    recipe: Recipe,
+    folder: Path,
+    options: Options | None = None,
+    stage: str | None = None,
+    start: Path | None = None,
+    scenes: TrainingScenes | None = None,
 ) -> Model:
-    """Train what is missing in a run folder, stage after stage, and resume what is there.
+    """Train the stages of a run folder one after the other. What is finished is read; what is not is resumed.
 
     Args:
         recipe: What to train.
-        folder: New, empty, or a run of the same recipe. Holds `recipe.json` and one folder per stage, and the model that it
-            starts from where one was given.
+        folder: New, empty, or a run of the same recipe. It holds `recipe.json`, one folder per stage, and the model that the
+            run starts from, if one was given.
         options: Devices, precision, how often to save.
-        stage: The only one to train; those before it have to be finished. All of them where none is named.
-        start: The model whose learned weights are the run's first (`started_from`). The run keeps them: to resume, it need not
+        stage: The only stage to train; those before it have to be finished. None trains all.
+        start: A model whose learned weights the run starts from (`started_from`). The run keeps them: to resume, it need not
             be given again.
+        scenes: What to train on; None takes the recipe's dataset.
 
     Returns:
         The model after the last stage, or after the one named. Stages of 0 steps are skipped.
@@ -61,20 +66,11 @@ def train(
     """
     options = options or Options()
     check_recipe(recipe)
-    scenes = scenes_of(recipe, "train")
-    if (recipe.height, recipe.width) != (scenes.height, scenes.width):
-        raise InputError(
-            f"The recipe is for images of {recipe.height} x {recipe.width} pixels, but those of {recipe.dataset} have "
-            f"{scenes.height} x {scenes.width}."
-        )
     check_options(options)
-    processes = options.devices * options.num_nodes
-    for name in STAGES:
-        batch = getattr(recipe, name).batch
-        if batch % processes:
-            raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
-    names = _stages_to_go_through(recipe, folder, stage)
-    learned = _claim(folder, recipe, start)
+    scenes = scenes or training_scenes(recipe)
+    _check_fit(recipe, scenes, options.devices * options.num_nodes)
+    names = _stages_up_to(stage, recipe, folder)
+    learned = _prepare(folder, recipe, start)
     fabric = start_fabric(options)
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
@@ -84,12 +80,25 @@ def train(
         if finished(stage_folder, getattr(recipe, name).steps):
             model = Model.load(stage_folder)
         else:
-            STAGES[name](model, Run(stage_folder, fabric, options, recipe.seed))
+            STAGES[name](model, scenes, Run(stage_folder, fabric, options, recipe.seed))
     return model
 
 
-def _stages_to_go_through(recipe: Recipe, folder: Path, last: str | None) -> list[str]:
-    """The stages that are not skipped, in order, up to the last one where it is named."""
+def _check_fit(recipe: Recipe, scenes: TrainingScenes, processes: int) -> None:
+    """Raise `InputError` if the scenes have another size than the recipe's, or processes can't share its batches evenly."""
+    if (recipe.height, recipe.width) != (scenes.train.height, scenes.train.width):
+        raise InputError(
+            f"The recipe is for images of {recipe.height} x {recipe.width} pixels, but those of {recipe.dataset} have "
+            f"{scenes.train.height} x {scenes.train.width}."
+        )
+    for name in STAGES:
+        batch = getattr(recipe, name).batch
+        if batch % processes:
+            raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")
+
+
+def _stages_up_to(last: str | None, recipe: Recipe, folder: Path) -> list[str]:
+    """The stages that are not skipped, in order, up to the one named."""
     names = planned(recipe)
     if last is None:
         return names
@@ -104,16 +113,19 @@ def _stages_to_go_through(recipe: Recipe, folder: Path, last: str | None) -> lis
     return names
 
 
-def _claim(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
-    """Make the run folder this recipe's, with the weights to start from, or see that it is; the networks that have learned."""
+def _prepare(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
+    """Write recipe and first weights into a new run folder, or check that they are those of an old one.
+
+    Returns the networks that the model to start from has trained.
+    """
     path = folder / RECIPE
     model, learned = started_from(start, recipe) if start else (None, [])
     if path.is_file():
-        given, kept = dataclasses.asdict(recipe), dataclasses.asdict(load_recipe(path))
-        odd = [f"{key} is {given[key]} here, {kept[key]} there" for key in given if given[key] != kept[key]]
+        given, kept = flatten(recipe), flatten(load_recipe(path))
+        odd = [f"{name} is {given[name]} here, {kept[name]} there" for name in given if given[name] != kept[name]]
         if odd:
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")
-        if model and not _is_there(model, folder / START):
+        if model and not _holds(folder / START, model):
             raise InputError(f"{folder} holds a run that did not start from {start}. Give another folder.")
         return learned
     foreign = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else [folder]
@@ -137,7 +149,7 @@ def _claim(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
     return learned
 
 
-def _is_there(model: Model, folder: Path) -> bool:
+def _holds(folder: Path, model: Model) -> bool:
     """Whether a folder holds a model of the same weights."""
     if not folder.exists():
         return False

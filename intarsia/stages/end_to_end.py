@@ -1,85 +1,67 @@
-"""Stage 4: all networks together. The game goes on, and its segments also have to be what the VAEs can tell."""
-
-from functools import partial
+"""Stage 4: all networks together. The game goes on, and the segmenter also learns segments that the VAEs describe well."""
 
 import torch
 
-from intarsia.data import scenes_of
-from intarsia.engine import Run
+from intarsia.engine import Run, descend
 from intarsia.masks import background_last, open_masks
 from intarsia.model import Model
-from intarsia.networks.autoencoder import Codes, Reconstruction
+from intarsia.networks.autoencoder import Reconstruction
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import description_loss
 from intarsia.shapes import Images, Masks, PerImage
-from intarsia.stages.inpainting import improve_guesses, set_learning_rate
-from intarsia.stages.separation import (
-    begin,
-    epsilon_at,
-    follow,
-    frozen,
-    game_loss,
-    hidden_regions,
-    is_inpainters_turn,
-    play,
-    segment_scores,
-)
-from intarsia.stages.vaes import draw_moves, draw_noise, errors_of, moved_shapes, vae_loss, validate
+from intarsia.stages.codes import draw, errors_of, reconstruct, vae_loss
+from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
+from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.schedules import final_rules, is_inpainters_turn, last_step, set_learning_rate
+from intarsia.stages.validation import code_scores, segment_scores
+
+SEPARATION_WEIGHT = 1.0  # of separation loss and regrouping in the segmenter's turns
+DESCRIPTION_WEIGHT = 0.3  # beside them, of the nats per pixel
 
 
-def end_to_end(model: Model, run: Run) -> None:
+def end_to_end(
+    model: Model,
+    scenes: TrainingScenes,
+    run: Run,
+    separation_weight: float = SEPARATION_WEIGHT,
+    description_weight: float = DESCRIPTION_WEIGHT,
+) -> None:
     """Train all of `model` in place; `model.segmenter` becomes the running average of the segmenter that plays."""
-    recipe, settings, game, fabric = model.recipe, model.recipe.end_to_end, model.recipe.separation, run.fabric
-    scenes = scenes_of(recipe, "train")
-    state = begin(model, fabric, settings.inpainter_learning_rate, settings.segmenter_learning_rate)
-    inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average = state.values()
+    recipe, settings, fabric = model.recipe, model.recipe.end_to_end, run.fabric
+    game, rules = start_game(model, fabric), final_rules(recipe.separation)
     autoencoder, vae_optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
-    state |= {"autoencoder": autoencoder, "vae_optimizer": vae_optimizer}
-    played, coded = max(0, game.steps - 1), max(0, recipe.vaes.steps - 1)  # as in the last steps of stages 2 and 3
+    state = game.state() | {"autoencoder": autoencoder, "vae_optimizer": vae_optimizer}
 
     for step in run.steps(state, settings.steps, model.save):
-        rng = run.generator(step=step)
-        indices, mine = run.shard(settings.batch, step=step)
-        images = scenes(indices).images.to(fabric.device)
-        edges, propagate = model.edges(images), played >= game.propagation_from_step
-        schedule = (step, settings.steps, settings.warmup_steps)
-        set_learning_rate(segmenter_optimizer, settings.segmenter_learning_rate, *schedule)
-        set_learning_rate(vae_optimizer, settings.vae_learning_rate, *schedule)
+        for optimizer in (game.segmenter_optimizer, vae_optimizer):
+            set_learning_rate(optimizer, settings.learning_rate, step, settings.steps)
+        turn = start_turn(model, scenes.train, run, step, settings.batch, rules)
 
-        figures: dict[str, object]
-        if is_inpainters_turn(step, game):
-            hidden = hidden_regions(segmenter, images, recipe, settings.batch, mine, rng)
-            loss = improve_guesses(fabric, inpainter, inpainter_optimizer, images, hidden, edges, propagate)
-            figures = {"inpainting_loss": loss}
+        if is_inpainters_turn(step, recipe.separation.segmenter_turns):
+            figures = inpainter_turn(game, turn, recipe, fabric)
         else:
-            judge = partial(play, inpainter, images, edges, epsilon_at(played, game), propagate)
-            noise = Codes(*(part[mine].to(fabric.device) for part in draw_noise(recipe, settings.batch, rng)))
-            moves = draw_moves(recipe, settings.batch, rng)[:, mine]
-            with frozen(inpainter), fabric.no_backward_sync(inpainter):
-                logits = segmenter(images)
+            draws = draw(recipe, settings.batch, turn.mine, turn.rng, fabric.device)
+            with frozen(game.inpainter, fabric):
+                logits = game.segmenter(turn.images)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
-                # The segmenter's gradient ends here: no code learns to please it, nor it a code.
-                lesson, clean = model.autoencoder_input(images, open_masks(masks.detach()))
-                practice = moved_shapes(clean, moves) if recipe.vaes.max_shift else None
-                found = autoencoder(lesson, clean, noise, practice)
-                errors = errors_of(found, lesson, clean)
-                description = description_of(found, lesson, model.downsample(masks)).mean()
-                separation, figures = game_loss(fabric, logits, images, judge, average, recipe, played)
-                loss = settings.separation_weight * separation + settings.description_weight * description
-                segmenter_optimizer.zero_grad()
-                vae_optimizer.zero_grad()
-                fabric.backward(loss + vae_loss(errors, recipe.vaes, coded, run))
-            segmenter_optimizer.step()
-            vae_optimizer.step()
-            follow(average, segmenter, game.ema_decay, step)
+                # Detached: the codes don't train the segmenter, nor the segmenter the codes.
+                images, clean = model.autoencoder_input(turn.images, open_masks(masks.detach()))
+                found = reconstruct(autoencoder, images, clean, draws, recipe)
+                errors = errors_of(found, images, clean)
+                description = description_of(found, images, model.downsample(masks)).mean()
+                separation, figures = segmenter_loss(game, turn, logits, recipe, fabric)
+                loss = separation_weight * separation + description_weight * description
+                loss = loss + vae_loss(errors, recipe.vaes, last_step(recipe.vaes.steps), run)
+                descend(fabric, loss, game.segmenter_optimizer, vae_optimizer)
+            update_average(game.average, game.segmenter, recipe.separation.ema_decay, step)
             figures |= {"description_loss": description, **errors}
 
         if run.due(step):
-            figures |= segment_scores(model, run, step) | validate(model, run, step)
+            figures |= segment_scores(model, scenes.val, run, step) | code_scores(model, scenes.val, run, step)
         run.log(step, **figures)
 
 
 def description_of(found: Reconstruction, images: Images, masks: Masks) -> PerImage:
-    """The segmenter's `description_loss` for what the VAEs have drawn, which stands still."""
+    """The segmenter's `description_loss`; no gradient reaches the pictures and shapes that the VAEs draw."""
     pictures = torch.cat([found.textures, found.background[:, None]], 1)
     return description_loss(images, masks, pictures.detach(), found.shape_logits.detach())

@@ -1,45 +1,40 @@
-"""A run that starts from the weights of another model, whole or in part."""
+"""Starting a run from the learned weights of another model."""
 
-import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.model import Model
-from intarsia.recipes.settings import Recipe
+from intarsia.recipes.settings import Recipe, flatten
 from intarsia.weights import latest
 
 __all__ = ["started_from"]
 
-# What decides how a network computes, what decides how large it is, and the stage that trains it first.
+# For each network: the settings of how it computes, the settings of its size, and the stage that trains it first.
 PARTS = {
     "inpainter": (("inpainter",), ("height", "width"), "inpainting"),
     "segmenter": (("segmenter",), ("height", "width", "segments"), "separation"),
     "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
-OF_THE_START = {"vae.glorot"}  # decides nothing but initial values
-ADDED = {"segmenter.learn_channels"}  # where it is on, adds weights to those that there are without it
+INITIAL = {"vae.glorot"}  # matters for initial values alone
+ADDS_WEIGHTS = {"segmenter.learn_channels"}  # with it a network has all weights that it has without it, and more
 
 
 def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
-    """A recipe's model with the weights that another model has learned.
+    """A recipe's model with the weights that another model has learned, and the names of the networks that have learned.
 
-    A network has learned where its weights differ from the initial ones of its own recipe. Of a checkpoint imported in part, or
-    of an early stage, the rest so starts as it always does; and so does a network of another size that the recipe trains anew.
+    Weights are learned if they differ from the initial ones of their own recipe. All others start as in any run. So does a
+    network of another size, if the recipe trains it.
 
     Args:
         source: A model folder, a run or one of its stages, or the name of a shipped model.
-        recipe: Of the run that starts. It may be for another dataset, with other stages.
-
-    Returns:
-        The model, and which of its networks have learned weights.
+        recipe: The recipe of the run that starts. It may be for another dataset, and have other stages.
 
     Raises:
-        InputError: if there is no such model, it has learned nothing, or a network that has is another one in this recipe; with
-            the settings that differ.
+        InputError: if there is no such model, it has learned nothing, or a network that has learned does not fit the recipe.
+            The message names the settings that differ.
     """
     given, model = Model.load(latest(source)), Model(recipe)
     learned = _learned(given)
@@ -63,7 +58,7 @@ def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
 
 
 def _learned(model: Model) -> dict[str, Tensor]:
-    """The weights that are no longer initial ones; an exported model's have been float16."""
+    """The weights that are no longer initial ones, not even initial ones that were exported in float16."""
     initial, state = Model(model.recipe).state_dict(), model.state_dict()
     return {
         name: value
@@ -72,20 +67,11 @@ def _learned(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _odd(names: tuple[str, ...], theirs: Recipe, ours: Recipe) -> list[str]:
-    """Which of these settings differ, and how."""
-    odd = []
-    for name in names:
-        there, here = (_flat(name, getattr(recipe, name)) for recipe in (theirs, ours))
-        odd += [
-            f"{key} is {here[key]} here, {there[key]} there"
-            for key in here.keys() - OF_THE_START
-            if here[key] != there[key] and not (key in ADDED and here[key])
-        ]
-    return odd
-
-
-def _flat(name: str, value: Any) -> dict[str, Any]:
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return {name: value}
-    return {f"{name}.{key}": inner for key, inner in dataclasses.asdict(value).items()}
+def _odd(groups: tuple[str, ...], theirs: Recipe, ours: Recipe) -> list[str]:
+    """The settings that differ in some groups, each with both values."""
+    there, here = flatten(theirs), flatten(ours)
+    return [
+        f"{name} is {here[name]} here, {there[name]} there"
+        for name in here.keys() - INITIAL
+        if name.partition(".")[0] in groups and here[name] != there[name] and not (name in ADDS_WEIGHTS and here[name])
+    ]

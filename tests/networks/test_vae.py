@@ -14,7 +14,7 @@ from intarsia.networks.vae import VAE
 from intarsia.objectives import capacity_loss, divergence, shape_error
 from intarsia.recipes.settings import Fusion, Recipe, Vae
 from intarsia.rendering import Renderer
-from intarsia.stages.vaes import errors_of
+from intarsia.stages.codes import errors_of
 from tests.recorded import GRADIENTS, VALUES, assert_close, fill, images_first, original_layout
 
 
