@@ -14,6 +14,9 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
+from intarsia.networks.backbone import EfficientNetLite0
+from intarsia.networks.content import Content
+from intarsia.networks.content_inpainter import ContentInpainter
 from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.reference import ReferenceInpainter
 from intarsia.networks.resnet import ResNet50
@@ -26,6 +29,8 @@ from intarsia.recipes.settings import Recipe
 from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest
+
+BACKBONE_BLOCKS = 11  # strides 4, 8 and 16
 
 
 class Model(nn.Module):
@@ -52,6 +57,8 @@ class Model(nn.Module):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = _inpainter(recipe)
             self.segmenter = _segmenter(recipe)
+            self.content = _content(recipe)
+            self.backbone = EfficientNetLite0(BACKBONE_BLOCKS) if _needs_backbone(recipe) else None
             self.autoencoder = _autoencoder(recipe)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
@@ -64,7 +71,18 @@ class Model(nn.Module):
     def segment(self, images: Images, chunk: int = 50) -> Masks:
         """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time, in evaluation mode."""
         with _evaluating(self.segmenter):
-            return torch.cat([self.segmenter(part).softmax(1) for part in images.split(chunk)])
+            return torch.cat([self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)])
+
+    @torch.no_grad()
+    def maps(self, images: Images) -> list[Tensor]:
+        """The backbone's maps of images, finest first; none for a recipe without a backbone."""
+        return [] if self.backbone is None else self.backbone(images)
+
+    @torch.no_grad()
+    def contents(self, images: Images) -> list[Tensor]:
+        """What the inpainter guesses of images `b 3 h w`: maps `b c h/stride w/stride`, finest first."""
+        found: list[Tensor] = self.content(images, self.maps(images) if self.content.kind == "features" else [])
+        return found
 
     def ordered_masks(self, images: Images) -> Masks:
         """Soft masks `b n+1 h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
@@ -208,6 +226,17 @@ def _inpainter(recipe: Recipe) -> nn.Module:
     sizes = recipe.inpainter
     if sizes.network == "reference":
         return ReferenceInpainter()
+    if recipe.content.kind != "pixels":
+        content = _content(recipe)
+        return ContentInpainter(
+            height=recipe.height,
+            width=recipe.width,
+            strides=content.strides,
+            counts=content.counts,
+            grid=recipe.content.grid,
+            channels=sizes.channels,
+            propagation=sizes.propagation,
+        )
     return CompactInpainter(height=recipe.height, width=recipe.width, channels=sizes.channels, patches=sizes.patches)
 
 
@@ -226,7 +255,25 @@ def _segmenter(recipe: Recipe) -> nn.Module:
         span=sizes.span,
         smoothing=sizes.smoothing,
         learn_channels=sizes.learn_channels,
+        background_first=sizes.background_first,
+        backbone=EfficientNetLite0(BACKBONE_BLOCKS).channels if sizes.backbone else (),
     )
+
+
+def _content(recipe: Recipe) -> Content:
+    sizes = recipe.content
+    if sizes.kind == "pixels":
+        return Content()
+    return Content(
+        kind=sizes.kind,
+        strides=sizes.strides,
+        counts=sizes.factors,
+        channels=EfficientNetLite0(5).channels if sizes.kind == "features" else (),
+    )
+
+
+def _needs_backbone(recipe: Recipe) -> bool:
+    return recipe.segmenter.backbone or recipe.content.kind == "features"
 
 
 def _autoencoder(recipe: Recipe) -> SceneAutoencoder:

@@ -1,5 +1,7 @@
 """The compact segmenter: splits an image into k soft segments."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -56,6 +58,9 @@ class CompactSegmenter(nn.Module):
         span: The longer side of the image in units of the embeddings; 0 leaves places out of them.
         smoothing: The factor of `smoothed`; 0 for no smoothing.
         learn_channels: Whether the objects' channels are learned; else objects are in the order of stick-breaking.
+        background_first: Whether the first segment claims the background; else all segments are seeded alike.
+        backbone: Channels of a backbone's maps at strides 4, 8 and 16, which are added to the levels. With them the finest
+            level has a quarter of the image's size instead of half, and height and width are multiples of 16.
     """
 
     looks: Tensor | None  # the appearance prototypes `k-1 c`, under the name that saved weights have for them
@@ -70,12 +75,15 @@ class CompactSegmenter(nn.Module):
         span: float = 0.0,
         smoothing: float = 0.0,
         learn_channels: bool = False,
+        background_first: bool = True,
+        backbone: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.segments, self.span, self.smoothing = segments, span, smoothing
-        self.stem = Block(12, channels)
+        self.segments, self.span, self.smoothing, self.background_first = segments, span, smoothing, background_first
+        self.fold = 4 if backbone else 2
+        self.stem = Block(3 * self.fold**2, channels)
         self.down = nn.ModuleList([Block(channels, 2 * channels, 2), Block(2 * channels, 4 * channels, 2)])
-        self.position = nn.Parameter(torch.zeros(4 * channels, height // 8, width // 8))
+        self.position = nn.Parameter(torch.zeros(4 * channels, height // (4 * self.fold), width // (4 * self.fold)))
         self.attend = Attention(4 * channels)
         self.middle = Block(4 * channels, 4 * channels)
         self.up = nn.ModuleList([Block(6 * channels, 2 * channels), Block(3 * channels, channels)])
@@ -87,10 +95,15 @@ class CompactSegmenter(nn.Module):
         self.sharpen = nn.Conv2d(half, half, 3, padding=1)
         self.query = nn.Linear(channels + 1, half)
         self.register_buffer("looks", torch.zeros(segments - 1, channels) if learn_channels else None)
+        sizes = zip(backbone, (channels, 2 * channels, 4 * channels), strict=False)
+        self.add = nn.ModuleList(nn.Sequential(nn.BatchNorm2d(i), nn.Conv2d(i, o, 1)) for i, o in sizes)
 
-    def forward(self, images: Images) -> Logits:
-        """Images `b 3 h w` in [0, 1] of the size given; returns logits `b k h w`: the masks are their softmax over k."""
-        features, first_level = self._features(images)
+    def forward(self, images: Images, *maps: Tensor) -> Logits:
+        """Images `b 3 h w` in [0, 1] of the size given, and a backbone's maps of them, if any.
+
+        Returns logits `b k h w`: the masks are their softmax over k.
+        """
+        features, first_level = self._features(images, [layer(each) for layer, each in zip(self.add, maps, strict=True)])
         pixels = features.permute(0, 2, 3, 1)
         coarse = self._coarse_logits(self.embed(pixels).float())
         narrow = self.narrow(features)
@@ -105,16 +118,18 @@ class CompactSegmenter(nn.Module):
             logits = smoothed(logits, self.smoothing)
         return logits if self.looks is None else reorder_objects(logits, self._channel_order(coarse, first_level))
 
-    def _features(self, images: Images) -> tuple[Tensor, Tensor]:
+    def _features(self, images: Images, added: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """The features of a U-Net over the image folded 2x2, `b c h/2 w/2`, and those of its first level alone.
 
-        Each pixel of the first level sees 6 pixels of the image, and not its place.
+        Each pixel of the first level sees 6 pixels of the image, and not its place. What comes from a backbone is added to the
+        levels; then the image is folded 4x4.
         """
-        x = F.pixel_unshuffle(images - 0.5, 2).contiguous(memory_format=torch.channels_last)
+        x = F.pixel_unshuffle(images - 0.5, self.fold).contiguous(memory_format=torch.channels_last)
         first_level = self.stem(x)
-        levels = [first_level]
-        for layer in self.down:
-            levels.append(layer(levels[-1]))
+        levels = [first_level + added[0] if added else first_level]
+        for depth, layer in enumerate(self.down, 1):
+            x = layer(levels[-1])
+            levels.append(x + added[depth] if added else x)
         x = self.attend(levels.pop() + self.position)
         x = x + self.middle(x)
         for layer in self.up:
@@ -138,7 +153,9 @@ class CompactSegmenter(nn.Module):
         if self.span:
             embedding = torch.cat([self._predicted_centres(embedding[..., :2]), embedding[..., 2:]], -1)
         logits, log_scope = [F.logsigmoid(background)], F.logsigmoid(-background)
-        for _ in range(self.segments - 1):
+        if not self.background_first:
+            logits, log_scope = [], torch.zeros_like(background)
+        for _ in range(self.segments - len(logits)):
             with torch.no_grad():
                 scope = log_scope.exp()
                 seed = (scope * F.avg_pool2d(scope[:, None], 3, 1, 1)[:, 0]).flatten(1).argmax(1)

@@ -49,8 +49,33 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError(f"vae.downsampling is {vae.downsampling}; height and width must be multiples of {step} pixels then.")
     if vae.downsampling > 1 and trains_consistency:
         raise InputError(f"vae.downsampling is {vae.downsampling}; consistency.steps above 0 need 1, as in the original.")
+    _check_content(recipe)
     if not any(dataclasses.astuple(recipe.inpainting.regions)):
         raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
+
+
+def _check_content(recipe: Recipe) -> None:
+    """Raise `InputError` for content that the recipe's networks can't use."""
+    content, learned = recipe.content, recipe.distillation
+    if content.kind == "pixels":
+        if recipe.inpainting.regions.clusters or learned.steps:
+            raise InputError("content.kind is 'pixels'; inpainting.regions.clusters and distillation.steps must be 0 then.")
+        return
+    if recipe.inpainter.network != "compact":
+        raise InputError(f"content.kind is {content.kind!r}; inpainter.network must be 'compact' then.")
+    fine, coarse = content.strides
+    if coarse % fine or content.grid % coarse or recipe.height % (4 * content.grid) or recipe.width % (4 * content.grid):
+        raise InputError(
+            f"content.strides are {fine} and {coarse}, and content.grid is {content.grid}; each must be a multiple of the one "
+            f"before it, and height and width of 4 times the grid."
+        )
+    if content.kind == "features" and content.strides != (4, 8):
+        raise InputError(f"content.strides are {fine} and {coarse}; the backbone's features have 4 and 8.")
+    if learned.steps and (learned.scenes % learned.batch or learned.scenes // learned.batch >= learned.steps):
+        raise InputError(
+            f"distillation.scenes is {learned.scenes}; it must be a multiple of distillation.batch ({learned.batch}), and leave "
+            f"some of the {learned.steps} steps for learning."
+        )
 
 
 def _nested(values: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tyro.conf import Fixed, Suppress
 STAGES = (
     "inpainting",
     "separation",
+    "distillation",
     "vaes",
     "end_to_end",
     "consistency",
@@ -39,6 +40,20 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What the inpainter guesses: the pixels, as in the paper, or slow statistics of them on coarser grids."""
+
+    kind: Literal["pixels", "means", "chromaticity", "statistics", "features"] = "pixels"
+    """Means are of colours. Statistics are colours, chromaticity, deviations and gradients. Features are of the backbone."""
+    strides: tuple[Size, Size] = (1, 4)
+    """Pixels from cell to cell of the fine and of the coarse map. Not for pixels."""
+    factors: tuple[Size, Size] = (3, 3)
+    """Maximum autocorrelation factors that each map keeps. Not for pixels."""
+    grid: Size = 4
+    """Side of a cell at the inpainter's own resolution, in pixels. Not for pixels."""
+
+
+@dataclass(frozen=True)
 class Inpainter:
     """The network that guesses what is hidden."""
 
@@ -47,7 +62,9 @@ class Inpainter:
     channels: Size = 16
     """Channels at half size; deeper levels have up to 8 times as many. Compact."""
     patches: Count = 96
-    """Soft patches over which visible colours propagate; 0 for none. Compact."""
+    """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
+    propagation: Count = 12
+    """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, not pixels."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,10 @@ class Segmenter:
     """Weight of the neighbouring pixels' masks: 3 for borders that are soft over a pixel, 0 to leave them out. Compact."""
     learn_channels: bool = False
     """Learn from an object's appearance which channel it gets: for scenes of the same few objects. Compact."""
+    backbone: bool = False
+    """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
+    background_first: bool = True
+    """Let the first segment claim the background. Without it all segments are seeded alike, such as walls and floors. Compact."""
     upsampling: Size = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Size = 2
@@ -127,6 +148,12 @@ class Regions:
     """A box or the whole image without thin lines, and the lines."""
     everything: Amount = 0.1
     """All of the image, and nothing: teaches the unconditional guess."""
+    ellipses: Amount = 0.0
+    """Two ellipses of about an object's size per image."""
+    partitions: Amount = 0.0
+    """Two segments of a random hard partition into 6."""
+    clusters: Amount = 0.0
+    """Two clusters of the image's own content, or one side of each."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +233,33 @@ class Separation:
     """Decay, per segmenter turn, of the running average of its weights. The average is evaluated and kept; with 0 it is the
     last weights."""
     regrouping: Regrouping = Regrouping()
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """After stage 2: the segmenter learns segmentations found by search. They are proposed by clusters of an image's own content
+    and by the segmenter, and chosen by the separation loss alone.
+    """
+
+    steps: Count = 0
+    """Steps in all: one for each batch of scenes that are searched, then optimizer steps; 0 skips the stage."""
+    batch: Size = 12
+    """Images per step, over all devices."""
+    scenes: Size = 1536
+    """Training scenes that are searched and then learned, a multiple of the batch."""
+    rounds: Count = 2
+    """Clusterings of each scene, with a candidate for each number of segments; 0 leaves the proposals to the segmenter."""
+    epsilon: Amount = 10.0
+    """Epsilon of the separation loss."""
+    margin: Count = 1
+    """Cells of the fine content around a segment that are hidden too."""
+    balance: Fraction = 0.5
+    """Power of a segment's area by which its pixels count less: 0 counts all pixels alike, 1 all segments."""
+    upside_down: bool = True
+    """Learn scenes that are mirrored top to bottom too, not only left to right."""
+    learning_rate: Schedule = Schedule(1e-3, warmup_steps=60)
+    ema_decay: Fraction = 0.99
+    """Decay of the running average of the segmenter's weights that is kept."""
 
 
 @dataclass(frozen=True)
@@ -298,12 +352,14 @@ class Recipe:
     signed_edges: bool = False
     """Sum the gradients of the colours with their signs, so that opposite ones cancel, and take the threshold of the gradient
     itself."""
+    content: Content = Content()
     inpainter: Inpainter = Inpainter()
     segmenter: Segmenter = Segmenter()
     vae: Vae = Vae()
     fusion: Fusion = Fusion()
     inpainting: Inpainting = Inpainting()
     separation: Separation = Separation()
+    distillation: Distillation = Distillation()
     vaes: Vaes = Vaes()
     end_to_end: EndToEnd = EndToEnd()
     consistency: Consistency = Consistency()
