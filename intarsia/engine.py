@@ -61,11 +61,13 @@ def _precision(options: Options) -> Any:
     return "bf16-mixed" if fast else "32-true"
 
 
-def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer) -> None:
-    """Take one step of each optimizer down a loss."""
+def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer, max_norm: float = 0.0) -> None:
+    """Take one step of each optimizer down a loss; with a norm, each one's gradient is clipped to it."""
     for optimizer in optimizers:
         optimizer.zero_grad()
     fabric.backward(loss)
+    for optimizer in optimizers if max_norm else ():
+        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
     for optimizer in optimizers:
         optimizer.step()
 

@@ -14,7 +14,7 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
 from intarsia.networks.autoencoder import SceneAutoencoder, parts
-from intarsia.networks.backbone import EfficientNetLite0
+from intarsia.networks.backbone import load_pretrained, output_channels
 from intarsia.networks.content import Content
 from intarsia.networks.content_inpainter import ContentInpainter
 from intarsia.networks.inpainter import CompactInpainter
@@ -58,7 +58,7 @@ class Model(nn.Module):
             self.inpainter = _inpainter(recipe)
             self.segmenter = _segmenter(recipe)
             self.content = _content(recipe)
-            self.backbone = EfficientNetLite0(BACKBONE_BLOCKS) if _needs_backbone(recipe) else None
+            self.backbone = load_pretrained(BACKBONE_BLOCKS) if _needs_backbone(recipe) else None
             self.autoencoder = _autoencoder(recipe)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
@@ -256,7 +256,7 @@ def _segmenter(recipe: Recipe) -> nn.Module:
         smoothing=sizes.smoothing,
         learn_channels=sizes.learn_channels,
         background_first=sizes.background_first,
-        backbone=EfficientNetLite0(BACKBONE_BLOCKS).channels if sizes.backbone else (),
+        backbone=output_channels(BACKBONE_BLOCKS) if sizes.backbone else (),
     )
 
 
@@ -268,7 +268,7 @@ def _content(recipe: Recipe) -> Content:
         kind=sizes.kind,
         strides=sizes.strides,
         counts=sizes.factors,
-        channels=EfficientNetLite0(5).channels if sizes.kind == "features" else (),
+        channels=output_channels(BACKBONE_BLOCKS)[:2] if sizes.kind == "features" else (),
     )
 
 

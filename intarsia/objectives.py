@@ -1,6 +1,7 @@
 """The losses of the method, in the paper's order. Plain tensors in, plain tensors out."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -30,24 +31,52 @@ def inpainting_loss(images: Images, hidden: Masks, guesses: Guesses) -> Tensor:
     return hidden_error(images, hidden, guesses).sum(1).mean() / images[0].numel()
 
 
-def separation_loss(images: Images, masks: Masks, guesses: Guesses, prior: Images, epsilon: float) -> PerImage:
+def content_error(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses: Sequence[Tensor]) -> PerSegment:
+    """Summed squared error of guessed content inside hidden regions: `b k`, in cells of the coarsest map.
+
+    The counterpart of `hidden_error` for content on several grids. Each map counts by area, and as if it had as many channels
+    as the widest one: a region of one coarse cell, of which nothing can be told, has an error of about so many per map.
+
+    Args:
+        contents: `b c h w` for each grid, of unit variance.
+        hidden: `b k h w` in [0, 1] for each grid.
+        guesses: `b k c h w` for each grid.
+    """
+    total = [
+        ((guess - content[:, None]).square().sum(2) * mask).sum((2, 3)) * weight
+        for content, mask, guess, weight in zip(contents, hidden, guesses, _weights(contents), strict=True)
+    ]
+    return torch.stack(total).sum(0)
+
+
+def content_loss(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses: Sequence[Tensor]) -> Tensor:
+    """What the inpainter of content minimises: `content_error` of all regions, relative to that of guesses of 0."""
+    areas = [mask.sum() * content.shape[1] for content, mask in zip(contents, hidden, strict=True)]
+    most = sum(weight * area for weight, area in zip(_weights(contents), areas, strict=True))
+    return content_error(contents, hidden, guesses).sum() / (most + 1)
+
+
+def _weights(contents: Sequence[Tensor]) -> list[float]:
+    """How much a squared error counts in each map."""
+    most, coarse = max(content.shape[1] for content in contents), contents[-1][0, 0].numel()
+    return [coarse / content[0, 0].numel() * most / content.shape[1] for content in contents]
+
+
+def separation_loss(conditional: PerSegment, unconditional: PerSegment, epsilon: float) -> PerImage:
     """What the segmenter minimises: how well each segment can be guessed from the rest, relative to not seeing the rest.
 
     The empirical form of the coefficient of constraint that Contextual Information Separation bounds: for each segment
-    1 - E(guess) / (epsilon + E(prior)), summed over the segments (original's code; in the paper, the CIS objective).
+    1 - E(guess) / (epsilon + E(prior)), summed over the segments (original's code; in the paper, the CIS objective). It is the
+    same for every kind of content.
 
     Args:
-        images: `b 3 h w`.
-        masks: `b k h w`, the segments.
-        guesses: `b k 3 h w`, the guess of each segment from the rest.
-        prior: `b 3 h w`, the unconditional guess, made with everything hidden.
-        epsilon: Summed absolute error (intensity units) added to the denominator: how large a segment must be to count.
+        conditional: `b k`, the error of each segment guessed from the rest: `hidden_error` or `content_error`.
+        unconditional: `b k`, the error of the guess that is made with everything hidden.
+        epsilon: Error added to the denominator, in the unit of the errors: how large a segment must be to count.
 
     Returns:
         `b`; its mean is the loss. Lower is better; every segment that cannot be guessed at all contributes about 0.
     """
-    conditional = hidden_error(images, masks, guesses)
-    unconditional = hidden_error(images, masks, prior[:, None].expand_as(guesses))
     return (1 - conditional / (epsilon + unconditional)).sum(1)
 
 

@@ -48,11 +48,13 @@ def sheet(columns: list[Tensor], zoom: int = 2, gap: int = 2) -> np.ndarray:
     return (torch.cat(list(rows), -2).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
 
 
-def game_sheet(images: Images, masks: Masks, guesses: Guesses) -> np.ndarray:
-    """A sheet of images, hard segments, all soft masks, and the images with each segment replaced by the inpainter's guess."""
-    filled = images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]
+def game_sheet(images: Images, masks: Masks, guesses: Guesses | None = None) -> np.ndarray:
+    """Image, hard segments, every soft mask and, for each segment, the image with the inpainter's guess in its place."""
     hard = one_hot(masks.argmax(1), masks.shape[1])
-    return sheet([images, coloured(hard), *masks.unbind(1), *filled.unbind(1)])
+    columns = [images, coloured(hard), *masks.unbind(1)]
+    if guesses is not None:
+        columns += (images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]).unbind(1)
+    return sheet(columns)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from intarsia.shapes import Images
 
-__all__ = ["EfficientNetLite0", "load_pretrained"]
+__all__ = ["EfficientNetLite0", "load_pretrained", "output_channels"]
 
 PRETRAINED = Path(__file__).with_name("efficientnet_lite0.safetensors")  # Apache-2.0: efficientnet_lite0.LICENSE
 STEM = 32  # channels
@@ -43,7 +43,7 @@ class EfficientNetLite0(nn.Module):
         inputs = (STEM, *(channels for channels, *_ in BLOCKS))
         self.blocks = nn.ModuleList(Block(i, *sizes) for i, sizes in zip(inputs, BLOCKS[:blocks], strict=False))
         self.strides = tuple(stride for count, stride in OUTPUTS.items() if count <= blocks)
-        self.channels = tuple(BLOCKS[count - 1][0] for count in OUTPUTS if count <= blocks)
+        self.channels = output_channels(blocks)
 
     def forward(self, images: Images) -> list[Tensor]:
         """Images `b 3 h w` in [0, 1], h and w multiples of 16, to maps `b c h/stride w/stride`, finest first."""
@@ -72,6 +72,11 @@ class Block(nn.Module):
         wide = x if self.expand is None else F.relu6(self.expand(x))
         wide = F.relu6(self.depthwise(_pad(wide, self.kernel, self.stride)))
         return self.project(wide) + x if self.residual else self.project(wide)
+
+
+def output_channels(blocks: int) -> tuple[int, ...]:
+    """The channels of the maps of a network of so many blocks."""
+    return tuple(BLOCKS[count - 1][0] for count in OUTPUTS if count <= blocks)
 
 
 def load_pretrained(blocks: int = 5) -> EfficientNetLite0:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from intarsia.networks.inpainter import activate, conv3
 from intarsia.networks.layers import Attention
-from intarsia.shapes import Edges, Masks
+from intarsia.shapes import Edges
 
-__all__ = ["ContentInpainter", "hidden_cells", "propagate_within_edges"]
+__all__ = ["ContentInpainter", "propagate_within_edges"]
 
 HALF = 2  # px: the finest stride at which content is propagated
 SEEN = 1e-3  # of a cell's weight
@@ -66,7 +66,7 @@ class ContentInpainter(nn.Module):
 
         Args:
             contents: `b count h/stride w/stride` for each stride.
-            hidden: `b k h/stride w/stride` in [0, 1] for each stride (`hidden_cells`), 1 where the content is hidden.
+            hidden: `b k h/stride w/stride` in [0, 1] for each stride, 1 where the content is hidden.
             edges: `b 2 h w`, the edge map of the whole image.
 
         Returns:
@@ -147,20 +147,6 @@ def propagate_within_edges(content: Tensor, shown: Tensor, edges: Edges, rounds:
         value = torch.where(new + smoother > 0, mean, value)
         weight = torch.where(new > 0, torch.ones_like(weight), weight)
     return torch.cat([value, weight], 2)
-
-
-def hidden_cells(regions: Masks, strides: Sequence[int], margin: int) -> list[Tensor]:
-    """What of each map is hidden with regions `b k h w` at the finest stride: their cells and a margin of so many.
-
-    Of coarser maps every cell that is touched is hidden. The gradient is that of the regions: none comes from the margin.
-    """
-    wide = F.max_pool2d(regions, 2 * margin + 1, 1, margin) if margin else regions
-    found = []
-    for stride in strides:
-        factor = stride // strides[0]
-        own = F.avg_pool2d(regions, factor) if factor > 1 else regions
-        found.append(own + (F.max_pool2d(wide, factor) - own).detach())
-    return found
 
 
 def _half(maps: Tensor) -> Tensor:

@@ -73,8 +73,8 @@ def _check_content(recipe: Recipe) -> None:
         raise InputError(f"content.strides are {fine} and {coarse}; the backbone's features have 4 and 8.")
     if learned.steps and (learned.scenes % learned.batch or learned.scenes // learned.batch >= learned.steps):
         raise InputError(
-            f"distillation.scenes is {learned.scenes}; it must be a multiple of distillation.batch ({learned.batch}), and leave "
-            f"some of the {learned.steps} steps for learning."
+            f"distillation.scenes is {learned.scenes}; it must be a multiple of distillation.batch ({learned.batch}), and "
+            f"leave some of the {learned.steps} steps for learning."
         )
 
 

@@ -64,7 +64,7 @@ class Inpainter:
     patches: Count = 96
     """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
     propagation: Count = 12
-    """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, not pixels."""
+    """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, no pixels."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Segmenter:
     backbone: bool = False
     """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
     background_first: bool = True
-    """Let the first segment claim the background. Without it all segments are seeded alike, such as walls and floors. Compact."""
+    """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
     upsampling: Size = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Size = 2
@@ -237,8 +237,9 @@ class Separation:
 
 @dataclass(frozen=True)
 class Distillation:
-    """After stage 2: the segmenter learns segmentations found by search. They are proposed by clusters of an image's own content
-    and by the segmenter, and chosen by the separation loss alone.
+    """After stage 2: the segmenter learns segmentations found by search.
+
+    They are proposed by clusters of an image's own content and by the segmenter, and chosen by the separation loss alone.
     """
 
     steps: Count = 0

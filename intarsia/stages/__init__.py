@@ -1,7 +1,7 @@
 """The method, in order: each stage takes a model and scenes, trains a part of the model, and writes its own folder.
 
 1. `inpainting`: the inpainter learns to guess random regions.
-2. `separation`: segmenter against inpainter.
+2. `separation`: segmenter against inpainter. `distillation`: the segmenter learns segmentations found by search.
 3. `vaes`: objects and background become codes and back; segmenter and inpainter are not trained.
 4. `end_to_end`: all of them together.
 5. `consistency`: an object whose shape changes has to be found in its own segment.
@@ -20,6 +20,7 @@ from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.options import Options, check_options
 from intarsia.recipes.settings import Recipe, flatten, planned
 from intarsia.stages.consistency import consistency
+from intarsia.stages.distillation import distillation
 from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
 from intarsia.stages.scenes import TrainingScenes, training_scenes
@@ -31,6 +32,7 @@ from intarsia.weights import RECIPE, START, START_NAME
 STAGES: dict[str, Callable[[Model, TrainingScenes, Run], None]] = {
     "inpainting": inpainting,
     "separation": separation,
+    "distillation": distillation,
     "vaes": vaes,
     "end_to_end": end_to_end,
     "consistency": consistency,

@@ -4,6 +4,7 @@ Cells of similar content are clustered; the clusters, or their connected pieces,
 first. Each number of segments on the way gives one candidate. No network and no label has a part in it.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,11 @@ from torch import Tensor
 
 from intarsia.shapes import Labels, Logits, one_hot
 
-__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "match_channels", "without_thin_parts"]
+__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "cluster_regions", "match_channels", "without_thin_parts"]
 
 ITERATIONS = 5  # of k-means
 MOST_PIECES = 40  # connected pieces of the clusters; of more, the clusters themselves are merged
+PLACE = 6.0  # of the image's width, in deviations of the content, where places count
 RIM = 3  # px: whatever is narrower goes to a neighbour
 
 
@@ -50,14 +52,42 @@ def cluster_levels(content: Tensor, segments: int, way: Clustering, seed: int) -
     height, width, channels = values.shape
     cells = values.reshape(-1, channels)
     distinct = min(way.clusters, len(np.unique(cells, axis=0)))
-    centres, labels = kmeans2(cells, distinct, ITERATIONS, minit="++", missing="warn", seed=np.random.default_rng(seed))
-    regions = without_thin_parts(torch.from_numpy(labels.reshape(1, height, width)).long(), len(centres))[0].numpy()
+    labels = _nearest(cells, distinct, np.random.default_rng(seed))
+    regions = without_thin_parts(torch.from_numpy(labels.reshape(1, height, width)).long(), distinct)[0].numpy()
     if way.apart:
         pieces = _connected(regions)
         regions = pieces if pieces.max() < MOST_PIECES else regions
     regions = np.unique(regions, return_inverse=True)[1].reshape(height, width)
     levels = _merged(regions, cells, segments, way)
     return torch.from_numpy(np.stack([level[regions] for level in levels]))
+
+
+def cluster_regions(content: Tensor, seeds: list[int]) -> Tensor:
+    """Two clusters of each image's content `b c h w`: regions `b 2 h w` to hide, 0 or 1. A seed for each image.
+
+    Every other time the place counts too, which makes the clusters compact.
+    """
+    regions = []
+    for cells, seed in zip(content, seeds, strict=True):
+        rng = np.random.default_rng(seed)
+        count, (height, width) = int(rng.integers(3, 9)), cells.shape[1:]
+        values = cells.permute(1, 2, 0).double().cpu().numpy()
+        if rng.random() < 0.5:
+            places = np.moveaxis(np.indices((height, width)), 0, -1) * (PLACE / width)
+            values = np.concatenate([values, places], 2)
+        flat = values.reshape(height * width, -1)
+        centres = flat[rng.choice(len(flat), count, replace=False)]
+        labels = _nearest(flat, centres).reshape(height, width)
+        regions.append(np.stack([labels == label for label in rng.permutation(count)[:2]]))
+    return torch.from_numpy(np.stack(regions)).to(content)
+
+
+def _nearest(cells: np.ndarray, centres: int | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The k-means cluster of each of the cells `n c`, from these centres, or from so many by k-means++."""
+    start = "++" if isinstance(centres, int) else "matrix"
+    with warnings.catch_warnings():  # that a cluster became empty, which does no harm
+        warnings.simplefilter("ignore", UserWarning)
+        return kmeans2(cells, centres, ITERATIONS, minit=start, seed=rng)[1]
 
 
 def _connected(labels: np.ndarray) -> np.ndarray:
@@ -119,7 +149,7 @@ def without_thin_parts(labels: Labels, segments: int) -> Labels:
 
 
 def match_channels(labels: Labels, logits: Logits) -> Labels:
-    """Labels `b h w` renamed one-to-one so that the mean log-probability of logits `b k h w` is greatest (Hungarian algorithm)."""
+    """Labels `b h w` renamed one-to-one so that the mean log-probability of logits `b k h w` is greatest."""
     scores = torch.einsum("bkhw,bmhw->bkm", one_hot(labels, logits.shape[1]), logits.log_softmax(1)).cpu().numpy()
     names = torch.from_numpy(np.stack([linear_sum_assignment(each, maximize=True)[1] for each in scores])).to(labels.device)
     return names.gather(1, labels.flatten(1)).view_as(labels)

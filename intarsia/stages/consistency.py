@@ -38,7 +38,7 @@ def consistency(model: Model, scenes: TrainingScenes, run: Run) -> None:
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
             with frozen(game.inpainter, fabric):
-                logits = game.segmenter(turn.images)
+                logits = game.segmenter(turn.images, *turn.maps)
                 error = error_of_changes(fabric, model, game.segmenter, logits, turn)
                 loss, figures = settings.weight * error, {"consistency_error": error}
                 if settings.separation_weight:
@@ -76,7 +76,7 @@ def error_of_changes(fabric: Fabric, model: Model, segmenter: nn.Module, logits:
         changed, demanded = changed_scenes(model.autoencoder, found, number, codes, settings.canonical, recipe.vae.sharpness)
     if settings.canonical:
         demanded = reorder_channels(demanded, order.argsort(1).repeat(settings.variations, 1))
-    error = consistency_error(demanded, segmenter(changed)).mean()
+    error = consistency_error(demanded, segmenter(changed, *model.maps(changed))).mean()
     return error if settings.canonical else error / turn.batch
 
 

@@ -42,7 +42,7 @@ def end_to_end(
         else:
             draws = draw(recipe, settings.batch, turn.mine, turn.rng, fabric.device)
             with frozen(game.inpainter, fabric):
-                logits = game.segmenter(turn.images)
+                logits = game.segmenter(turn.images, *turn.maps)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # Detached: the codes don't train the segmenter, nor the segmenter the codes.
                 images, clean = model.autoencoder_input(turn.images, open_masks(masks.detach()))

@@ -4,7 +4,7 @@ The inpainter learns to guess each segment from the rest of the image; the segme
 """
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,10 +19,10 @@ from intarsia.data import Scenes
 from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
-from intarsia.objectives import inpainting_loss, separation_loss
+from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, separation_loss
 from intarsia.recipes.settings import Recipe
-from intarsia.shapes import Edges, Guesses, Images, Labels, Logits, Masks, PerImage, one_hot
-from intarsia.stages.regions import one_side, random_angles, random_regions, with_margin
+from intarsia.shapes import Edges, Images, Labels, Logits, Masks, PerImage, PerSegment, one_hot
+from intarsia.stages.regions import hidden_cells, one_side, random_angles, random_regions, with_margin
 from intarsia.stages.regrouping import regroup
 from intarsia.stages.schedules import StepRules
 
@@ -49,7 +49,8 @@ class Game:
 class Turn:
     """What a player has in its turn.
 
-    images, edges: This process's part of the step's batch.
+    images: This process's part of the step's batch.
+    contents, edges, maps: Of these images what the inpainter guesses, their edge maps, and the backbone's maps, if any.
     rules: The rules of the step.
     rng: The source of the step's random draws, the same on all processes. What it draws is for the whole batch.
     batch: Images of the whole batch.
@@ -57,7 +58,9 @@ class Turn:
     """
 
     images: Images
+    contents: list[Tensor]
     edges: Edges
+    maps: list[Tensor]
     rules: StepRules
     rng: Generator
     batch: int
@@ -66,7 +69,10 @@ class Turn:
 
 def start_game(model: Model, fabric: Fabric) -> Game:
     """The game at its start: inpainter and average are the model's own, and a copy of its segmenter plays."""
-    average, player = model.segmenter.to(fabric.device), copy.deepcopy(model.segmenter).train()
+    average, player = model.segmenter.to(fabric.device).eval(), copy.deepcopy(model.segmenter).train()
+    for fixed in (model.content, model.backbone):
+        if fixed is not None:
+            fixed.to(fabric.device)
     adam = Adam(model.inpainter.parameters(), INPAINTER_LEARNING_RATE, fused=True)
     inpainter, inpainter_optimizer = fabric.setup(model.inpainter, adam)
     segmenter, segmenter_optimizer = fabric.setup(player, Adam(player.parameters(), fused=True))
@@ -77,14 +83,15 @@ def start_turn(model: Model, scenes: Scenes, run: Run, step: int, batch: int, ru
     """Draw this process's part of a step's batch."""
     indices, mine = run.shard(batch, step=step)
     images = scenes(indices).images.to(run.fabric.device)
-    return Turn(images, model.edges(images), rules, run.rng(step=step), batch, mine)
+    contents, edges, maps = model.contents(images), model.edges(images), model.maps(images)
+    return Turn(images, contents, edges, maps, rules, run.rng(step=step), batch, mine)
 
 
 def inpainter_turn(game: Game, turn: Turn, recipe: Recipe, fabric: Fabric) -> dict[str, object]:
     """The inpainter takes one step on its guesses of what is hidden. Returns the figures to log."""
     hidden, rules = hidden_regions(game.segmenter, turn, recipe), turn.rules
     propagate = rules.propagate or bool(torch.rand((), generator=turn.rng) < rules.practice)
-    loss = inpainting_loss(turn.images, hidden, game.inpainter(turn.images, hidden, turn.edges, propagate))
+    loss = guessing_loss(game.inpainter, turn.contents, turn.edges, hidden, propagate, 0)
     descend(fabric, loss, game.inpainter_optimizer)
     return {"inpainting_loss": loss}
 
@@ -102,13 +109,13 @@ def segmenter_loss(game: Game, turn: Turn, logits: Logits, recipe: Recipe, fabri
     rules = turn.rules
 
     def judge_masks(masks: Masks) -> PerImage:
-        return judge(game.inpainter, turn.images, turn.edges, masks, rules)
+        return judge(game.inpainter, turn.contents, turn.edges, masks, rules)
 
     separation = judge_masks(harden(logits) if rules.hard else logits.softmax(1))
     loss, figures = separation.mean(), {"separation_loss": separation.mean()}
     if rules.regrouping:
         with fabric.autocast():
-            proposal, judged = propose(game.average, turn.images, judge_masks, recipe.backgrounds > 1)
+            proposal, judged = propose(game.average(turn.images, *turn.maps), judge_masks, recipe.backgrounds > 1)
         accepted = (judged <= separation + TOLERANCE).float()
         towards = F.cross_entropy(logits, proposal, reduction="none").mean((1, 2))
         loss = loss + rules.regrouping * (towards * accepted).mean()
@@ -149,27 +156,67 @@ def hidden_regions(segmenter: nn.Module, turn: Turn, recipe: Recipe) -> Masks:
     settings, rng = recipe.separation, turn.rng
     if torch.rand((), generator=rng) < settings.random_region_fraction:
         return random_regions(turn.batch, recipe, rng)[turn.mine].to(turn.images.device)
-    segments = sample_segments(segmenter, turn.images, settings.sampled_segments, rng)
+    segments = sample_segments(segmenter, turn, settings.sampled_segments)
     if settings.split_fraction and torch.rand((), generator=rng) < settings.split_fraction:
         segments = segments * one_side(segments, random_angles(turn.batch, segments.shape[1], rng)[turn.mine])
     return with_margin(segments, turn.rules.margin)
 
 
 @torch.no_grad()
-def sample_segments(segmenter: nn.Module, images: Images, count: int, rng: Generator) -> Masks:
+def sample_segments(segmenter: nn.Module, turn: Turn, count: int) -> Masks:
     """Some of the segmenter's masks, of the same channels for all images."""
-    masks: Masks = segmenter(images).softmax(1)
-    return masks[:, torch.randperm(masks.shape[1], generator=rng)[:count].to(masks.device)]
+    masks: Masks = segmenter(turn.images, *turn.maps).softmax(1)
+    return masks[:, torch.randperm(masks.shape[1], generator=turn.rng)[:count].to(masks.device)]
 
 
-def judge(inpainter: nn.Module, images: Images, edges: Edges, masks: Masks, rules: StepRules) -> PerImage:
+def judge(inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, masks: Masks, rules: StepRules) -> PerImage:
     """The separation loss of masks `b k h w`, each guessed from what is visible outside it and its margin.
 
     The unconditional guess is made in the same batch and gets no gradient.
     """
-    hidden = torch.cat([with_margin(masks, rules.margin), torch.ones_like(masks[:, :1])], 1)
-    guesses: Guesses = inpainter(images, hidden, edges, rules.propagate)
-    return separation_loss(images, masks, guesses[:, :-1], guesses[:, -1].detach(), rules.epsilon)
+    cells = cells_of(masks, contents)
+    hidden = hidden_cells(cells[0], contents, rules.margin)
+    everything = [torch.cat([each, torch.ones_like(each[:, :1])], 1) for each in hidden]
+    guesses = guess(inpainter, contents, edges, everything, rules.propagate)
+    own, prior = [each[:, :-1] for each in guesses], [each[:, -1:].detach().expand_as(each[:, :-1]) for each in guesses]
+    error = pixel_error if is_pixels(contents) else content_error
+    return separation_loss(error(contents, cells, own), error(contents, cells, prior), rules.epsilon)
+
+
+def guessing_loss(
+    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, regions: Masks, propagate: bool, margin: int
+) -> Tensor:
+    """What the inpainter minimises: its error in hidden regions `b k h w`, given at the resolution of the finest content."""
+    hidden = hidden_cells(regions, contents, margin)
+    guesses = guess(inpainter, contents, edges, hidden, propagate)
+    return (
+        inpainting_loss(contents[0], hidden[0], guesses[0]) if is_pixels(contents) else content_loss(contents, hidden, guesses)
+    )
+
+
+def guess(
+    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, hidden: Sequence[Tensor], propagate: bool
+) -> list[Tensor]:
+    """The inpainter's guesses `b k c h w` of every map of the content, for each hidden region."""
+    if is_pixels(contents):
+        return [inpainter(contents[0], hidden[0], edges, propagate)]
+    guesses: list[Tensor] = inpainter(contents, hidden, edges)
+    return guesses
+
+
+def is_pixels(contents: Sequence[Tensor]) -> bool:
+    """Whether the content is the image itself: the only one of a single map."""
+    return len(contents) == 1
+
+
+def pixel_error(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses: Sequence[Tensor]) -> PerSegment:
+    """`hidden_error` of the only map."""
+    return hidden_error(contents[0], hidden[0], guesses[0])
+
+
+def cells_of(masks: Masks, contents: Sequence[Tensor]) -> list[Tensor]:
+    """Masks `b k h w` at the resolution of each map: the fraction of each cell that they cover."""
+    return [F.avg_pool2d(masks, factor) if (factor := masks.shape[2] // each.shape[2]) > 1 else masks for each in contents]
 
 
 def harden(logits: Logits) -> Masks:
@@ -179,16 +226,13 @@ def harden(logits: Logits) -> Masks:
 
 
 @torch.no_grad()
-def propose(
-    average: nn.Module, images: Images, judge: Callable[[Masks], PerImage], several_backgrounds: bool
-) -> tuple[Labels, PerImage]:
+def propose(logits: Logits, judge: Callable[[Masks], PerImage], several_backgrounds: bool) -> tuple[Labels, PerImage]:
     """The better of two proposals for each image by the judge's separation loss, and that loss.
 
-    The averaged segmenter makes them: it is steadier than the one that plays. A background of several parts gets one proposal
-    alone, since pieces that cross the borders between those parts would hold the objects too.
+    They are made from the averaged segmenter's logits: it is steadier than the one that plays. A background of several parts
+    gets one proposal alone, since pieces that cross the borders between those parts would hold the objects too.
     """
-    logits = average(images)
     kinds = (False,) if several_backgrounds else (True, False)
     proposals = torch.stack([regroup(logits, kind, several_backgrounds=several_backgrounds) for kind in kinds])
     best = torch.stack([judge(one_hot(labels, logits.shape[1])) for labels in proposals]).min(0)
-    return proposals[best.indices, torch.arange(len(images), device=images.device)], best.values
+    return proposals[best.indices, torch.arange(len(logits), device=logits.device)], best.values

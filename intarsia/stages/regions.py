@@ -1,6 +1,7 @@
 """Regions to hide from the inpainter: random ones, and parts and margins of given ones."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +13,8 @@ from intarsia.shapes import Masks
 
 def random_regions(count: int, recipe: Recipe, rng: Generator) -> Masks:
     """Random regions for every image of a batch, all of one kind, which is drawn by the recipe's weights: `count n h w`."""
-    size, weights = (recipe.height, recipe.width), recipe.inpainting.regions
+    finest = 1 if recipe.content.kind == "pixels" else recipe.content.strides[0]
+    size, weights = (recipe.height // finest, recipe.width // finest), recipe.inpainting.regions
     kinds = {
         "shared_box": lambda: shared_box(count, *size, rng),
         "boxes": lambda: boxes(count, *size, rng),
@@ -20,6 +22,11 @@ def random_regions(count: int, recipe: Recipe, rng: Generator) -> Masks:
         "slivers": lambda: slivers(count, *size, rng),
         "everything": lambda: everything(count, *size),
     }
+    if recipe.content.kind != "pixels":
+        kinds |= {
+            "ellipses": lambda: ellipses(count, *size, rng),
+            "partitions": lambda: partitions(count, *size, rng),
+        }
     drawn = torch.multinomial(torch.tensor([getattr(weights, kind) for kind in kinds]), 1, generator=rng)
     return list(kinds.values())[int(drawn)]()
 
@@ -81,6 +88,23 @@ def everything(count: int, height: int, width: int) -> Masks:
     return torch.tensor([1.0, 0.0]).view(1, 2, 1, 1).expand(count, 2, height, width)
 
 
+def ellipses(count: int, height: int, width: int, rng: Generator) -> Masks:
+    """Two ellipses per image, of about an object's size: `count 2 h w`."""
+    rows, columns = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    shape = (count, 2, 1, 1)
+    y, x = height * torch.rand(shape, generator=rng), width * torch.rand(shape, generator=rng)
+    radius, ratio = _uniform(0.1 * height, 0.29 * height, shape, rng), _uniform(0.5, 2.0, shape, rng)
+    return ((rows - y).square() * ratio + (columns - x).square() / ratio <= radius.square()).float()
+
+
+def partitions(count: int, height: int, width: int, rng: Generator) -> Masks:
+    """Two segments of a random partition of each image into six, with hard borders: `count 2 h w`."""
+    cells = (3, 5, 9)[int(torch.randint(3, (), generator=rng))]
+    coarse = torch.randn(count, 6, cells, cells, generator=rng)
+    labels = F.interpolate(coarse, size=(height, width), mode="bicubic").argmax(1)
+    return F.one_hot(labels, 6).permute(0, 3, 1, 2)[:, :2].float()
+
+
 def one_side(regions: Masks, angles: Tensor) -> Masks:
     """One side of a line through the centre of gravity of each region `b k h w`: `b k h w`, 0 or 1; angles `b k` in radians."""
     height, width = regions.shape[2:]
@@ -100,6 +124,19 @@ def with_margin(regions: Masks, margin: int) -> Masks:
     """Regions `b k h w` widened by a margin of so many pixels. The gradient is that of the regions alone."""
     wider = F.max_pool2d(regions, 2 * margin + 1, 1, margin)
     return regions + (wider - regions).detach()
+
+
+def hidden_cells(regions: Masks, contents: Sequence[Tensor], margin: int) -> list[Tensor]:
+    """What is hidden of each map of a content, of regions `b k h w` at the finest one's resolution and a margin of cells.
+
+    Of a coarser map every cell that is touched is hidden. The gradient is that of the regions alone.
+    """
+    wider, found = with_margin(regions, margin), []
+    for each in contents:
+        factor = regions.shape[2] // each.shape[2]
+        own = F.avg_pool2d(regions, factor) if factor > 1 else regions
+        found.append(own + (F.max_pool2d(wider, factor) - own).detach() if factor > 1 else wider)
+    return found
 
 
 def _original_interval(size: int, rng: Generator) -> tuple[int, int]:

@@ -1,14 +1,11 @@
 """Stage 2: segmenter against inpainter (Contextual Information Separation)."""
 
-import torch
-
 from intarsia.engine import Run, descend
 from intarsia.model import Model
-from intarsia.pictures import game_sheet
 from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
 from intarsia.stages.scenes import TrainingScenes
 from intarsia.stages.schedules import is_inpainters_turn, rules_at, set_learning_rate
-from intarsia.stages.validation import segment_scores
+from intarsia.stages.validation import show_segments
 
 
 def separation(model: Model, scenes: TrainingScenes, run: Run) -> None:
@@ -24,19 +21,10 @@ def separation(model: Model, scenes: TrainingScenes, run: Run) -> None:
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
             with frozen(game.inpainter, fabric):
-                loss, figures = segmenter_loss(game, turn, game.segmenter(turn.images), recipe, fabric)
+                loss, figures = segmenter_loss(game, turn, game.segmenter(turn.images, *turn.maps), recipe, fabric)
                 descend(fabric, loss, game.segmenter_optimizer)
             update_average(game.average, game.segmenter, settings.ema_decay, step)
 
         if run.due(step):
-            figures |= validate(model, scenes, run, step)
+            figures |= show_segments(model, scenes.val, run, step)
         run.log(step, **figures)
-
-
-@torch.no_grad()
-def validate(model: Model, scenes: TrainingScenes, run: Run, step: int) -> dict[str, object]:
-    """`segment_scores`. Saves a picture of eight validation scenes with their segments and the inpainter's guess of each."""
-    images = scenes.val.first(8).images.to(run.fabric.device)
-    masks = model.segment(images)
-    run.picture(step, game_sheet(images, masks, model.inpainter(images, masks, model.edges(images))))
-    return segment_scores(model, scenes.val, run, step)

@@ -23,7 +23,9 @@ def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
         images = scenes.train(indices).images.to(fabric.device)
         draws = draw(recipe, settings.batch, mine, run.rng(step=step), fabric.device)
         with fabric.autocast(), torch.no_grad():
-            images, masks = model.autoencoder_input(images, model.ordered(model.segmenter(images).softmax(1)))
+            images, masks = model.autoencoder_input(
+                images, model.ordered(model.segmenter(images, *model.maps(images)).softmax(1))
+            )
 
         errors = errors_of(reconstruct(autoencoder, images, masks, draws, recipe), images, masks)
         loss = vae_loss(errors, settings, step, run)

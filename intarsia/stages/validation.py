@@ -6,9 +6,10 @@ from intarsia.data import Scenes
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, psnr, shape_iou
 from intarsia.model import Model
-from intarsia.pictures import coloured, sheet
+from intarsia.pictures import coloured, game_sheet, sheet
 from intarsia.stages.codes import divergences
 from intarsia.stages.diagnosis import diagnose
+from intarsia.stages.game import guess, is_pixels
 
 
 @torch.no_grad()
@@ -35,6 +36,16 @@ def segment_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, 
         "solidity": diagnosis.solidity,
         "warning": diagnosis.warning,
     }
+
+
+@torch.no_grad()
+def show_segments(model: Model, val: Scenes, run: Run, step: int) -> dict[str, object]:
+    """`segment_scores`. Saves a picture of eight scenes with their segments and, of pixels, the inpainter's guess of each."""
+    images = val.first(8).images.to(run.fabric.device)
+    masks, contents = model.segment(images), model.contents(images)
+    guesses = guess(model.inpainter, contents, model.edges(images), [masks], True)[0] if is_pixels(contents) else None
+    run.picture(step, game_sheet(images, masks, guesses))
+    return segment_scores(model, val, run, step)
 
 
 @torch.no_grad()
