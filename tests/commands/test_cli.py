@@ -123,21 +123,21 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
     command = cli.parse(["train", DATASET])
     assert command == cli.Train(COMPACT, Path(f"runs/{DATASET}-compact-0"), Options())
     argv = [
-        "--separation.epsilon",
+        "--separation.epsilon.highest",
         "50",
         "--seed=2",
         "--separation.regrouping.from_step",
         "7",
-        "--inpainting.learning-rate=1e-4",
+        "--inpainting.learning-rate.highest=1e-4",
     ]
     command = cli.parse(["train", DATASET, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
     assert isinstance(command, cli.Train)
     changed = dict(leaves(command.recipe))
     given = {
-        "--separation.epsilon": 50,
+        "--separation.epsilon.highest": 50,
         "--seed": 2,
         "--separation.regrouping.from-step": 7,
-        "--inpainting.learning-rate": 1e-4,
+        "--inpainting.learning-rate.highest": 1e-4,
     }
     assert changed == dict(leaves(COMPACT)) | given
     assert command.recipe.dataset == DATASET
@@ -195,12 +195,12 @@ BAD = {
     "train --seed 1": "Name a dataset right after `train`",
     "train dsprites": f"no dataset 'dsprites'; choose one of {', '.join(RECIPES)}. Did you mean multi_dsprites?",
     "train multi_dsprites --recipe huge": "There is no recipe 'huge' for multi_dsprites; choose one of compact",
-    "train multi_dsprites --epsilon 5": "takes no '--epsilon'. Did you mean --separation.epsilon?",
-    "train multi_dsprites --seperation.epsilon=5": "takes no '--seperation.epsilon'. Did you mean --separation.epsilon",
+    "train multi_dsprites --epsilon 5": "takes no '--epsilon'",
+    "train multi_dsprites --seperation.margin=5": "takes no '--seperation.margin'. Did you mean --separation.margin",
     "train multi_dsprites --dataset multi_texture": "takes no '--dataset'",
     "train multi_dsprites multi_texture": "takes no 'multi_texture'",
     "train multi_dsprites --seed one": "--seed: 'one' is not a whole number. See `intarsia train multi_dsprites --help`",
-    "train multi_dsprites --separation.epsilon big": "--separation.epsilon: 'big' is not a number",
+    "train multi_dsprites --separation.epsilon.start big": "--separation.epsilon.start: 'big' is not a number",
     "train multi_dsprites --seed": "Missing value for argument '--seed'",
     "train multi_dsprites --precision 8": "'8' for argument '--precision'. Expected one of ('auto', '32-true', 'bf16-mixed')",
     "train multi_dsprites --height 50": "height is 50; it must be a positive multiple of 32",
@@ -210,7 +210,7 @@ BAD = {
     "train multi_dsprites --inpainting.batch -4": "inpainting.batch is -4",
     "train multi_dsprites --save-every 0": "--save-every is 0; it must be at least 1",
     "train multi_dsprites --devices 0": "--devices is 0; it must be at least 1",
-    "train multi_dsprites --eps 5": "takes no '--eps'. Did you mean --separation.epsilon-start or --separation.epsilon or",
+    "train multi_dsprites --marg 5": "takes no '--marg'. Did you mean --separation.margin?",
     "evaluate": "`intarsia evaluate` needs RUN. See `intarsia evaluate --help`",
     "evaluate a b": "takes no 'b'",
     "evaluate a --scene 10": "takes no '--scene'. Did you mean --scenes?",
