@@ -9,7 +9,7 @@ from intarsia.errors import InputError
 from intarsia.evaluation.results import results
 from intarsia.recipes import RECIPES, command_line
 from intarsia.recipes.file import save_recipe
-from intarsia.recipes.settings import Recipe, planned
+from intarsia.recipes.settings import Epsilon, Recipe, planned
 from intarsia.records import record_machine
 from intarsia.weights import WEIGHTS, weights_sha256
 
@@ -95,7 +95,10 @@ def test_other_datasets_stay(tmp_path: Path) -> None:
         ({}, "compact"),
         ({"seed": 5}, "compact"),
         ({"segments": 7, "seed": 5}, "compact --segments 7"),
-        ({"separation": dataclasses.replace(RECIPE.separation, epsilon_start=5.0)}, "compact --separation.epsilon-start 5.0"),
+        (
+            {"separation": dataclasses.replace(RECIPE.separation, epsilon=Epsilon(start=5.0))},
+            "compact --separation.epsilon.start 5.0",
+        ),
     ],
 )
 def test_recipe_in_the_words_of_the_command_line(changes: dict[str, Any], words: str) -> None:
