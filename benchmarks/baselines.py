@@ -6,7 +6,6 @@ took on the same machine, with as many threads. Writes a JSON file and, beside i
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,24 +24,28 @@ from intarsia.baselines import colour_kmeans, slot_attention
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluation import AT_ONCE, SUBSETS, TEST_SEED, figures, score
+from intarsia.evaluation.means import number
+from intarsia.evaluation.segments import SUBSETS, TEST_SEED, figures, score_scenes
 from intarsia.files import make_folder, replacing
 from intarsia.recipes.options import Options, check_options
+from intarsia.records import this_machine
 from intarsia.shapes import Images, Masks
 
 ALL = SPLITS["test"] or 0
 
 
 def evaluated(scenes: Scenes, count: int, segment: Callable[[Images], Masks]) -> dict[str, Any]:
-    """The figures of a segmenting function on the first `count` scenes, and the seconds it took for each."""
-    parts, seconds = [], 0.0
-    for first in range(0, count, AT_ONCE):
-        images, masks = scenes(range(first, min(first + AT_ONCE, count)))
+    """Score a function that segments images on the first `count` scenes, and time it."""
+    seconds = 0.0
+
+    def timed(images: Images) -> Masks:
+        nonlocal seconds
         started = monotonic()
         found = segment(images)
         seconds += monotonic() - started
-        parts.append(score(masks, found))
-    values = figures({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return found
+
+    values = figures(score_scenes(timed, scenes, count)).by_name()
     return {"figures": values, "seconds_per_image": round(seconds / count, 5)}
 
 
@@ -51,16 +54,8 @@ def table(title: str, methods: dict[str, dict[str, Any]]) -> Table:
     values = [found["figures"] for found in methods.values()]
     rows.add_row("iou", *(f"{value['iou']['mean']:.3f} ± {value['iou']['std']:.3f}" for value in values))
     for name in list(values[0])[1:]:
-        rows.add_row(name, *(f"{value[name]:.3f}" for value in values))
+        rows.add_row(name, *(number(value[name]) for value in values))
     return rows
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(
@@ -111,9 +106,9 @@ def main(
     }
     record = {
         "dataset": dataset, "seed": seed, "test_seed": TEST_SEED, "test_images": test_images, "segments": test.segments,
-        "minutes": minutes, "threads": torch.get_num_threads(), "processor": processor(), "device": str(fabric.device),
-        "precision": fabric.strategy.precision.precision, "load_at_start": round(load, 2), "torch": torch.__version__,
-        "methods": methods,
+        "minutes": minutes, "threads": torch.get_num_threads(), "processor": this_machine().processor,
+        "device": str(fabric.device), "precision": fabric.strategy.precision.precision, "load_at_start": round(load, 2),
+        "torch": torch.__version__, "methods": methods,
     }  # fmt: skip
     with replacing(out) as path:
         path.write_text(json.dumps(record, indent=2) + "\n")

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from intarsia.data import open_dataset
 from intarsia.errors import InputError
-from intarsia.evaluation import TEST_SEED
-from intarsia.evaluation.parts import in_parts
+from intarsia.evaluation.batches import batches
+from intarsia.evaluation.segments import TEST_SEED
 from intarsia.metrics import hard
 from intarsia.model import Model
 from intarsia.objectives import hidden_error
@@ -54,7 +54,7 @@ def errors(model: Model, count: int, spread: bool) -> Errors:
     recipe = model.eval().recipe
     test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root, (recipe.height, recipe.width))
     generator, sums = torch.Generator().manual_seed(0), {}
-    for indices in in_parts(count, AT_ONCE, "Regions"):
+    for indices in batches(count, AT_ONCE, "Regions"):
         images, masks = test(indices)
         for kind, (scene, hidden) in regions_of(hard(masks), generator).items():
             seen = images[scene]

@@ -23,9 +23,10 @@ from intarsia.baselines import whole_image_vae
 from intarsia.data import open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluation import TEST_SEED
-from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, rounded, summary_of
-from intarsia.evaluation.parts import in_parts
+from intarsia.evaluation.batches import batches
+from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, summary_of
+from intarsia.evaluation.means import mean as mean_score
+from intarsia.evaluation.segments import TEST_SEED
 from intarsia.files import replacing
 from intarsia.metrics.disentanglement import dimensions_in_use
 from intarsia.metrics.locality import measure
@@ -52,7 +53,7 @@ def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int
     """
     recipe = model.recipe
     test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
-    per_image, objects = inspect(model, test, in_parts(count, AT_ONCE, "Reconstruction"))
+    per_image, objects = inspect(model, test, batches(count, AT_ONCE, "Reconstruction"))
     images = test(range(count)).images
     posterior = whole_image_vae.encode(baseline, images)
     rendered = whole_image_vae.decode(baseline, posterior.mean)
@@ -62,11 +63,10 @@ def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int
         (own, partial(changes, model, own)),
         (its, partial(whole_image_vae.changes, baseline, dimensions=its)),
     ):
-        parts = in_parts(count, AT_ONCE, "Locality")
-        movements.append(summary_of(measure(test, parts, change, partial(find, model)) if numbers else None))
+        indices = batches(count, AT_ONCE, "Locality")
+        movements.append(summary_of(measure(test, indices, change, partial(find, model)) if numbers else None))
     close = [
-        {name: rounded(values.mean()) for name, values in found.items()}
-        for found in (per_image, reconstruction(images, rendered))
+        {name: mean_score(values) for name, values in found.items()} for found in (per_image, reconstruction(images, rendered))
     ]
     return {**movements[0], **close[0], "informative": len(own)}, {**movements[1], **close[1], "informative": len(its)}
 
