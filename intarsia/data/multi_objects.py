@@ -23,7 +23,7 @@ __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 SIZE = 64  # px
 PIXELS = SIZE * SIZE
 AT_ONCE = 512  # scenes in memory, 8 MiB
-PROBED = 100  # records from which the number of all is estimated
+PROBED = 1 << 24  # bytes of the file from which the number of records is estimated
 SPLITS_OF_THE_ORIGINAL: dict[str, int | None] = {"test": 2000, "val": 1000, "train": None}
 
 
@@ -55,17 +55,26 @@ def material(name: str, layouts: Mapping[str, Layout], file: Path | None) -> Mat
     """
     if file is None:
         raise InputError(f"{name} is made from a TFRecord file: name it with --from FILE.")
-    probe = list(islice(records(file), PROBED))
-    if not probe:
+    first = next(records(file), None)
+    if first is None:
         raise InputError(f"{file} is empty.")
-    sizes = tuple(len(values) for values in _values(file, 0, probe[0]))
+    sizes = tuple(len(values) for values in _values(file, 0, first))
     layout = next((layout for layout in layouts.values() if layout.sizes == sizes), None)
     if layout is None:
         known = ", ".join(f"{variant} {layout.sizes[0]} and {layout.sizes[1]}" for variant, layout in layouts.items())
         raise InputError(f"{file} is not {name}: image and mask have {sizes[0]} and {sizes[1]} bytes; known are {known}.")
     contents = Contents(name, file.name, SIZE, SIZE, max(layout.segments) + 1, layout.splits, backgrounds=layout.backgrounds)
-    count = len(probe) if len(probe) < PROBED else round(file.stat().st_size / probe[-1].read * PROBED)
-    return Material(contents, partial(_rows, file, layout), count)
+    return Material(contents, partial(_rows, file, layout), _estimated_count(file))
+
+
+def _estimated_count(file: Path) -> int:
+    """About how many records a file has; exact if it is small."""
+    count = 0
+    for record in records(file):
+        count += 1
+        if record.read >= PROBED:
+            return round(file.stat().st_size / record.read * count)
+    return count
 
 
 def _rows(file: Path, layout: Layout, start: int) -> Iterator[Rows]:
