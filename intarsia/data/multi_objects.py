@@ -23,7 +23,7 @@ __all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
 SIZE = 64  # px
 PIXELS = SIZE * SIZE
 AT_ONCE = 512  # scenes in memory, 8 MiB
-PROBED = 1 << 24  # bytes of the file from which the number of records is estimated
+PROBED = 100  # records from which the number of all is estimated, or a few more
 SPLITS_OF_THE_ORIGINAL: dict[str, int | None] = {"test": 2000, "val": 1000, "train": None}
 
 
@@ -69,11 +69,11 @@ def material(name: str, layouts: Mapping[str, Layout], file: Path | None) -> Mat
 
 def _estimated_count(file: Path) -> int:
     """About how many records a file has; exact if it is small."""
-    count = 0
+    count = read = 0
     for record in records(file):
-        count += 1
-        if record.read >= PROBED:
-            return round(file.stat().st_size / record.read * count)
+        if count >= PROBED and record.read > read:  # what was read ahead is used up: `count` records took `read` bytes
+            return round(file.stat().st_size / read * count)
+        count, read = count + 1, record.read
     return count
 
 
