@@ -1,7 +1,7 @@
-"""k-means over colours and Slot Attention on a dataset's test scenes, scored like a model of `intarsia evaluate`.
+"""Scores of k-means over colours and of Slot Attention on a dataset's test scenes, as `intarsia evaluate` scores a model.
 
-`python benchmarks/baselines.py multi_texture --minutes 22`: give Slot Attention the minutes that the model's own training
-took on the same machine, with as many threads. Writes a JSON file and, beside it, the weights.
+In `python benchmarks/baselines.py multi_texture --minutes 22`, the minutes should be those that the training of the model
+took on the same machine with as many threads. Writes a JSON file and, beside it, the weights.
 """
 
 import json
@@ -71,12 +71,12 @@ def main(
 
     Args:
         dataset: Name of the dataset.
-        minutes: Of training for Slot Attention; k-means has nothing to train.
-        seed: Of the training scenes, the initial weights and all random draws. The test scenes do not depend on it.
-        test_images: How many test scenes, a multiple of 10; fewer than all only for a quick look.
+        minutes: Of training Slot Attention; k-means needs no training.
+        seed: Of the training scenes, the initial weights and all random numbers. The test scenes do not depend on it.
+        test_images: The number of test scenes, a multiple of 10; fewer than all only for a quick test.
         batch: Images per step of Slot Attention.
-        threads: Threads; 0 leaves it to PyTorch.
-        out: The JSON file; runs/baselines/DATASET-seedSEED.json unless given.
+        threads: The number of threads; 0 for PyTorch's default.
+        out: The JSON file; by default runs/baselines/DATASET-seedSEED.json.
     """
     if test_images % SUBSETS or not SUBSETS <= test_images <= ALL:
         raise InputError(f"--test-images is {test_images}; it must be a multiple of {SUBSETS} from {SUBSETS} to {ALL}.")
@@ -85,7 +85,7 @@ def main(
     check_options(options)
     train, test = open_dataset(dataset, seed, "train"), open_dataset(dataset, TEST_SEED, "test")
     make_folder(out.parent)
-    load = os.getloadavg()[0]  # what else ran when the minutes began
+    load = os.getloadavg()[0]  # of other processes, before training
     fabric = start_fabric(options)
 
     trained = slot_attention.train(train, minutes=minutes, batch=batch, seed=seed, fabric=fabric)
