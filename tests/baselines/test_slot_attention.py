@@ -80,7 +80,7 @@ def test_slots_know_no_order_of_pixels() -> None:
 def test_first_convolution_is_that_of_slot_plus_position() -> None:
     decoder, slots = Decoder(), draw(3, 64) - 0.5
     plain = decoder.broadcast(slots[:, :, None, None] + decoder.position(9, 14))
-    assert torch.allclose(decoder.lay(slots, 9, 14), plain, atol=1e-5)
+    assert torch.allclose(decoder.broadcast_convolved(slots, 9, 14), plain, atol=1e-5)
 
 
 def test_all_parameters_learn(model: SlotAttention) -> None:

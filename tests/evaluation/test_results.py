@@ -30,10 +30,15 @@ def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
     save_recipe(recipe, folder / "recipe.json")
     content = {
         "dataset": recipe.dataset,
+        "source": "generated",
         "seed": recipe.seed,
+        "test_seed": 0,
         "test_images": 2000,
         "weights_sha256": weights_sha256(folder / planned(recipe)[-1]),
         "figures": FIGURES,
+        "examples": {"best": [0], "median": [1], "worst": [2]},
+        "codes": None,
+        "recipe": {},
     }
     (folder / "scores.json").write_text(json.dumps(content | scores))
     (folder / "machine.json").write_text(json.dumps({"processor": "Abacus", "threads": 2}))
@@ -71,6 +76,7 @@ def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Pa
     one = make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.5, "locality": 0.8})
     other = make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
     baseline = {"weights_sha256": weights_sha256(one / planned(RECIPE)[-1]), "figures": {"locality": 0.3}}
+    baseline |= {"code_length": 25, "steps": 100, "test_images": 200}
     (one / "whole_image_vae.json").write_text(json.dumps(baseline))
     entry = results([other, one], tmp_path / "results.json")["multi_dsprites"]
     assert entry["psnr"] == [20.5, None] and entry["locality"] == [0.8, None]
@@ -130,6 +136,13 @@ def spoil(run: Path, how: str) -> None:
     elif how == "no figures":
         scores = json.loads((run / "scores.json").read_text())
         (run / "scores.json").write_text(json.dumps(scores | {"figures": {}}))
+    elif how == "text for a number":
+        scores = json.loads((run / "scores.json").read_text())
+        (run / "scores.json").write_text(json.dumps(scores | {"figures": FIGURES | {"psnr": "high"}}))
+    elif how == "foreign baseline":
+        (run / "whole_image_vae.json").write_text("{}")
+    elif how == "foreign machine":
+        (run / "machine.json").write_text('{"threads": 2}')
     elif how == "not JSON":
         (run / "scores.json").write_text("{")
 
@@ -143,7 +156,10 @@ def spoil(run: Path, how: str) -> None:
         ("no log", "inpainting is at step 0 of"),
         ("cut log", r"log\.jsonl can't be read"),
         ("other weights", "is of other weights"),
-        ("no figures", "is incomplete"),
+        ("no figures", r"scores\.json is incomplete \(figures\.iou: Field required\); run `intarsia evaluate .*` again\.$"),
+        ("text for a number", r"scores\.json is incomplete \(figures\.psnr: "),
+        ("foreign baseline", r"whole_image_vae\.json is incomplete"),
+        ("foreign machine", r"machine\.json is incomplete"),
         ("not JSON", r"scores\.json can't be read"),
     ],
 )

@@ -114,6 +114,12 @@ def test_gzip_is_told_by_the_first_bytes_not_by_the_name(sprites: Path, tmp_path
     assert len(plain) == SCENES and plain == unpacked
 
 
+def test_several_gzip_members_and_padding_after_them(sprites: Path, tmp_path: Path) -> None:
+    file = zipped(sprites, tmp_path / "sprites.tfrecords", 2)
+    file.write_bytes(file.read_bytes() + bytes(20))
+    assert [record.data for record in records(file)] == 2 * [record.data for record in records(sprites)]
+
+
 def test_values_are_what_was_written(sprites: Path) -> None:
     found = features(next(records(sprites)).data)
     assert found.keys() == {"x", "image", "mask", "shape", "empty"}
@@ -173,8 +179,10 @@ def test_the_byte_named_is_where_the_record_begins(sprites: Path, tmp_path: Path
 
 
 def test_a_cut_or_damaged_gzip_stream_is_an_error(sprites: Path, tmp_path: Path) -> None:
-    whole = gzip.compress(sprites.read_bytes(), 1)
-    for broken in (whole[: len(whole) // 2], whole[: len(whole) // 2] + bytes(100) + whole[len(whole) // 2 + 100 :]):
+    packed = gzip.compress(sprites.read_bytes(), 1)
+    half = len(packed) // 2
+    damaged = packed[:half] + bytes(100) + packed[half + 100 :]
+    for broken in (packed[:half], packed[:-9], damaged, packed[:10] + b"\7" + packed[10:], packed + b"more"):
         (tmp_path / "file").write_bytes(broken)
         with pytest.raises(InputError, match=r"(ends within|is damaged).* record \d+.*uncompressed data.*Fetch it again"):
             list(records(tmp_path / "file"))
