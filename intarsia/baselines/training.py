@@ -2,8 +2,8 @@
 
 import math
 import sys
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lightning_fabric import Fabric
@@ -59,10 +59,10 @@ def fit(
         InputError: if the loss is not finite.
     """
     module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
-    losses, started = list[float](), time.monotonic()
+    losses, started = list[float](), monotonic()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=1.0)
-        while (progress := max((time.monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
+        while (progress := max((monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(progress)
             loss = loss_of(module, len(losses))
@@ -73,4 +73,4 @@ def fit(
             if not math.isfinite(losses[-1]):
                 raise InputError(f"The loss of {name} is {losses[-1]} at step {len(losses)}: training broke down.")
             bar.update(task, completed=progress, description=f"{name}, {len(losses)} steps, loss {losses[-1]:.4f}")
-    return Trained(model, time.monotonic() - started, losses)
+    return Trained(model, monotonic() - started, losses)

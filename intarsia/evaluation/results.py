@@ -18,7 +18,7 @@ def results(runs: list[Path], out: Path) -> dict[str, Any]:
     """Gather the results of runs into the file `out`. The entries of their datasets are replaced, all others stay.
 
     Returns:
-        The whole content of `out`.
+        The new content of `out`.
 
     Raises:
         InputError: if a run is unfinished or not evaluated, or two runs of one dataset have the same seed or other recipes.

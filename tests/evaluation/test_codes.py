@@ -41,7 +41,7 @@ TEST = open_dataset("multi_dsprites", 0, "test")
 
 
 class Oracle(Model):
-    """Knows the first test scenes: their true segments are its own in another order, and its codes are the true places."""
+    """A model that knows the first test scenes: it has their true segments in another order, and codes of the true places."""
 
     order = (3, 1, 4, 2, 0)  # the background last
 
@@ -56,7 +56,7 @@ class Oracle(Model):
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """With decoders that say more about their codes than fresh ones do, and fusion networks that let it through."""
+    """A model with initial weights changed so that its images depend more on the codes."""
     made = Model(TINY)
     with torch.no_grad():
         for name in ("shape", "texture", "background"):
@@ -73,7 +73,7 @@ def images_of(count: int) -> Tensor:
 
 @pytest.mark.parametrize(("object", "number"), [(0, 0), (1, 1), (1, 2)])
 def test_changes_are_those_of_the_edits(object: int, number: int, model: Model) -> None:
-    """The batch at once, and scene after scene by `manipulation`."""
+    """Changes of a batch are the same as those of single scenes by `manipulation`."""
     images = images_of(3)
     before, changed = changes(model, [2, 0, 1], images)
     segment, render = changed[3 * object + [2, 0, 1].index(number)]
@@ -179,7 +179,7 @@ def test_every_figure_and_what_it_is_the_mean_of(informative: list[int], model: 
 
 
 def truly(model: Model, images: Tensor) -> object:
-    """Finds the true segments of the first three scenes, in whatever is made of their images."""
+    """Find the true segments of the first three scenes in any images."""
     found = find(model, images)
     return found._replace(masks=TEST(range(3)).masks[: len(images), [1, 2, 3, 4, 0]])
 

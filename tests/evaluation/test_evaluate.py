@@ -31,7 +31,7 @@ TINY = dataclasses.replace(
 
 
 class Oracle(Model):
-    """A model that knows the test scenes: it gives their true segments, in another order."""
+    """A model that knows the test scenes: it finds their true segments in another order."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -50,7 +50,7 @@ def test_perfect_masks_score_one() -> None:
 
 
 def test_one_segment_for_everything() -> None:
-    """By hand: an object of a quarter of the image, and one segment that holds all of it."""
+    """By hand: an object of a quarter of the image, and one segment of all pixels."""
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[:, :2, :2] = 1
     true = F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
@@ -171,7 +171,7 @@ def test_batches_do_not_change_the_figures(folder: Path, monkeypatch: pytest.Mon
         torch.testing.assert_close(values, at_once[name])
 
 
-def test_found_segments_wear_the_colours_of_the_true_ones() -> None:
+def test_found_segments_have_the_colours_of_the_true_ones() -> None:
     columns = np.split(segments_sheet(Oracle(TINY), open_dataset(TINY.dataset, 0, "test")), 3, axis=1)
     truth = open_dataset(TINY.dataset, 0, "test")(range(8)).masks
     assert (columns[1] == columns[2]).all()

@@ -36,7 +36,7 @@ VOID = {"meta", "img", "source", "line", "path", "br"}
 
 
 class Page(HTMLParser):
-    """Sees to it that what is opened is closed; keeps tags, texts and what is loaded from elsewhere."""
+    """A parser that checks that all tags are closed, and keeps tags, texts and the addresses of loaded files."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def opened(data: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose stage vaes is trained, as its folder goes, with a log of two steps."""
+    """An evaluated run with a trained stage vaes and a log of three steps."""
     run = tmp_path_factory.mktemp("runs") / "a <b> run"
     Model(TINY).save(run / "vaes")
     save_recipe(TINY, run / "recipe.json")
@@ -86,7 +86,7 @@ def run(evaluated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(evaluated, tmp_path / evaluated.name))
 
 
-def test_the_page_is_whole_and_needs_nothing_else(run: Path) -> None:
+def test_the_page_is_complete_and_needs_no_other_file(run: Path) -> None:
     scores = json.loads((run / "scores.json").read_text())
     path = report(run)
     assert path == run / "report.html" and path.stat().st_size < 6e6

@@ -19,7 +19,7 @@ FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
 
 def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
-    """A run as training and evaluation leave it; its weights are any bytes. The stages took 60, 120, 180 and 240 seconds."""
+    """The folder of a trained and evaluated run, with any bytes as weights. The stages took 60, 120, 180 and 240 seconds."""
     for i, stage in enumerate(planned(recipe)):
         (folder / stage).mkdir(parents=True)
         steps = getattr(recipe, stage).steps
