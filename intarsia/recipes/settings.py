@@ -189,7 +189,6 @@ class Separation:
     learning_rate: Schedule = Schedule(1e-3)
     """The segmenter's learning rate; the inpainter's is 1e-4 in all stages of the game."""
     epsilon: Epsilon = Epsilon()
-    """Epsilon of the separation loss."""
     hard_from_step: Count | None = None
     """First step from which the inpainter sees hard masks in the segmenter's turns; None keeps them soft."""
     propagation_from_step: Count = 0
