@@ -138,6 +138,7 @@ class Inpainting:
     batch: Size = 16
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(1e-3)
+    """The inpainter's learning rate."""
     beta2: Fraction = 0.99
     """Adam's second decay. It is below the usual 0.999 because the stage is short."""
     regions: Regions = Regions()
@@ -187,6 +188,7 @@ class Separation:
     segmenter_turns: Size = 2
     """Turns of the segmenter after each turn of the inpainter."""
     learning_rate: Schedule = Schedule(1e-3)
+    """The segmenter's learning rate; the inpainter's is 1e-4 in all stages of the game."""
     epsilon: Epsilon = Epsilon()
     hard_from_step: Count | None = None
     """First step from which the inpainter sees hard masks in the segmenter's turns; None keeps them soft."""
@@ -218,6 +220,7 @@ class Vaes:
     batch: Size = 8
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(1e-3)
+    """The learning rate of VAEs and fusion networks."""
     texture_beta: Amount = 4.0
     """Weight of the texture codes' divergence; the errors beside it are summed absolute intensities."""
     background_beta: Amount = 6.0
@@ -247,6 +250,7 @@ class EndToEnd:
     batch: Size = 8
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(3e-4)
+    """The learning rate of segmenter, VAEs and fusion networks."""
 
 
 @dataclass(frozen=True)
@@ -258,6 +262,7 @@ class Consistency:
     batch: Size = 4
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(3e-5, final=3e-5, warmup_steps=0)
+    """The segmenter's learning rate."""
     separation_weight: Amount = 1.0
     """Weight of the separation loss and regrouping in the segmenter's turns. With 0 the inpainter has no turns."""
     weight: Amount = 1e-3
