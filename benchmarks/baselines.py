@@ -1,12 +1,11 @@
-"""k-means over colours and Slot Attention on a dataset's test scenes, scored like a model of `intarsia evaluate`.
+"""Scores of k-means over colours and of Slot Attention on a dataset's test scenes, as `intarsia evaluate` scores a model.
 
-`python benchmarks/baselines.py multi_texture --minutes 22`: give Slot Attention the minutes that the model's own training
-took on the same machine, with as many threads. Writes a JSON file and, beside it, the weights.
+In `python benchmarks/baselines.py multi_texture --minutes 22`, the minutes should be those that the training of the model
+took on the same machine with as many threads. Writes a JSON file and, beside it, the weights.
 """
 
 import json
 import os
-import platform
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,24 +24,28 @@ from intarsia.baselines import colour_kmeans, slot_attention
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluation import AT_ONCE, SUBSETS, TEST_SEED, figures, score
+from intarsia.evaluation.means import number
+from intarsia.evaluation.segments import SUBSETS, TEST_SEED, figures, score_scenes
 from intarsia.files import make_folder, replacing
 from intarsia.recipes.options import Options, check_options
+from intarsia.records import this_machine
 from intarsia.shapes import Images, Masks
 
 ALL = SPLITS["test"] or 0
 
 
 def evaluated(scenes: Scenes, count: int, segment: Callable[[Images], Masks]) -> dict[str, Any]:
-    """The figures of a segmenting function on the first `count` scenes, and the seconds it took for each."""
-    parts, seconds = [], 0.0
-    for first in range(0, count, AT_ONCE):
-        images, masks = scenes(range(first, min(first + AT_ONCE, count)))
+    """Score a function that segments images on the first `count` scenes, and time it."""
+    seconds = 0.0
+
+    def timed(images: Images) -> Masks:
+        nonlocal seconds
         started = monotonic()
         found = segment(images)
         seconds += monotonic() - started
-        parts.append(score(masks, found))
-    values = figures({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+        return found
+
+    values = figures(score_scenes(timed, scenes, count)).by_name()
     return {"figures": values, "seconds_per_image": round(seconds / count, 5)}
 
 
@@ -51,16 +54,8 @@ def table(title: str, methods: dict[str, dict[str, Any]]) -> Table:
     values = [found["figures"] for found in methods.values()]
     rows.add_row("iou", *(f"{value['iou']['mean']:.3f} ± {value['iou']['std']:.3f}" for value in values))
     for name in list(values[0])[1:]:
-        rows.add_row(name, *(f"{value[name]:.3f}" for value in values))
+        rows.add_row(name, *(number(value[name]) for value in values))
     return rows
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def main(
@@ -76,12 +71,12 @@ def main(
 
     Args:
         dataset: Name of the dataset.
-        minutes: Of training for Slot Attention; k-means has nothing to train.
-        seed: Of the training scenes, the initial weights and all random draws. The test scenes do not depend on it.
-        test_images: How many test scenes, a multiple of 10; fewer than all only for a quick look.
+        minutes: Of training Slot Attention; k-means needs no training.
+        seed: Of the training scenes, the initial weights and all random numbers. The test scenes do not depend on it.
+        test_images: The number of test scenes, a multiple of 10; fewer than all only for a quick test.
         batch: Images per step of Slot Attention.
-        threads: Threads; 0 leaves it to PyTorch.
-        out: The JSON file; runs/baselines/DATASET-seedSEED.json unless given.
+        threads: The number of threads; 0 for PyTorch's default.
+        out: The JSON file; by default runs/baselines/DATASET-seedSEED.json.
     """
     if test_images % SUBSETS or not SUBSETS <= test_images <= ALL:
         raise InputError(f"--test-images is {test_images}; it must be a multiple of {SUBSETS} from {SUBSETS} to {ALL}.")
@@ -90,7 +85,7 @@ def main(
     check_options(options)
     train, test = open_dataset(dataset, seed, "train"), open_dataset(dataset, TEST_SEED, "test")
     make_folder(out.parent)
-    load = os.getloadavg()[0]  # what else ran when the minutes began
+    load = os.getloadavg()[0]  # of other processes, before training
     fabric = start_fabric(options)
 
     trained = slot_attention.train(train, minutes=minutes, batch=batch, seed=seed, fabric=fabric)
@@ -111,9 +106,9 @@ def main(
     }
     record = {
         "dataset": dataset, "seed": seed, "test_seed": TEST_SEED, "test_images": test_images, "segments": test.segments,
-        "minutes": minutes, "threads": torch.get_num_threads(), "processor": processor(), "device": str(fabric.device),
-        "precision": fabric.strategy.precision.precision, "load_at_start": round(load, 2), "torch": torch.__version__,
-        "methods": methods,
+        "minutes": minutes, "threads": torch.get_num_threads(), "processor": this_machine().processor,
+        "device": str(fabric.device), "precision": fabric.strategy.precision.precision, "load_at_start": round(load, 2),
+        "torch": torch.__version__, "methods": methods,
     }  # fmt: skip
     with replacing(out) as path:
         path.write_text(json.dumps(record, indent=2) + "\n")

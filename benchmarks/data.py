@@ -1,6 +1,6 @@
-"""Scenes per second of each dataset that is drawn or composed, on one thread: `python benchmarks/data.py`.
+"""Scenes per second of each generated or composed dataset, on one thread: `python benchmarks/data.py`.
 
-Flying Animals is measured with pictures of noise, of about the original's number and size. The last line is one JSON object.
+Flying Animals has pictures of noise here, of about the original's number and size. The last line is a JSON object.
 """
 
 import json
@@ -27,12 +27,12 @@ def scenes_per_second(scenes: Scenes, start: int) -> float:
 
 
 def animals(factor: int) -> Scenes:
-    """Discs of 80 px on 100 backgrounds, all of noise."""
+    """Scenes of discs of 80 px on 100 backgrounds, all of noise."""
     pictures = np.random.default_rng(0).integers(0, 256, (100, HEIGHT, WIDTH, 3), np.uint8)
     rows, columns = np.ogrid[:HEIGHT, :WIDTH]
     disc = np.uint8(255) * (np.hypot(rows - HEIGHT / 2, columns - WIDTH / 2) < 40)
-    pictures, shares = reduced(pictures, np.broadcast_to(disc, pictures.shape[:3]), factor)
-    return composed_scenes("flying_animals", 0, "train", pictures, cut_out(pictures, shares), source="noise")
+    pictures, alpha = reduced(pictures, np.broadcast_to(disc, pictures.shape[:3]), factor)
+    return composed_scenes("flying_animals", 0, "train", pictures, cut_out(pictures, alpha), source="noise")
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Does a change of one number stay with one object? A run's model beside a whole-image beta-VAE, under the same ruler.
+"""Locality of changes in a run's model and in a whole-image beta-VAE: does a change of one number change only one object?
 
-`python benchmarks/locality.py runs/d0`: trains the whole-image VAE (`intarsia.baselines.whole_image_vae`) with a code as long
-as all codes of the run's model together, on scenes of the same seed, for as many steps as all stages of the run had. Then every
-informative number of either is changed by one unit, and the run's own model finds where the objects are before and after: in
-this process, on the same 200 test scenes. Writes `whole_image_vae.json` and, beside it, the weights into the run folder;
-`intarsia results` takes them from there. The last line is one JSON object.
+`python benchmarks/locality.py runs/d0` trains the whole-image VAE (`intarsia.baselines.whole_image_vae`) on scenes of the
+same seed, for as many steps as all stages of the run. Its code is as long as all codes of the run's model together. Then
+every informative number of both models is changed by one unit on the same 200 test scenes. The run's model finds the objects
+before and after. The results, `whole_image_vae.json`, and the weights go into the run folder, where `intarsia results` reads
+them. The last line is a JSON object.
 """
 
 import json
@@ -23,9 +23,10 @@ from intarsia.baselines import whole_image_vae
 from intarsia.data import open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.evaluation import TEST_SEED
-from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, rounded, summary_of
-from intarsia.evaluation.parts import in_parts
+from intarsia.evaluation.batches import batches
+from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, summary_of
+from intarsia.evaluation.means import mean as mean_score
+from intarsia.evaluation.segments import TEST_SEED
 from intarsia.files import replacing
 from intarsia.metrics.disentanglement import dimensions_in_use
 from intarsia.metrics.locality import measure
@@ -40,39 +41,38 @@ Figures = dict[str, Any]
 
 
 def code_length(recipe: Recipe) -> int:
-    """Of all objects and the background together."""
+    """The length of the codes of all objects and the background together."""
     sizes = recipe.vae
     return recipe.objects * (sizes.shape_dimension + sizes.texture_dimension) + sizes.background_dimension
 
 
 def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int) -> tuple[Figures, Figures]:
-    """Of the model and of the baseline on the first `count` test scenes: what a unit change of an informative number changes.
+    """The figures of the model and of the baseline on the first `count` test scenes: locality and reconstruction.
 
-    And how close their images come. The model is the ruler for both.
+    The model's segments are used for both.
     """
     recipe = model.recipe
     test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
-    per_image, objects = inspect(model, test, in_parts(count, AT_ONCE, "Reconstruction"))
+    per_image, objects = inspect(model, test, batches(count, AT_ONCE, "Reconstruction"))
     images = test(range(count)).images
     posterior = whole_image_vae.encode(baseline, images)
     rendered = whole_image_vae.decode(baseline, posterior.mean)
-    own, its = dimensions_in_use(objects.kl), dimensions_in_use(divergence(*posterior))
+    own, baselines = dimensions_in_use(objects.kl), dimensions_in_use(divergence(*posterior))
     movements: list[Figures] = []
     for numbers, change in (
         (own, partial(changes, model, own)),
-        (its, partial(whole_image_vae.changes, baseline, dimensions=its)),
+        (baselines, partial(whole_image_vae.changes, baseline, dimensions=baselines)),
     ):
-        parts = in_parts(count, AT_ONCE, "Locality")
-        movements.append(summary_of(measure(test, parts, change, partial(find, model)) if numbers else None))
+        indices = batches(count, AT_ONCE, "Locality")
+        movements.append(summary_of(measure(test, indices, change, partial(find, model)) if numbers else None))
     close = [
-        {name: rounded(values.mean()) for name, values in found.items()}
-        for found in (per_image, reconstruction(images, rendered))
+        {name: mean_score(values) for name, values in found.items()} for found in (per_image, reconstruction(images, rendered))
     ]
-    return {**movements[0], **close[0], "informative": len(own)}, {**movements[1], **close[1], "informative": len(its)}
+    return {**movements[0], **close[0], "informative": len(own)}, {**movements[1], **close[1], "informative": len(baselines)}
 
 
 def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
-    """Train the baseline of a run, take the figures of both, and write them down in the run folder."""
+    """Train the baseline of a run, measure both, and write the figures into the run folder."""
     source = latest(run)
     if not has_codes(source):
         raise InputError(f"{run} has no codes to compare with: stage 'vaes' is not trained.")
@@ -84,13 +84,12 @@ def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
         train, code_length(recipe), steps=steps, batch=recipe.vaes.batch, seed=recipe.seed, fabric=fabric
     )
     baseline = trained.model.cpu()
-    own, its = figures_of(model, baseline, LOCALITY_SCENES)
+    own, baselines = figures_of(model, baseline, LOCALITY_SCENES)
     record = {
         "dataset": recipe.dataset, "seed": recipe.seed, "test_seed": TEST_SEED, "test_images": LOCALITY_SCENES,
         "weights_sha256": weights_sha256(source), "code_length": code_length(recipe), "steps": steps,
-        "batch": recipe.vaes.batch,
-        "train_minutes": round(trained.seconds / 60, 2), "last_loss": round(mean(trained.losses[-100:]), 3), "figures": its,
-        "model_figures": own,
+        "batch": recipe.vaes.batch, "train_minutes": round(trained.seconds / 60, 2),
+        "last_loss": round(mean(trained.losses[-100:]), 3), "figures": baselines, "model_figures": own,
     }  # fmt: skip
     whole_image_vae.save(baseline, (run / WHOLE_IMAGE_VAE).with_suffix(".safetensors"))
     with replacing(run / WHOLE_IMAGE_VAE) as path:
@@ -102,8 +101,8 @@ def table(run: Path, record: dict[str, Any]) -> Table:
     title = f"{run}: {record['dataset']}, seed {record['seed']}, {record['test_images']} test scenes"
     rows = Table("", "this model", "whole-image VAE", title=title, title_justify="left")
     for name, own in record["model_figures"].items():
-        its = record["figures"].get(name)
-        rows.add_row(name, *("–" if value is None else f"{value:.4g}" for value in (own, its)))
+        other = record["figures"].get(name)
+        rows.add_row(name, *("–" if value is None else f"{value:.4g}" for value in (own, other)))
     return rows
 
 
@@ -111,9 +110,9 @@ def main(runs: tyro.conf.Positional[tuple[Path, ...]] = (), steps: int = 0, thre
     """Compare the models of runs with a whole-image VAE each.
 
     Args:
-        runs: Run folders whose stage vaes is trained; all such in runs/ unless named.
-        steps: Optimizer steps of the whole-image VAE; 0 takes as many as the run's stages have together. Fewer only for a try.
-        threads: Threads; 0 leaves it to PyTorch.
+        runs: Run folders with a trained stage vaes; by default all of these in runs/.
+        steps: Optimizer steps of the whole-image VAE; 0 for as many as all stages of the run. Fewer only for a quick test.
+        threads: The number of threads; 0 for PyTorch's default.
     """
     if steps < 0:
         raise InputError(f"--steps is {steps}; it must be at least 0.")

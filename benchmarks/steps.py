@@ -1,8 +1,8 @@
 """Seconds per optimizer step of the reference networks, in float32 and bf16: `python benchmarks/steps.py`.
 
-The batches, networks and losses are the published ones, drawing the data is included; the figure is the median of some steps
-after warm-up, on 2 threads. Beside it stands what the original took in TensorFlow on the same kind of machine. Each case runs
-in a process of its own, so that its peak memory is its own. Writes docs/steps.json; the last line is that JSON object.
+Batches, networks and losses are the published ones, and drawing the data is included. A figure is the median of some steps
+after warm-up, on 2 threads. The table compares it with the original in TensorFlow on the same kind of machine. Each case runs
+in its own process, so that peak memory is measured per case. Writes docs/steps.json; the last line is that JSON object.
 """
 
 import json
@@ -77,7 +77,7 @@ def consistent_segmenter_turn(model: Model, images: Images, draws: Generator) ->
     return judged.mean() + model.recipe.consistency.weight * error
 
 
-# Recipe, images per step, what learns, its loss; seconds that the original took (its best where it varied).
+# Recipe, images per step, the trained network, its loss, and the seconds of the original (the best if they varied).
 CASES: dict[str, tuple[Recipe, int, str, Loss, float]] = {
     "pretrain": (LARGE, 16, "inpainter", pretraining, 0.84),
     "cis_resnet_inpainter": (LARGE, 8, "inpainter", inpainter_turn, 3.5),
@@ -91,7 +91,7 @@ CASES: dict[str, tuple[Recipe, int, str, Loss, float]] = {
 
 
 def measure(case: str, precision: str, steps: int, threads: int) -> tuple[float, float]:
-    """Median seconds of a step, and peak memory in GB."""
+    """The median seconds of a step, and the peak memory in GB."""
     torch.set_num_threads(threads)
     recipe, batch, learner, loss_of, _ = CASES[case]
     model, scenes = Model(recipe), open_dataset(recipe.dataset)
@@ -110,12 +110,12 @@ def measure(case: str, precision: str, steps: int, threads: int) -> tuple[float,
 
 
 def main(cases: tuple[str, ...] = tuple(CASES), steps: int = 10, threads: int = 2, out: Path = Path("docs/steps.json")) -> None:
-    """Measure.
+    """Measure the cases.
 
     Args:
-        cases: Which; the others keep the figures that the file holds.
-        steps: Of each case, after two of warm-up.
-        threads: Threads.
+        cases: The cases to measure; the others keep their figures in the file.
+        steps: The number of steps of each case, after two for warm-up.
+        threads: The number of threads.
         out: The JSON file.
     """
     table = Table("case", "original", "float32", "", "bf16", "", "GB", title=f"seconds per step, {threads} threads")

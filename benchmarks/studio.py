@@ -1,8 +1,9 @@
 """Milliseconds from a slider's event to the new picture, in the browser: `python benchmarks/studio.py`.
 
-The page measures itself (`edit-to-picture`, User Timing), in Debian's chromium, which shares the cores with the server. The
-networks are those of two recipes, untrained, which is as fast; a segmenter made by hand gives them objects. Each value of a
-slider waits for the picture of the one before. A drag of 8 pixels is measured beside it. The last line is one JSON object.
+The page measures the times itself (`edit-to-picture`, User Timing), in Debian's chromium, which shares the cores with the
+server. The networks are those of two recipes, untrained, which does not change the times; a hand-written segmenter finds
+objects. Each value of a slider is set after the picture of the one before. A drag of 8 pixels is measured, too. The last line
+is a JSON object.
 """
 
 import dataclasses
@@ -27,14 +28,14 @@ from tests.halves import Halves
 from tests.studio.serving import photo, running
 
 SMALL = RECIPES["multi_dsprites"]["compact"]
-CASES: dict[str, tuple[Recipe, int]] = {  # and the milliseconds that a slider may take
+CASES: dict[str, tuple[Recipe, int]] = {  # with the milliseconds that a slider may take
     "64x64": (SMALL, 50),
     "192x256": (dataclasses.replace(RECIPES["flying_animals"]["compact"], height=192, width=256), 150),
 }
 
 
 class Parted(Halves):
-    """`Halves` for any number of segments: the others are empty."""
+    """`Halves` with more segments, which are empty."""
 
     def __init__(self, segments: int) -> None:
         super().__init__()
@@ -53,9 +54,9 @@ def times(page: Page) -> list[float]:
 
 
 def slide(page: Page, part: str, count: int) -> list[float]:
-    """Milliseconds of each of so many values."""
+    """Milliseconds from each of `count` values of a slider to its picture."""
     slider = page.locator(f"[id^={part}-]").first
-    page.wait_for_timeout(3000)  # for the strips, which come when nothing else is to be done
+    page.wait_for_timeout(3000)  # for the strips, which come when the server is idle
     times(page)
     for value in range(count):
         slider.evaluate("(input, v) => { input.value = v; input.dispatchEvent(new Event('input')); }", value % 40 / 10 - 2)
@@ -70,10 +71,10 @@ def drag(page: Page) -> list[float]:
     assert box
     times(page)
     x, y = box["x"] + box["width"] / 4, box["y"] + box["height"] * 0.8
-    for turn in range(5):
+    for repetition in range(5):
         page.mouse.move(x, y)
         page.mouse.down()
-        page.mouse.move(x + 8 * box["width"] / 64, y - 5 - turn)
+        page.mouse.move(x + 8 * box["width"] / 64, y - 5 - repetition)
         page.wait_for_selector("#stage[aria-busy=false]")
         page.mouse.up()
         page.wait_for_selector("#stage[aria-busy=false]")
@@ -83,7 +84,7 @@ def drag(page: Page) -> list[float]:
 
 
 def measure(browser: Browser, recipe: Recipe, count: int) -> dict[str, list[float]]:
-    """By what is done, the milliseconds of each time."""
+    """The milliseconds of each edit, by kind of edit."""
     model = Model(recipe)
     model.segmenter = Parted(recipe.segments)
     with running(create_app(model)) as port:
@@ -101,11 +102,11 @@ def measure(browser: Browser, recipe: Recipe, count: int) -> dict[str, list[floa
 
 
 def main(count: int = 40, threads: int = 2) -> None:
-    """Measure.
+    """Measure both sizes.
 
     Args:
-        count: Values of each slider.
-        threads: Of the server.
+        count: The number of values of each slider.
+        threads: The server's number of threads.
     """
     torch.set_num_threads(threads)
     figures: dict[str, dict[str, float]] = {}

@@ -1,9 +1,9 @@
-"""Reading a compressed TFRecord file beside unpacking it alone: `python benchmarks/tfrecords.py`.
+"""Times of reading a compressed TFRecord file, relative to unpacking it: `python benchmarks/tfrecords.py`.
 
-The file has the form of the published Multi-dSprites, a string for every byte, and holds generated scenes. In turn:
-unpacking it with Python's gzip; going through its checked records; preparing it, that is, writing the arrays that training
-reads to the disk (a second thread waits for it). The last line is one JSON object, of medians of the ratios to unpacking in
-the same round.
+The file has the format of the published Multi-dSprites, with one string per byte, and generated scenes. Each round measures
+three things in turn: unpacking the file with Python's gzip; reading its records with their checksums; and preparing it, which
+writes the arrays for training to the disk in a second thread. The last line is a JSON object with the medians of the ratios
+to unpacking in the same round.
 """
 
 import gzip
@@ -32,7 +32,7 @@ SCENES, COPIES, ROUNDS, PIECE = 500, 40, 5, 1 << 17
 
 
 def published_form(path: Path) -> None:
-    """A gzip file of so many scenes, and copies of them in further members."""
+    """Write a gzip file of generated scenes, with copies of them in further members."""
     layout = LAYOUTS["colored_on_colored"]
     images, masks = open_dataset("multi_dsprites")(range(SCENES))
     assert masks.shape[1] <= len(layout.segments)
@@ -63,7 +63,7 @@ def prepare(path: Path, out: Path) -> None:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds of processor and wall time."""
+    """The seconds of processor time and of wall time that a function takes."""
     wall, processor = perf_counter(), process_time()
     work()
     return process_time() - processor, perf_counter() - wall

@@ -1,4 +1,4 @@
-"""Running a stage: devices, precision, steps that can be stopped and resumed, log, pictures. The rest is Lightning Fabric."""
+"""Running a stage on Lightning Fabric: devices, precision, steps that can be stopped and resumed, log, pictures."""
 
 import json
 import math
@@ -28,7 +28,7 @@ CHECKPOINT, LOG, PICTURES = "checkpoint.pt", "log.jsonl", "pictures"
 
 
 def start_fabric(options: Options) -> Fabric:
-    """Fabric for these options, launched: with several devices this starts the other processes.
+    """Lightning Fabric for these options. With several devices this starts the other processes.
 
     Raises:
         InputError: if there are no such devices.
@@ -50,7 +50,7 @@ def start_fabric(options: Options) -> Fabric:
 
 
 def _precision(options: Options) -> Any:
-    """The precision asked for; for auto, what the hardware is fast in."""
+    """The precision in Fabric's terms; auto is the one that the hardware is fast in."""
     if options.precision != "auto":
         return options.precision
     if options.accelerator in ("auto", "cuda") and torch.cuda.is_available():
@@ -73,13 +73,13 @@ def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer, max_norm: floa
 
 
 class Run:
-    """One stage's folder while it trains: last checkpoint, log (JSON lines), pictures.
+    """The folder of a stage in training: last checkpoint, log (JSON lines), pictures.
 
     Args:
-        folder: The stage's folder; made where it doesn't exist, resumed where it holds a checkpoint.
-        fabric: As `start_fabric` gives it.
+        folder: The stage's folder. It is made if it doesn't exist, and resumed if it holds a checkpoint.
+        fabric: From `start_fabric`.
         options: How often to save and show.
-        seed: The recipe's; all random draws of a step depend on it, the stage's name and the step alone.
+        seed: The recipe's seed. The random draws of a step depend on it, the stage's name and the step alone.
     """
 
     def __init__(self, folder: Path, fabric: Fabric, options: Options, seed: int) -> None:
@@ -90,15 +90,15 @@ class Run:
         self._tensorboard = _tensorboard_writer(folder) if fabric.is_global_zero else None
 
     def steps(self, state: dict[str, Any], total: int, save: Callable[[Path], None]) -> Iterator[int]:
-        """Yield each step's number that is left of `total`, from where the folder's checkpoint stopped.
+        """Yield the numbers of the remaining steps, from where the folder's checkpoint stopped.
+
+        Ctrl-C ends the current step, saves, and raises KeyboardInterrupt. After kill -9 the last checkpoint stands.
 
         Args:
-            state: Everything the trajectory depends on: modules, optimizers, tensors, numbers. Restored in place from the
-                checkpoint; `step` and `seconds` (time spent training) are added to it.
+            state: Everything that training depends on: modules, optimizers, tensors, numbers. A checkpoint is loaded into it;
+                `step` and `seconds` (time spent training) are added to it.
             total: Steps of a complete run.
-            save: Called with the folder beside every checkpoint, to write what others read.
-
-        Ctrl-C ends the step under way, saves, and raises KeyboardInterrupt; after kill -9 the last checkpoint stands.
+            save: Called with the folder before every checkpoint. It writes what others read.
         """
         self.state, self._total = state, total
         state |= {"step": 0, "seconds": 0.0}
@@ -122,23 +122,23 @@ class Run:
         return Generator().manual_seed(int(key) >> 1)
 
     def shard(self, batch: int, *, step: int) -> tuple[list[int], slice]:
-        """The part of a step's batch that falls to this process: scene indices, and the slice of the whole batch they are."""
+        """The part of a step's batch that is this process's: scene indices, and their slice of the whole batch."""
         size = batch // self.fabric.world_size
         mine = slice(self.fabric.global_rank * size, (self.fabric.global_rank + 1) * size)
         return list(range(step * batch + mine.start, step * batch + mine.stop)), mine
 
     def due(self, step: int) -> bool:
-        """Whether to validate and draw after this step: every so often, and after the last one."""
+        """Whether to validate after this step: every `show_every` steps and after the last one, on the first process."""
         return self.fabric.is_global_zero and ((step + 1) % self.options.show_every == 0 or step + 1 == self._total)
 
     def log(self, step: int, **values: Any) -> None:
-        """Append a record to the log; numbers also show in the progress bar and, where installed, in TensorBoard.
+        """Append a record to the log. Numbers also go to the progress bar and to TensorBoard, if it is installed.
 
-        Every process calls it. Tensors, such as losses, are each process's mean over its share of the batch, and become
-        the mean over the whole batch; everything else is taken as the first process gives it.
+        Every process has to call it. Tensors, such as losses, are means over a process's part of the batch; their mean over all
+        processes is logged. Of everything else the first process's value is logged.
 
         Raises:
-            InputError: for a loss that is not finite, before anything is saved: the settings broke the training.
+            InputError: for a number that is not finite, before anything is saved: the settings broke the training.
         """
         values = {
             name: self.mean_over_processes(value) if isinstance(value, Tensor) else value for name, value in values.items()
@@ -164,7 +164,7 @@ class Run:
                     self._tensorboard.add_scalar(name, value, step + 1)
 
     def picture(self, step: int, pixels: np.ndarray) -> Path:
-        """Save a picture, uint8 `h w 3`, under the step's number."""
+        """Save a picture, uint8 `h w 3`, under the step's number; its path."""
         make_folder(self.folder / PICTURES)
         path = self.folder / PICTURES / f"{step + 1:06d}.png"
         with replacing(path) as temporary:
@@ -172,16 +172,16 @@ class Run:
         return path
 
     def say(self, text: str) -> None:
-        """A line on the terminal, above the progress bar."""
+        """Print a line on the terminal, above the progress bar."""
         if self.fabric.is_global_zero:
             Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
     def mean_over_processes(self, value: Tensor) -> float:
-        """The mean over all processes of a number each has of its share; `all_reduce` works in place, hence the copy."""
-        return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))
+        """The mean of a number over all processes."""
+        return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))  # a copy: it works in place
 
     def _restore(self) -> None:
-        """Load the checkpoint where there is one, and forget what came after it."""
+        """Load the checkpoint if there is one, and remove unfinished files and the log's lines after it."""
         path = self.folder / CHECKPOINT
         if path.is_file():
             restore(path, self.state, self.fabric)
@@ -196,21 +196,21 @@ class Run:
         self.fabric.barrier()
 
     def _checkpoint(self, save: Callable[[Path], None]) -> None:
-        """What others read goes first: it is never older than the checkpoint, so that a complete one means all is there."""
+        """Save what others read, then the checkpoint: where the last checkpoint is there, all else is."""
         if self.fabric.is_global_zero:
             save(self.folder)
             with replacing(self.folder / CHECKPOINT) as temporary:
                 try:
                     torch.save({name: _portable(value) for name, value in self.state.items()}, temporary)
-                except RuntimeError as error:  # what PyTorch's writer makes of a full disk
+                except RuntimeError as error:  # PyTorch's error for a full disk
                     raise OSError(str(error).splitlines()[0]) from error
         self.fabric.barrier()
 
     @contextmanager
     def _interruptible(self) -> Iterator[Callable[[], bool]]:
-        """Turn the first Ctrl-C into a flag; the second, or any with several processes, interrupts as usual.
+        """Yield a function that tells whether Ctrl-C was pressed; the second Ctrl-C interrupts as usual.
 
-        Outside the main thread, where Python delivers no signals, there is nothing to turn.
+        With several processes the first one does too. Outside the main thread Python delivers no signals.
         """
         asked: list[int] = []
         if self.fabric.world_size > 1 or threading.current_thread() is not threading.main_thread():
@@ -230,7 +230,7 @@ class Run:
 
     @contextmanager
     def _progress(self, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar with steps/s, the time left and the latest figures; on the first process alone."""
+        """Yield a function that moves the progress bar to a step. The first process alone shows it."""
         columns = (
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
@@ -249,7 +249,7 @@ class Run:
 
 
 def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
-    """Load a checkpoint into `state`: modules and optimizers in place, everything else replaced.
+    """Load a checkpoint into `state`. Modules and optimizers are changed in place, everything else is replaced.
 
     Raises:
         InputError: if the file is corrupt or was made by other settings.
@@ -268,7 +268,7 @@ def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
 
 
 def finished(folder: Path, total: int) -> bool:
-    """Whether a stage's folder holds a run of (at least) so many steps; the checkpoint says so, not the log, which runs ahead.
+    """Whether the checkpoint in a stage's folder is of at least so many steps. The log may be ahead of it.
 
     Raises:
         InputError: if the checkpoint is corrupt.
@@ -297,7 +297,7 @@ def _portable(value: Any) -> Any:
 
 
 def _step_of(line: str) -> int:
-    """The step of a log line; a line that a crash cut short counts as later than all."""
+    """The step of a log line. A line that a crash cut short counts as the last."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

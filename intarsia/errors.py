@@ -1,25 +1,38 @@
-"""The one exception that means "what you gave can't be used"; the command line prints it as one line and exits with 2."""
+"""The exception for input that can't be used. The command line prints it as one line and exits with 2."""
 
 import json
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 LONGEST = 80  # characters of a value or a name in a message
+REQUIREMENTS = {  # by pydantic's type of fault
+    "greater_than_equal": "be at least {ge:g}",
+    "less_than_equal": "be at most {le:g}",
+    "multiple_of": "be a positive multiple of {multiple_of}",
+    "int_type": "be a whole number",
+    "float_type": "be a number",
+    "finite_number": "be a finite number",
+    "string_type": "be text",
+    "bool_type": "be true or false",
+    "unexpected_keyword_argument": "be left out: there is nothing of that name",
+    "union_tag_invalid": "hold {discriminator} with one of {expected_tags}",
+}
 
 
 class InputError(ValueError):
-    """A setting, path, image or file of the caller's that can't be used. Its text says what was given and what is allowed."""
+    """A setting, path, image or file that can't be used. The text says what was given and what is allowed."""
 
 
-def one_line(error: ValidationError) -> str:
-    """Return the first fault that pydantic found, as a sentence: `move.dx is NaN; it must be a finite number.`"""
+def one_line(error: "ValidationError") -> str:
+    """The first fault that pydantic found, as a sentence: `move.dx is NaN; it must be a finite number.`"""
     fault = error.errors(include_url=False)[0]
     place, given = _cut(".".join(map(str, fault["loc"]))), _cut(json.dumps(fault["input"], default=str))
     said = fault["msg"].removeprefix("Value error, ").replace(" after validation", "").rstrip(".")
-    if fault["type"] == "union_tag_invalid":
-        said = f"Input should hold {fault['ctx']['discriminator']} with one of {fault['ctx']['expected_tags']}"
-    _, should, wanted = said.partition(" should ")
-    if should:
+    known = REQUIREMENTS.get(fault["type"])
+    wanted = known.format(**fault.get("ctx", {})) if known else said.partition(" should ")[2]
+    if wanted:
         return f"{place or 'The input'} is {given}; it must {wanted}."
     return f"{place}: {said}." if place else f"{said}."
 

@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a kill or a full disk leaves the old one or the new one, never half of one."""
+"""Writing files whole: a crash, a kill or a full disk leaves the old file or the new one, never half of one."""
 
 import os
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ UNFINISHED = ".unfinished"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; it takes the place of `path` once the block ends without an error.
+    """Yield a temporary path to write to. It replaces `path` when the block ends without an error.
 
     Raises:
-        InputError: when the system refuses (no space, no permission), with its reason; `path` is then as it was.
+        InputError: if the system refuses (no space, no permission), with its reason. `path` is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
@@ -31,15 +31,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is what `replacing` leaves behind when its process is killed: half of another, of use to nobody."""
+    """Whether a file is a temporary one that `replacing` left behind when its process was killed."""
     return path.name.startswith(".") and path.suffix == UNFINISHED
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, where they don't exist.
+    """Make a folder and its parents, if they don't exist.
 
     Raises:
-        InputError: when the system refuses, with its reason.
+        InputError: if the system refuses, with its reason.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +48,6 @@ def make_folder(folder: Path) -> None:
 
 
 def check_new(folder: Path) -> None:
-    """Raise `InputError` for a folder that holds something, or a path that is no folder."""
+    """Raise `InputError` if the path holds anything but an empty folder."""
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} exists; give a new or empty folder.")

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from intarsia.shapes import Guesses, Images, Logits, Masks, Objects, PerImage, PerSegment
 
-FINEST_SCALE = 1 / 255  # of colours: no picture is trusted beyond a step of an 8-bit image
-LEAST_PRIOR = math.log(1e-3)  # of a pixel: no drawn shape is trusted beyond this
+FINEST_SCALE = 1 / 255  # of the colours' distribution: one step of an 8-bit image
+LEAST_PRIOR = math.log(1e-3)  # of a pixel: no decoded shape is surer than this
 
 
 def hidden_error(images: Images, hidden: Masks, guesses: Guesses) -> PerSegment:
     """Sum over colours and pixels of |guess - image|, weighted by the hidden region: `b k`, in intensity units.
 
-    The negative logarithm of a Laplace likelihood up to constants; the quantity E of the original. It is also what the texture
-    and the background VAE minimise: there the region is the object, or the background, and the guess what they decode.
+    It is the quantity E of the original: the negative logarithm of a Laplace likelihood, up to constants. The texture and
+    background VAEs minimise it too: the region is the object or the background then, and the guess is what they decode.
     """
     return ((guesses - images[:, None]).abs() * hidden[:, :, None]).sum((2, 3, 4))
 
@@ -25,8 +25,8 @@ def hidden_error(images: Images, hidden: Masks, guesses: Guesses) -> PerSegment:
 def inpainting_loss(images: Images, hidden: Masks, guesses: Guesses) -> Tensor:
     """What the inpainter minimises: the error inside the hidden regions, summed over regions, per image value.
 
-    As in the original: mean over the batch, divided by the number of values of an image (h w 3), neither by the number of
-    regions nor by their area. For regions that partition the image this is the mean absolute error of a pixel's colour.
+    As in the original, the mean over the batch is divided by the number of values of an image (h w 3), not by the number of
+    regions or their area. For regions that partition the image it is the mean absolute error of a pixel's colour.
     """
     return hidden_error(images, hidden, guesses).sum(1).mean() / images[0].numel()
 
@@ -63,25 +63,24 @@ def _weights(contents: Sequence[Tensor]) -> list[float]:
 
 
 def separation_loss(conditional: PerSegment, unconditional: PerSegment, epsilon: float) -> PerImage:
-    """What the segmenter minimises: how well each segment can be guessed from the rest, relative to not seeing the rest.
+    """What the segmenter minimises: how well each segment can be guessed from the rest, compared with not seeing the rest.
 
-    The empirical form of the coefficient of constraint that Contextual Information Separation bounds: for each segment
-    1 - E(guess) / (epsilon + E(prior)), summed over the segments (original's code; in the paper, the CIS objective). It is the
-    same for every kind of content.
+    It is 1 - E(guess) / (epsilon + E(prior)), summed over the segments: the original's code for the objective of Contextual
+    Information Separation in the paper, an empirical coefficient of constraint. It is the same for every kind of content.
 
     Args:
         conditional: `b k`, the error of each segment guessed from the rest: `hidden_error` or `content_error`.
         unconditional: `b k`, the error of the guess that is made with everything hidden.
-        epsilon: Error added to the denominator, in the unit of the errors: how large a segment must be to count.
+        epsilon: Added to the denominator, in the errors' unit: segments that hide much less error than this hardly count.
 
     Returns:
-        `b`; its mean is the loss. Lower is better; every segment that cannot be guessed at all contributes about 0.
+        `b`; its mean is the loss. Lower is better. A segment that can't be guessed at all contributes about 0.
     """
     return (1 - conditional / (epsilon + unconditional)).sum(1)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence of a Gaussian from the standard normal, for each dimension: any shape, in nats, at least 0.
+    """KL divergence of a Gaussian from the standard normal for each dimension, in nats: any shape, at least 0.
 
     References:
         Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014, appendix B.
@@ -89,43 +88,43 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
 
 
-def capacity_loss(nats: Tensor, capacity: float, whole: float | None = None) -> Tensor:
-    """How far the shape codes' total divergence is from the nats they may carry: |nats - capacity|, as in the original.
+def capacity_loss(nats: Tensor, capacity: float, batch_nats: float | None = None) -> Tensor:
+    """The distance of the shape codes' divergence from the nats that they should carry: |nats - capacity|, as in the original.
 
-    Where several processes share a batch, `whole` is the mean of their `nats`. It decides the sign for all of them, so that the
-    mean of their losses, and of their gradients, is that of the whole batch.
+    If several processes share a batch, `batch_nats` is the mean of their `nats`. It gives the sign for all of them, so that the
+    mean of their losses and gradients is that of the whole batch.
 
     References:
         Burgess et al., Understanding disentangling in beta-VAE, 2018, section 5.
     """
-    above = (nats.detach() if whole is None else torch.as_tensor(whole)) - capacity
+    above = (nats.detach() if batch_nats is None else torch.as_tensor(batch_nats)) - capacity
     return (nats - capacity) * above.sign()
 
 
 def shape_error(masks: Masks, logits: Masks) -> PerSegment:
-    """What the shape VAE minimises beside its divergence: cross-entropy of masks and decoded logits, summed over pixels: nats.
+    """What the shape VAE minimises beside its divergence: cross-entropy of masks and decoded logits, in nats.
 
-    Soft masks count as probabilities; so the least possible value is their entropy, 0 for hard masks.
+    It is summed over pixels. Soft masks count as probabilities. The least possible value is their entropy, 0 for hard masks.
     """
     return F.binary_cross_entropy_with_logits(logits, masks, reduction="none").sum((2, 3))
 
 
 def description_loss(images: Images, masks: Masks, pictures: Guesses, shape_logits: Tensor) -> PerImage:
-    """What the segmenter minimises in stage 4 beside the separation loss: how many nats a pixel takes once the codes are known.
+    """What the segmenter minimises in stage 4 beside the separation loss: the nats that describe a pixel, given the codes.
 
-    Its segment tells each pixel: with the probability that the drawn shapes give the segment there, and with the colour that
-    its picture has there. Colours have a Laplace distribution around the picture; its scale is the likeliest, the image's own
-    mean error, so that colours count the more the better the pictures are. The masks' part in a scene autoencoder's loss,
-    with pictures and shapes standing still (docs/notes/005-end-to-end.md); the original's code for it never ran.
+    A pixel is described by its segment, whose prior probability comes from the decoded shapes, and by its colour, which has a
+    Laplace distribution around the segment's picture. The scale of that distribution is the likeliest one, the image's own
+    mean error: colours count more, the better the pictures are. It is the masks' part in a scene autoencoder's loss, without
+    gradients for pictures and shapes (docs/notes/005-end-to-end.md). The original's code for it never ran.
 
     Args:
         images: `b 3 h w` in [0, 1].
         masks: `b k h w`, which sum to 1 over k; the background last.
-        pictures: `b k 3 h w` in [0, 1], what each segment looks like.
+        pictures: `b k 3 h w` in [0, 1], the decoded picture of each segment.
         shape_logits: `b k-1 h w`, of the objects' decoded shapes.
 
     Returns:
-        `b`, in nats per pixel, negative for pictures that are almost exact; its mean is the loss.
+        `b`, in nats per pixel; its mean is the loss. It is negative for pictures that are almost exact.
 
     References:
         Burgess et al., MONet: Unsupervised scene decomposition and representation, 2019, equation 3.
@@ -138,16 +137,16 @@ def description_loss(images: Images, masks: Masks, pictures: Guesses, shape_logi
 def object_error(images: Images, masks: Masks, logits: Objects) -> PerSegment:
     """What the fusion of textures and shapes minimises: summed cross-entropy of the object on black, in nats.
 
-    The target is the image times the object's mask (as in the original: intensities count as probabilities).
+    The target is the image times the object's mask. As in the original, intensities count as probabilities.
     """
     target = images[:, None] * masks[:, :, None]
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum((2, 3, 4))
 
 
 def consistency_error(demanded: Masks, logits: Logits) -> PerImage:
-    """What the segmenter minimises in stage 5: cross-entropy of its logits with demanded masks, summed over pixels: nats.
+    """What the segmenter minimises in stage 5: cross-entropy of its logits with demanded masks, in nats: `b`.
 
-    Both `b k h w`; returns `b`. The demanded masks sum to 1 over k; the least value is their entropy. As in the original.
+    It is summed over pixels. The demanded masks sum to 1 over k; the least possible value is their entropy. As in the original.
     """
     return F.cross_entropy(logits, demanded, reduction="none").sum((1, 2))
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from intarsia import objectives
 from intarsia.objectives import (
     capacity_loss,
     description_loss,
@@ -13,11 +14,16 @@ from intarsia.objectives import (
     inpainting_loss,
     object_error,
     scene_error,
-    separation_loss,
     shape_error,
 )
 
 VALUES, GRADIENTS = 1e-4, 1e-3  # of the largest value; the recording's own advice
+
+
+def separation_loss(images: Tensor, masks: Tensor, guesses: Tensor, prior: Tensor, epsilon: float) -> Tensor:
+    """That of pixels: from the errors of the guesses and of the unconditional one."""
+    unconditional = hidden_error(images, masks, prior[:, None].expand_as(guesses))
+    return objectives.separation_loss(hidden_error(images, masks, guesses), unconditional, epsilon)
 
 
 def channels_first(array: np.ndarray) -> Tensor:
@@ -274,3 +280,26 @@ def test_gradients_of_the_autoencoders():
     assert torch.autograd.gradcheck(lambda x: capacity_loss(x.sum(), 0.5), leaves[:1])
     pictures, logits = leaves[1].detach().sigmoid(), leaves[0].detach()[:, :-1].clone()  # not the leaf's own memory
     assert torch.autograd.gradcheck(lambda x: description_loss(images, x, pictures, logits), leaves[:1])
+
+
+# Content on several grids.
+
+
+def test_content_error_by_hand():
+    """A fine map of 4 x 4 cells and a coarse one of 2 x 2, of 2 and 1 channels; the left half is hidden."""
+    fine, coarse = torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 2, 2)
+    hidden = [torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)]
+    hidden[0][..., :2], hidden[1][..., :1] = 1, 1
+    guesses = [torch.full((1, 1, 2, 4, 4), 3.0), torch.full((1, 1, 1, 2, 2), 2.0)]
+    # Fine: 8 cells of 2 * 9, each a quarter of a coarse cell. Coarse: 2 cells of 4, counted twice for its single channel.
+    expected = 8 * 18 / 4 + 2 * 4 * 2
+    assert objectives.content_error([fine, coarse], hidden, guesses).tolist() == [[expected]]
+    # Relative to guesses of 0 of content of variance 1: 8 * 2 / 4 and 2 * 1 * 2, and 1.
+    assert objectives.content_loss([fine, coarse], hidden, guesses).item() == pytest.approx(expected / (4 + 4 + 1))
+
+
+def test_content_error_has_the_right_gradient():
+    contents = [draw(2, 3, 4, 4, dtype=torch.double), draw(2, 2, 2, 2, dtype=torch.double)]
+    hidden = [draw(2, 2, 4, 4, dtype=torch.double).requires_grad_(), draw(2, 2, 2, 2, dtype=torch.double).requires_grad_()]
+    guesses = [draw(2, 2, 3, 4, 4, dtype=torch.double), draw(2, 2, 2, 2, 2, dtype=torch.double)]
+    assert torch.autograd.gradcheck(lambda *h: objectives.content_error(contents, h, guesses), hidden)

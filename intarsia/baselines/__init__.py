@@ -1,1 +1,1 @@
-"""What the method is compared with: k-means over colours (`colour_kmeans`) and Slot Attention (`slot_attention`)."""
+"""Baselines: k-means over colours, Slot Attention, and a VAE of the whole image."""

@@ -1,4 +1,4 @@
-"""Segments by colour alone: k-means over the pixels of each image. It learns nothing, and no object is more than a colour."""
+"""Segments by colour: k-means over the pixels of each image, without training."""
 
 import warnings
 
@@ -11,20 +11,20 @@ from intarsia.shapes import Images, Labels, Masks, one_hot
 
 __all__ = ["segment"]
 
-ITERATIONS = 20  # of Lloyd's algorithm, which stands still before that on most images
+ITERATIONS = 20  # of Lloyd's algorithm, which converges earlier on most images
 
 
 def segment(images: Images, clusters: int, position: float = 0.0, seed: int = 0) -> Masks:
-    """Hard masks `b clusters h w` of images `b 3 h w` in [0, 1]; an image of fewer colours leaves the last masks empty.
+    """Hard masks `b clusters h w` of images `b 3 h w` in [0, 1]; if an image has fewer colours, the last masks are empty.
 
     Args:
-        images: Any size; each image is clustered by itself, and always in the same way for the same seed.
+        images: Of any size. Each image is clustered on its own, and in the same way for the same seed.
         clusters: Number of segments k.
-        position: Weight of a pixel's row and column, as shares of the longer side, beside its colours; 0 leaves them out.
-        seed: Of the first centres.
+        position: Weight of a pixel's row and column, as fractions of the longer side, relative to its colours; 0 ignores them.
+        seed: Of the initial centres.
 
     References:
-        Lloyd, Least squares quantization in PCM, 1982; first centres by Arthur and Vassilvitskii, k-means++, 2007.
+        Lloyd, Least squares quantization in PCM, 1982; initial centres by Arthur and Vassilvitskii, k-means++, 2007.
     """
     if clusters < 1 or not 0 <= position < np.inf:
         raise InputError(f"clusters must be at least 1 and position at least 0 and finite; got {clusters} and {position}.")
@@ -37,8 +37,8 @@ def segment(images: Images, clusters: int, position: float = 0.0, seed: int = 0)
 
 
 def _cluster(pixels: np.ndarray, clusters: int, seed: int) -> np.ndarray:
-    """The cluster of each pixel, from features `pixels f`; k-means++ can't seed more clusters than there are values."""
+    """The cluster of each pixel, from features `pixels f`; k-means++ needs as many distinct values as clusters."""
     distinct = len(np.unique(pixels, axis=0))
-    with warnings.catch_warnings():  # that a cluster ended up empty, which is no harm here
+    with warnings.catch_warnings():  # about empty clusters, which do no harm here
         warnings.simplefilter("ignore", UserWarning)
         return kmeans2(pixels, min(clusters, distinct), ITERATIONS, minit="++", seed=np.random.default_rng(seed))[1]

@@ -1,7 +1,7 @@
-"""Slot Attention: a few slots compete for the pixels, and each paints its part of the image.
+"""Slot Attention: slots compete for the pixels of an image, and each reconstructs its part.
 
-Locatello et al., Object-Centric Learning with Slot Attention, NeurIPS 2020: the object discovery model, in the size its
-appendix gives for Multi-dSprites and Tetrominoes. Written from the paper; it departs from it where noted.
+Locatello et al., Object-Centric Learning with Slot Attention, NeurIPS 2020: the object discovery model in the size for
+Multi-dSprites and Tetrominoes, as in the appendix. Written from the paper; differences are noted.
 """
 
 import math
@@ -20,20 +20,20 @@ from intarsia.shapes import Images, Masks
 
 __all__ = ["SlotAttention", "learning_rate_at", "segment", "train"]
 
-CHANNELS, DIMENSION, HIDDEN = 32, 64, 128  # of the convolutions, of a slot, in the slots' perceptron
+CHANNELS, DIMENSION, HIDDEN = 32, 64, 128  # channels of the convolutions, numbers of a slot, units of the slots' perceptron
 ITERATIONS = 3
-LEARNING_RATE, WARM_UP, HALVINGS = 4e-4, 10_000 / 500_000, 500_000 / 100_000  # over the paper's 500,000 steps
+LEARNING_RATE, WARM_UP, HALVINGS = 4e-4, 10_000 / 500_000, 500_000 / 100_000  # relative to the paper's 500,000 steps
 
 
 class PositionEmbedding(nn.Module):
-    """A linear map of each pixel's distances to the four sides, as shares of the image, to be added to its features."""
+    """A linear map of each pixel's distances to the four sides, as fractions of the image, to be added to its features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(4, channels, 1)
 
     def forward(self, height: int, width: int) -> Tensor:
-        """The embedding of an image of that size, `1 channels height width`."""
+        """The embedding for an image size: `1 channels height width`."""
         like = self.project.weight
         down = torch.linspace(0, 1, height, device=like.device, dtype=like.dtype)[:, None].expand(height, width)
         right = torch.linspace(0, 1, width, device=like.device, dtype=like.dtype).expand(height, width)
@@ -61,7 +61,7 @@ class Encoder(nn.Module):
 
 
 class Competition(nn.Module):
-    """The slot attention module itself: algorithm 1 of the paper."""
+    """The slot attention module: algorithm 1 of the paper."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,23 +76,24 @@ class Competition(nn.Module):
         )
 
     def forward(self, pixels: Tensor, noise: Tensor) -> Tensor:
-        """Pixels' features `b n c` and the slots' standard normal noise `b k d` to slots `b k d`."""
+        """Features of pixels `b n c` and standard normal noise `b k d` to slots `b k d`."""
         pixels = self.norm_pixels(pixels)
         keys, values = self.key(pixels) / math.sqrt(DIMENSION), self.value(pixels)
         slots = self.mean + self.log_deviation.exp() * noise
         for _ in range(ITERATIONS):
-            shares = (keys @ self.query(self.norm_slots(slots)).mT).softmax(2) + 1e-8
-            wins = (shares / shares.sum(1, keepdim=True)).mT @ values
-            slots = self.update(wins.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
+            attention = (keys @ self.query(self.norm_slots(slots)).mT).softmax(2) + 1e-8
+            updates = (attention / attention.sum(1, keepdim=True)).mT @ values
+            slots = self.update(updates.flatten(0, 1), slots.flatten(0, 1)).view_as(slots)
             slots = slots + self.refine(slots)
         return slots
 
 
 class Decoder(nn.Module):
-    """Spatial broadcast decoder (Watters et al., 2019): every slot is laid on every pixel, and convolved to an image.
+    """Spatial broadcast decoder (Watters et al., 2019): every slot is copied to all pixels, and convolved to an image.
 
-    The first convolution, over slot plus position, is written as a sum: the position's part is the same for all slots, and
-    that of a slot differs only within two pixels of the border. The result is the same, with half the decoder's arithmetic.
+    The first convolution, of slot plus position, is computed as a sum of two convolutions. That of the position is the same for
+    all slots, and that of a slot is constant except within two pixels of the border. This gives the same result with half of
+    the decoder's arithmetic.
     """
 
     def __init__(self) -> None:
@@ -103,33 +104,34 @@ class Decoder(nn.Module):
         self.output = nn.Conv2d(CHANNELS, 4, 3, padding=1)
 
     def forward(self, slots: Tensor, height: int, width: int) -> Tensor:
-        """Slots `b k d` to a colour in [-1, 1], not clamped, and a mask logit for each pixel: `b k 4 height width`."""
-        x = F.relu(self.lay(slots.flatten(0, 1), height, width)).contiguous(memory_format=torch.channels_last)
+        """Slots `b k d` to a colour in [-1, 1], not clamped, and a mask logit per pixel: `b k 4 height width`."""
+        x = F.relu(self.broadcast_convolved(slots.flatten(0, 1), height, width)).contiguous(memory_format=torch.channels_last)
         for layer in self.convolve:
             x = F.relu(layer(x))
         return self.output(x).unflatten(0, slots.shape[:2])
 
-    def lay(self, slots: Tensor, height: int, width: int) -> Tensor:
-        """The first convolution of slots `n d`, each laid on all pixels with the position added: `n c height width`."""
-        small = self.broadcast(slots[:, :, None, None].expand(-1, -1, 5, 5))  # has every kind of border once
+    def broadcast_convolved(self, slots: Tensor, height: int, width: int) -> Tensor:
+        """The first convolution of slots `n d`, each copied to all pixels and added to the position: `n c height width`."""
+        small = self.broadcast(slots[:, :, None, None].expand(-1, -1, 5, 5))  # contains each kind of border once
         place = F.conv2d(self.position(height, width), self.broadcast.weight, padding=2)
-        return _stretched(_stretched(small, 2, height), 3, width) + place
+        return _enlarged(_enlarged(small, 2, height), 3, width) + place
 
 
-def _stretched(x: Tensor, axis: int, size: int) -> Tensor:
-    """An axis of length 5 brought to `size` by repeating its middle."""
+def _enlarged(x: Tensor, axis: int, size: int) -> Tensor:
+    """Enlarge an axis of length 5 to `size` by repeating its middle."""
     shape = list(x.shape)
     shape[axis] = size - 4
     return torch.cat([x.narrow(axis, 0, 2), x.narrow(axis, 2, 1).expand(shape), x.narrow(axis, 3, 2)], axis)
 
 
 class SlotAttention(nn.Module):
-    """The autoencoder: encoder, slots that compete for its pixels, decoder.
+    """The autoencoder: encoder, competition of the slots, decoder.
 
-    Weights start as in the published code (Glorot uniform, biases 0), but for the recurrent cell's, which are PyTorch's.
+    Initial weights are as in the published code (Glorot uniform, biases 0), except those of the recurrent cell, which are
+    PyTorch's.
 
     Args:
-        slots: Number of slots k; segments of an image, background included.
+        slots: Number of slots k, which is the number of segments, background included.
         seed: Of the initial weights.
     """
 
@@ -153,29 +155,29 @@ class SlotAttention(nn.Module):
 
         Args:
             images: `b 3 h w` in [0, 1], h and w at least 5.
-            noise: `b k 64`, standard normal (`draw_noise`): where the slots start.
+            noise: `b k 64`, standard normal (`draw_noise`), for the initial slots.
 
         Returns:
-            The reconstruction `b 3 h w`, not clamped, and the masks `b k h w` by which it mixes the slots' colours.
+            The reconstruction `b 3 h w`, not clamped, and the masks `b k h w` that mix the slots' colours.
         """
         pixels = self.encoder(images)
         with torch.autocast(images.device.type, enabled=False):  # little work, and sums over all pixels
             slots = self.competition(pixels.float(), noise)
-        painted = self.decoder(slots, *images.shape[-2:]).float()
-        masks = painted[:, :, 3].softmax(1)
-        return ((masks[:, :, None] * painted[:, :, :3]).sum(1) + 1) / 2, masks
+        decoded = self.decoder(slots, *images.shape[-2:]).float()
+        masks = decoded[:, :, 3].softmax(1)
+        return ((masks[:, :, None] * decoded[:, :, :3]).sum(1) + 1) / 2, masks
 
 
-def draw_noise(count: int, slots: int, generator: Generator) -> Tensor:
-    """Where the slots of `count` images start: standard normal, `count slots d`."""
-    return torch.randn(count, slots, DIMENSION, generator=generator)
+def draw_noise(count: int, slots: int, rng: Generator) -> Tensor:
+    """Standard normal noise for the initial slots of `count` images: `count slots d`."""
+    return torch.randn(count, slots, DIMENSION, generator=rng)
 
 
 @torch.no_grad()
 def segment(model: SlotAttention, images: Images, seed: int = 0, chunk: int = 50) -> Masks:
-    """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time.
+    """Soft masks `b k h w` of images `b 3 h w` in [0, 1], computed for `chunk` images at a time.
 
-    The slots of an image start from noise that depends on the seed and on the image's place among those given.
+    The noise of an image's initial slots depends on the seed and on the image's index.
     """
     noise = draw_noise(len(images), model.slots, Generator().manual_seed(seed)).to(images.device)
     parts = zip(images.split(chunk), noise.split(chunk), strict=True)
@@ -192,36 +194,36 @@ def train(
     seed: int = 0,
     fabric: Fabric | None = None,
 ) -> Trained[SlotAttention]:
-    """Train a model to reconstruct scenes by the mean squared error, until the minutes or the steps are over.
+    """Train a model to reconstruct scenes, with the mean squared error, for a number of minutes or steps.
 
-    The paper trains for 500,000 steps. Here its schedule of learning rates is compressed to the training there is, so that a
-    run by steps is reproducible, and one by minutes depends on the machine.
+    The paper trains for 500,000 steps; here its schedule of learning rates is scaled to the length of the training. So training
+    by steps is reproducible, and training by minutes depends on the machine.
 
     Args:
-        scenes: An endless split; the first `batch` scenes make the first step, and so on.
+        scenes: An endless split; the first step uses the first `batch` scenes, and so on.
         slots: Number of slots; None for the scenes' number of segments.
-        minutes: Of training, drawing the scenes included.
-        steps: Of training; minutes or steps must be finite, and what is over first ends it.
+        minutes: Of training, including drawing the scenes.
+        steps: Of training. Minutes or steps must be finite; training ends with the first that is over.
         batch: Images per step; the paper's 64 unless given.
         seed: Of the initial weights and the slots' noise.
-        fabric: Device and precision, from `start_fabric`; None for what it takes by itself.
+        fabric: Device and precision, from `start_fabric`; None for its defaults.
 
     Raises:
-        InputError: for numbers that no training could use, or if the loss is no longer finite.
+        InputError: if a number is out of range, or the loss is not finite.
     """
     check_budget(minutes, steps, batch)
     fabric = fabric or start_fabric(Options())
     network = SlotAttention(scenes.segments if slots is None else slots, seed)
-    draws = Generator().manual_seed(seed)
+    rng = Generator().manual_seed(seed)
 
     def loss_of(model: SlotAttention, step: int) -> Tensor:
         images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
-        noise = draw_noise(batch, network.slots, draws).to(fabric.device)
+        noise = draw_noise(batch, network.slots, rng).to(fabric.device)
         return F.mse_loss(model(images, noise)[0], images)
 
     return fit("Slot Attention", network, loss_of, learning_rate_at, fabric, minutes, steps)
 
 
 def learning_rate_at(progress: float) -> float:
-    """The paper's learning rate after a share in [0, 1] of the training: a linear warm-up times an exponential decay."""
+    """The paper's learning rate after a fraction of the training: a linear warm-up times an exponential decay."""
     return LEARNING_RATE * min(1.0, progress / WARM_UP) * 0.5 ** (HALVINGS * progress)

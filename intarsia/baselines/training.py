@@ -1,9 +1,9 @@
-"""How baselines are trained: by steps, which repeats itself, or by minutes, to give them what the method had."""
+"""Training of baselines, by steps, which is reproducible, or by minutes, to give them the same time as the method."""
 
 import math
 import sys
-import time
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lightning_fabric import Fabric
@@ -20,7 +20,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Trained(NamedTuple, Generic[Network]):
-    """The trained model, how long it took in seconds, and the loss of each step."""
+    """The trained model, the seconds that its training took, and the loss of each step."""
 
     model: Network
     seconds: float
@@ -28,7 +28,7 @@ class Trained(NamedTuple, Generic[Network]):
 
 
 def check_budget(minutes: float, steps: float, batch: int) -> None:
-    """Raise `InputError` for numbers that no training could use, or where it would never end."""
+    """Raise `InputError` if a number is out of range, or training would never end."""
     if not (minutes > 0 and steps >= 1 and min(minutes, steps) < math.inf and batch >= 1):
         raise InputError(
             f"minutes must be above 0, steps and batch at least 1, minutes or steps finite; got {minutes}, {steps} and {batch}."
@@ -44,25 +44,25 @@ def fit(
     minutes: float,
     steps: float,
 ) -> Trained[Network]:
-    """Descend a loss with Adam until the minutes or the steps are over, whichever comes first.
+    """Minimise a loss with Adam until the minutes or the steps are over, whichever comes first.
 
     Args:
-        name: Of the model, for people.
+        name: Of the model, for messages.
         model: Trained in place.
-        loss_of: The loss of the model (as Fabric wraps it) at a step, counted from 0.
-        learning_rate_at: The learning rate after a share in [0, 1] of the training.
+        loss_of: The loss, given the model (wrapped by Fabric) and the step, from 0.
+        learning_rate_at: The learning rate after a fraction in [0, 1] of the training.
         fabric: Device and precision.
-        minutes: Of training, drawing the scenes included.
+        minutes: Of training, including drawing the scenes.
         steps: Of training; minutes or steps must be finite (`check_budget`).
 
     Raises:
-        InputError: if the loss is no longer finite.
+        InputError: if the loss is not finite.
     """
     module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
-    losses, started = list[float](), time.monotonic()
+    losses, started = list[float](), monotonic()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=1.0)
-        while (progress := max((time.monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
+        while (progress := max((monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(progress)
             loss = loss_of(module, len(losses))
@@ -73,4 +73,4 @@ def fit(
             if not math.isfinite(losses[-1]):
                 raise InputError(f"The loss of {name} is {losses[-1]} at step {len(losses)}: training broke down.")
             bar.update(task, completed=progress, description=f"{name}, {len(losses)} steps, loss {losses[-1]:.4f}")
-    return Trained(model, time.monotonic() - started, losses)
+    return Trained(model, monotonic() - started, losses)

@@ -1,9 +1,9 @@
-"""A beta-VAE of the whole image: what the method's objects-with-codes are compared with.
+"""A beta-VAE of the whole image, to compare with the method's codes of objects.
 
-The original has it as `globalVAE`, in code that no longer runs: one encoder and one decoder of the same form as those of its
-objects, and a code as long as all of theirs together. Higgins et al., beta-VAE: Learning Basic Visual Concepts with a
-Constrained Variational Framework, ICLR 2017. Departs from the original, as far as its code tells: the learning rate is
-higher and falls, for a short training.
+It is `globalVAE` in the original, whose code no longer runs: one encoder and one decoder like those of objects, and a code as
+long as all codes of objects together. Higgins et al., beta-VAE: Learning Basic Visual Concepts with a Constrained Variational
+Framework, ICLR 2017. As far as the code shows, there is one difference to the original: the learning rate is higher and
+decays, for a short training.
 """
 
 import math
@@ -36,7 +36,7 @@ __all__ = [
     "save", "train",
 ]  # fmt: skip
 
-DIMENSION = 4 * (10 + 5) + 5  # of four objects' shape and texture codes and the background's
+DIMENSION = 4 * (10 + 5) + 5  # the codes of four objects (shape and texture) and of the background
 BETA = 6.0  # the original's for textures and background
 LEARNING_RATE, WARM_UP = 1e-3, 0.02
 
@@ -49,7 +49,7 @@ class Posterior(NamedTuple):
 
 
 class WholeImageVae(VAE):
-    """One of the VAEs of objects and background (`networks.vae`), for the whole image.
+    """A VAE as for objects and background (`networks.vae`), of the whole image.
 
     Args:
         height: Rows of the images, a multiple of 16 pixels.
@@ -69,7 +69,7 @@ class WholeImageVae(VAE):
         self.height, self.width, self.dimension = height, width, dimension
 
     def forward(self, images: Images, noise: Tensor) -> tuple[Images, Posterior]:  # type: ignore[override]
-        """Reconstruct images `b 3 h w` from codes drawn with `noise` `b d`, standard normal; and the codes' posterior."""
+        """Reconstruct images `b 3 h w` from codes drawn with standard normal `noise` `b d`; also returns their posterior."""
         mean, log_variance, logits = super().forward(images, noise)
         return logits.sigmoid(), Posterior(mean, log_variance)
 
@@ -93,31 +93,31 @@ def train(
     seed: int = 0,
     fabric: Fabric | None = None,
 ) -> Trained[WholeImageVae]:
-    """Train to minimise the summed absolute error plus beta times the KL divergence, until minutes or steps are over.
+    """Train with the summed absolute error plus beta times the KL divergence, for a number of minutes or steps.
 
     Args:
-        scenes: An endless split; the first `batch` scenes make the first step, and so on.
+        scenes: An endless split; the first step uses the first `batch` scenes, and so on.
         dimension: Length of the code.
         beta: Weight of the divergence, in summed absolute intensities per nat.
-        minutes: Of training, drawing the scenes included.
-        steps: Of training; minutes or steps must be finite, and what is over first ends it.
+        minutes: Of training, including drawing the scenes.
+        steps: Of training. Minutes or steps must be finite; training ends with the first that is over.
         batch: Images per step; the original's 16 unless given.
         seed: Of the initial weights and the codes' noise.
-        fabric: Device and precision, from `start_fabric`; None for what it takes by itself.
+        fabric: Device and precision, from `start_fabric`; None for its defaults.
 
     Raises:
-        InputError: for numbers that no training could use, or if the loss is no longer finite.
+        InputError: if a number is out of range, or the loss is not finite.
     """
     check_budget(minutes, steps, batch)
     if not 0 <= beta < math.inf:
         raise InputError(f"beta must be a number of at least 0; got {beta}.")
     network = WholeImageVae(scenes.height, scenes.width, dimension, seed)
     fabric = fabric or start_fabric(Options())
-    draws = Generator().manual_seed(seed)
+    rng = Generator().manual_seed(seed)
 
     def loss_of(model: WholeImageVae, step: int) -> Tensor:
         images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
-        noise = torch.randn(batch, dimension, generator=draws).to(fabric.device)
+        noise = torch.randn(batch, dimension, generator=rng).to(fabric.device)
         rendered, posterior = model(images, noise)
         return (F.l1_loss(rendered, images, reduction="sum") + beta * divergence(*posterior).sum()) / batch
 
@@ -125,29 +125,29 @@ def train(
 
 
 def learning_rate_at(progress: float) -> float:
-    """The learning rate after a share in [0, 1] of the training: a linear warm-up, times a cosine down to 0."""
+    """The learning rate after a fraction of the training: a linear warm-up, times a cosine down to 0."""
     return LEARNING_RATE * min(1.0, progress / WARM_UP) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @torch.no_grad()
 def encode(model: WholeImageVae, images: Images, chunk: int = 100) -> Posterior:
-    """The posterior of the codes of images `b 3 h w` in [0, 1]; `chunk` images at a time."""
+    """The posterior of the codes of images `b 3 h w` in [0, 1], computed for `chunk` images at a time."""
     parts = [model.posterior(part) for part in images.split(chunk)]
-    return Posterior(*(torch.cat(halves) for halves in zip(*parts, strict=True)))
+    return Posterior(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
 def decode(model: WholeImageVae, codes: Tensor, chunk: int = 100) -> Images:
-    """Images `b 3 h w` in (0, 1) of codes `b d`; `chunk` at a time."""
+    """Images `b 3 h w` in (0, 1) from codes `b d`, computed for `chunk` codes at a time."""
     return torch.cat([model.render(part) for part in codes.split(chunk)])
 
 
 def changes(
     model: WholeImageVae, images: Images, dimensions: Sequence[int], amount: float = 1.0
 ) -> tuple[Tensor, list[Change]]:
-    """Images rendered from their mean codes, and again with `amount` added to each of these dimensions in turn.
+    """Images rendered from their mean codes, and changes that add `amount` to one of the given dimensions each.
 
-    As `intarsia.metrics.locality` has it: in one version, and of no segment, since no object in particular is meant to change.
+    They are for `intarsia.metrics.locality`, in one version, and belong to no segment, since the code is not that of an object.
     """
     codes = encode(model, images).mean
 
@@ -159,14 +159,14 @@ def changes(
 
 
 def save(model: WholeImageVae, path: Path) -> None:
-    """Write sizes and weights to one safetensors file, whole or not at all."""
+    """Write sizes and weights into one safetensors file."""
     sizes = {name: str(getattr(model, name)) for name in ("height", "width", "dimension")}
     with replacing(path) as temporary:
         temporary.write_bytes(to_bytes({name: value.contiguous() for name, value in model.state_dict().items()}, sizes))
 
 
 def load(path: Path) -> WholeImageVae:
-    """Read a file that `save` wrote; `InputError` where it is no such file."""
+    """Read a file that `save` wrote; raise `InputError` if it is not such a file."""
     try:
         with safe_open(path, "pt") as file:
             sizes = file.metadata() or {}

@@ -78,6 +78,6 @@ def _record(training: Training) -> dict[str, Any]:
         },
         "steps": training.steps,
         "minutes": round(training.minutes, 1),
-        **training.machine,
+        **dataclasses.asdict(training.machine),
         "intarsia": __version__,
     }

@@ -1,4 +1,4 @@
-"""Datasets: scenes with known segments as a pure function of (seed, split, index).
+"""Datasets: scenes with known segments as a pure function of seed, split and index.
 
 Example:
     >>> scenes = open_dataset("multi_dsprites", seed=0, split="test")
@@ -45,7 +45,7 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
     "flying_animals_debian": partial(cutouts.open_scenes, "flying_animals_debian"),
     "folder": folder.open_scenes,
 }
-"""Opens a split: seed, split, folder of the dataset's files, and height and width where they can be chosen."""
+"""Functions that open a split, given seed, split, the folder of the dataset's files, and height and width."""
 
 PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "multi_dsprites": multi_dsprites.material,
@@ -57,11 +57,11 @@ PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "flying_animals": published_animals.material,
     "flying_animals_debian": debian_animals.material,
 }
-"""Says what `intarsia prepare` has to write, from the file it is given."""
+"""Functions that give what `intarsia prepare` writes, from a file."""
 
 
 def scenes_of(recipe: Recipe, split: str, seed: int | None = None) -> Scenes:
-    """One split of the scenes that a recipe is for; a seed given takes the place of the recipe's."""
+    """Open a split of a recipe's dataset; `seed` overrides the recipe's."""
     seed = recipe.seed if seed is None else seed
     return open_dataset(recipe.dataset, seed, split, recipe.data_root, (recipe.height, recipe.width))
 
@@ -69,17 +69,17 @@ def scenes_of(recipe: Recipe, split: str, seed: int | None = None) -> Scenes:
 def open_dataset(
     name: str, seed: int = 0, split: str = "train", data_root: str | Path | None = None, size: Size | None = None
 ) -> Scenes:
-    """One split of a dataset.
+    """Open a split of a dataset.
 
     Args:
-        name: one of `DATASETS`.
-        seed: 0 to 2**64 - 1. Every seed gives other scenes in every split; fix it to compare models on the same ones.
-        split: one of `SPLITS`; train is endless, val and test have a size. No two splits share a scene.
-        data_root: folder of the dataset's files where it has any; None for what the package ships.
-        size: height and width in pixels, for datasets that can be had in any; the others have their own.
+        name: One of `DATASETS`.
+        seed: 0 to 2**64 - 1. Every seed gives other scenes in every split; keep it to compare models on the same ones.
+        split: One of `SPLITS`; train is endless, val and test have a size. No two splits share a scene.
+        data_root: The folder of the dataset's files, if it has any; None for the files in the package.
+        size: Height and width in pixels, for datasets of any size; the others have their own.
 
     Raises:
-        InputError: for an unknown name or split, a seed out of range, or files that can't be used.
+        InputError: if the name or the split is unknown, the seed is out of range, or the files can't be used.
     """
     if name not in DATASETS:
         raise InputError(f"There is no dataset {name!r}; choose one of {', '.join(DATASETS)}.")

@@ -1,8 +1,8 @@
-"""Arrays in a folder: written once, in pieces, so that an interruption costs little; read by index, without loading them.
+"""Arrays in a folder: written in pieces, so that an interruption costs little, and read by index, without loading them.
 
-A folder holds `dataset.json` (`Contents`, how many rows there are, whether they are all) and a file `NAME.npy` per array,
-uint8, one row per scene. For scenes these are `images`, `N h w 3`, and `masks`, `N h w`: the number of the segment that each
-pixel belongs to, 0 for the background.
+A folder holds `dataset.json` (`Contents`, the number of rows, and whether they are complete), and for each array a file
+`NAME.npy`, uint8, with one row per scene. Scenes have the arrays `images`, `N h w 3`, and `masks`, `N h w`: the number of each
+pixel's segment, 0 for the background.
 """
 
 import dataclasses
@@ -41,21 +41,21 @@ __all__ = [
 
 CONTENTS = "dataset.json"
 FORMAT = 1
-HEADER = 128  # bytes before the first row: NumPy leaves room for the number of rows to grow
+HEADER = 128  # bytes before the first row; NumPy leaves space for a larger number of rows
 
 Rows = dict[str, NDArray[np.uint8]]
-"""Some consecutive rows: `n ...` by the array's name."""
+"""Consecutive rows `n ...` of each array by its name."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a folder of arrays holds, in pixels and numbers.
+    """A description of a folder of arrays; height and width are in pixels.
 
-    name: the dataset.
-    source: the file they are from, or what made them; without a path, since it goes into scores.
-    splits: rows of each split, in their order; None for all that follow.
-    segments: how many the masks tell apart, background included.
-    backgrounds: how many of these, from the first on, are no objects.
+    name: The dataset.
+    source: The name of the file that the arrays were made from, or of the program. It goes into scores, so it has no path.
+    segments: The number of segments in the masks, background included.
+    splits: The number of rows of each split, in the order of the rows; None for all that follow.
+    backgrounds: How many segments, from the first on, are background.
     """
 
     name: str
@@ -69,11 +69,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class Material:
-    """What is to be written.
+    """Rows to be written into a folder of arrays.
 
-    rows_from: gives all rows from a number on, in pieces that fit in memory.
-    count: how many rows there are; an estimate where only reading them tells.
-    texts: files to lie beside the arrays, by name, such as licences.
+    rows_from: Yields all rows from a given number on, in pieces that fit in memory.
+    count: The number of rows; an estimate if it is not known before they are read.
+    texts: Text files to write beside the arrays, by name, such as licences.
     """
 
     contents: Contents
@@ -84,7 +84,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Stored:
-    """A folder of arrays, open for reading: memory-mapped, so that rows are read when they are used."""
+    """A folder of arrays, open for reading. The arrays are memory-mapped: rows are read when they are used."""
 
     folder: Path
     contents: Contents
@@ -92,26 +92,26 @@ class Stored:
     arrays: Rows
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travels to other processes by name, not by what it holds."""
+        """Pickle the folder's path instead of the arrays."""
         return open_arrays, (self.folder, self.contents.name)
 
 
 def write(
     folder: Path, material: Material, limit: int | None = None, advance: Callable[[int], None] = lambda rows: None
 ) -> int:
-    """Write arrays into a folder, or go on where an interrupted writing of the same contents stopped.
+    """Write arrays into a folder, or continue an interrupted call with the same contents.
 
     Args:
-        folder: New, empty, or begun.
-        material: What to write.
-        limit: Most rows; None for all. A later call with a higher limit adds to them.
-        advance: Called with the number of rows there are, at the start and after each piece.
+        folder: A new or empty folder, or that of the interrupted call.
+        material: The rows to write.
+        limit: The largest number of rows; None for all. A later call with a higher limit adds rows.
+        advance: Called with the number of rows in the folder, at the start and after each piece.
 
     Returns:
-        The number of rows now there.
+        The number of rows in the folder.
 
     Raises:
-        InputError: if the folder holds something else, or the system refuses. The rows written before stay.
+        InputError: if the folder holds something else, or writing fails. Rows that were written before stay.
     """
     check_limit(limit)
     make_folder(folder)
@@ -136,13 +136,13 @@ def write(
 
 
 def check_limit(limit: int | None) -> None:
-    """Raise `InputError` for a number of rows that nothing can be limited to."""
+    """Raise `InputError` if a limit is below 1."""
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}; it must be at least 1.")
 
 
 def begun(folder: Path, contents: Contents) -> tuple[int, bool]:
-    """How many rows a folder holds, and whether they are all there are."""
+    """The number of rows in a folder, and whether they are complete; `InputError` if it holds something else."""
     if not (folder / CONTENTS).is_file():
         others = sorted(path.name for path in folder.glob("*") if path.suffix != ".npy" and not path.name.startswith("."))
         if others:
@@ -155,14 +155,14 @@ def begun(folder: Path, contents: Contents) -> tuple[int, bool]:
 
 
 def _record(folder: Path, contents: Contents, rows: int, complete: bool) -> None:
-    """Say how many rows there are: the last thing written, so that it is never more than there are."""
+    """Write the number of rows. This comes after the rows, so that the number is never too high."""
     record = {"format": FORMAT, **dataclasses.asdict(contents), "rows": rows, "complete": complete}
     with replacing(folder / CONTENTS) as path:
         path.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def _append(path: Path, part: NDArray[np.uint8], rows: int) -> None:
-    """Write rows after the first `rows` of an array's file; whatever stood there is the rest of an interrupted writing."""
+    """Write rows after the first `rows` rows of a file. What follows them in the file is left from an interrupted call."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (rows + len(part), *part.shape[1:])}
     try:
         with path.open("r+b" if path.exists() else "w+b") as file:
@@ -177,10 +177,10 @@ def _append(path: Path, part: NDArray[np.uint8], rows: int) -> None:
 
 
 def open_arrays(folder: Path, name: str) -> Stored:
-    """The arrays of a folder, for dataset `name`.
+    """Open a folder with the arrays of dataset `name`.
 
     Raises:
-        InputError: if there are none, they are another dataset's, or a file is damaged.
+        InputError: if it holds no arrays or those of another dataset, or a file is damaged.
     """
     if not (folder / CONTENTS).is_file():
         raise InputError(f"{folder} holds no {CONTENTS}: it was not written by `intarsia prepare {name}`.")
@@ -201,7 +201,7 @@ def _mapped(path: Path, rows: int) -> NDArray[np.uint8]:
 
 
 def _read(folder: Path) -> tuple[Contents, int, bool]:
-    """Contents, number of rows, and whether these are all."""
+    """The contents, the number of rows, and whether the rows are complete."""
     path = folder / CONTENTS
     try:
         record: dict[str, Any] = json.loads(path.read_text())
@@ -216,10 +216,10 @@ def _read(folder: Path) -> tuple[Contents, int, bool]:
 
 
 def split_range(stored: Stored, split: str) -> range:
-    """The rows that belong to a split.
+    """The rows of a split.
 
     Raises:
-        InputError: if there are none.
+        InputError: if it has none.
     """
     first = 0
     for name, count in stored.contents.splits.items():
@@ -234,19 +234,19 @@ def split_range(stored: Stored, split: str) -> range:
 
 
 def stored_scenes(folder: Path, name: str, seed: int, split: str) -> Scenes:
-    """The scenes of a split of a folder that holds `images` and `masks`.
+    """The scenes of a split of a folder with `images` and `masks`.
 
-    Train is endless: it goes through its scenes again and again, each time in another order, which the seed decides. The
-    other splits have the file's order, whatever the seed.
+    Train is endless: it repeats its scenes in ever new orders, which depend on the seed. The other splits keep the order of the
+    file, whatever the seed.
     """
     stored = open_arrays(folder, name)
-    held = split_range(stored, split)
+    rows = split_range(stored, split)
     contents = stored.contents
     endless = SPLITS[split] is None
-    draw = partial(_draw, stored, held, seed if endless else None)
+    draw = partial(_draw, stored, rows, seed if endless else None)
     return Scenes(
         name,
-        None if endless else len(held),
+        None if endless else len(rows),
         contents.height,
         contents.width,
         contents.segments,
@@ -256,7 +256,7 @@ def stored_scenes(folder: Path, name: str, seed: int, split: str) -> Scenes:
     )
 
 
-def _draw(stored: Stored, held: range, seed: int | None, indices: Indices) -> SceneSample:
-    rows = held.start + (indices if seed is None else shuffled(seed, indices, len(held)))
-    images, masks = (torch.from_numpy(stored.arrays[name][rows]) for name in ("images", "masks"))
+def _draw(stored: Stored, rows: range, seed: int | None, indices: Indices) -> SceneSample:
+    drawn = rows.start + (indices if seed is None else shuffled(seed, indices, len(rows)))
+    images, masks = (torch.from_numpy(stored.arrays[name][drawn]) for name in ("images", "masks"))
     return SceneSample(images.permute(0, 3, 1, 2).contiguous().float() / 255, one_hot(masks.long(), stored.contents.segments))

@@ -1,4 +1,4 @@
-"""Depth-ordered pasting: what is nearer hides what is farther."""
+"""Scenes composed of shapes and textures in the order of depth."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,10 +13,10 @@ __all__ = ["paste", "visible_masks"]
 
 
 def visible_masks(shapes: NDArray[Any]) -> NDArray[np.float32]:
-    """What remains visible of each object: `b k+1 h w`, the background first, summing to 1.
+    """The visible part of each object: masks `b k+1 h w` that sum to 1, the background first.
 
-    `shapes` are the whole objects, `b k h w` in [0, 1] or bool, nearest first. Each object shows through what the
-    nearer ones leave free, soft edges included: visible = shape * (1 - covered), as in the original.
+    `shapes` are the complete objects, `b k h w` in [0, 1] or bool, nearest first. As in the original, an object is visible
+    where nearer objects don't cover it, soft edges included: visible = shape * (1 - covered).
     """
     b, k, h, w = shapes.shape
     masks = np.empty((b, k + 1, h, w), np.float32)
@@ -31,15 +31,15 @@ def visible_masks(shapes: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def paste(shapes: NDArray[Any], textures: Iterable[NDArray[np.float32]]) -> SceneSample:
-    """The scenes that show `shapes` (`b k h w`, nearest first) in front of a background.
+    """Compose scenes of `shapes` (`b k h w`, nearest first) in front of a background.
 
-    `textures` are k + 1 pictures in [0, 1] that broadcast to `b 3 h w`: the background's first, then each object's.
+    `textures` are k + 1 pictures in [0, 1] that broadcast to `b 3 h w`: first the background's, then those of the objects.
     """
     b, _, h, w = shapes.shape
     masks = visible_masks(shapes)
     images = np.zeros((b, 3, h, w), np.float32)
-    layer = np.empty_like(images)  # used again and again: fresh memory costs more than the arithmetic
+    layer = np.empty_like(images)  # reused, since new memory takes longer than the arithmetic
     for mask, texture in zip(masks.swapaxes(0, 1), textures, strict=True):
         images += np.multiply(mask[:, None], texture, out=layer)
-    np.clip(images, 0, 1, out=images)  # the sum of soft masks can pass 1 by a rounding error
+    np.clip(images, 0, 1, out=images)  # the sum of soft masks can exceed 1 by a rounding error
     return SceneSample(torch.from_numpy(images), torch.from_numpy(masks))

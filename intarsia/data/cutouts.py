@@ -1,7 +1,8 @@
 """Animals and backgrounds in a folder of arrays, and scenes composed of them.
 
-A row is a picture: `images`, and in `masks` 1 where the animal is. Backgrounds come first. Of each kind, some are for training
-alone, some for training and tests, some for tests alone; the validation scenes are made of the training's pictures.
+A row is a picture in `images`; its row of `masks` is 1 where the animal is. Backgrounds come first. Of the animals and of the
+backgrounds, some are only for training, some for training and tests, and some only for tests. Validation scenes use the
+pictures for training.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from intarsia.errors import InputError
 
 __all__ = ["Pictures", "material_of", "open_scenes"]
 
-USES = ("train", "both", "test")  # in this order, so that what belongs to training or to tests lies in one piece
+USES = ("train", "both", "test")  # in this order, the rows for training, and those for tests, are contiguous
 AT_ONCE = 64  # pictures
 
 Bytes = NDArray[np.uint8]
@@ -27,9 +28,11 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures of one kind, `n 192 256 3`, for each use the part of them that `train`, `both` and `test` say (indices).
+    """Pictures of animals, or of backgrounds, and what they are for.
 
-    masks: `n 192 256`, 1 where the animal is; 0 all over a background.
+    images: `n 192 256 3`.
+    masks: `n 192 256`, 1 where the animal is; 0 everywhere for a background.
+    uses: The indices of the pictures for `train`, `both` and `test`.
     """
 
     images: Bytes
@@ -38,7 +41,7 @@ class Pictures:
 
 
 def material_of(name: str, source: str, backgrounds: Pictures, animals: Pictures, texts: Mapping[str, str]) -> Material:
-    """What to write of these pictures, and of texts (licences) to lie beside them."""
+    """The arrays to write for some pictures, and the texts (licences) to write beside them."""
     images = np.concatenate([kind.images[kind.uses[use]] for kind in (backgrounds, animals) for use in USES])
     masks = np.concatenate([kind.masks[kind.uses[use]] for kind in (backgrounds, animals) for use in USES])
     splits: dict[str, int | None] = {
@@ -56,10 +59,10 @@ def _rows_from(rows: Rows, start: int) -> Iterator[Rows]:
 
 
 def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split, composed of the pictures in a prepared folder, at their size or a whole fraction of it.
+    """The scenes of a split, composed of the pictures in a prepared folder, at 1/n of their size for an integer n.
 
     Raises:
-        InputError: if there is no such folder, it is not complete, or the size is no such fraction.
+        InputError: if there is no such folder, it is not complete, or there is no such n for the size.
     """
     if data_root is None:
         raise InputError(f"{name} is composed of pictures from files: `intarsia prepare {name}`, then --data-root FOLDER.")

@@ -1,8 +1,8 @@
 """Pictures of animals and landscapes from Debian's packages, a stand-in for those of Flying Animals.
 
-The packages are downloaded and looked into, never installed. The pictures are under free licences (the animals under the GPL,
-2 or later), which lie beside the arrays made of them; they are not part of Intarsia. Debian 12 gives 121 animals and 132 crops
-of 33 photographs; a fifth of the animals and of the photographs are kept for the tests alone.
+The packages are downloaded and unpacked, never installed. The pictures have free licences (the animals the GPL, 2 or later),
+which are written beside the arrays; they are not part of Intarsia. Debian 12 gives 121 animals, and 132 crops of 33
+photographs. A fifth of the animals and of the photographs are only for tests.
 """
 
 import io
@@ -30,8 +30,8 @@ __all__ = ["material"]
 
 NAME = "flying_animals_debian"
 ANIMALS = "tuxpaint-stamps-default"
-DRAWINGS = r"cartoon|toys|hedgehog|/bee|/fly|Woodlouse|abalone|mussel"  # and what few would take for an animal
-# Photographs in which no single thing stands out, by package.
+DRAWINGS = r"cartoon|toys|hedgehog|/bee|/fly|Woodlouse|abalone|mussel"  # and what hardly looks like an animal
+# Photographs without a dominant object, by package.
 PHOTOGRAPHS = {
     "tuxpaint-data": r"templates/(burnt_bark|cliff|corn_maze|mossy_log|mudstone|ocean_splash|ocean_waves|redwoods_above|rocks"
     r"|sun_behind_clouds|sun_behind_leaves|trees_above|trees_at_dusk)\.jpg",
@@ -41,42 +41,42 @@ PHOTOGRAPHS = {
     r"(Autumn|BytheWater|ColdRipple|DarkestHour|EveningGlow|OneStandsOut|Path|summer_1am)/contents/images/2560x1600\.jpg",
 }
 PACKAGES = (ANIMALS, *PHOTOGRAPHS)
-SIZE = 325  # MB of them all, in Debian 12
-CROPS = (1.0, 0.8, 0.65, 0.5)  # of each photograph: share of its largest part that has the right proportions
-AREA, LONGEST = 2200, 100  # px of an animal, and of its longer side at most
-KEPT_FOR_TESTS = 5  # each fifth
+SIZE = 325  # MB of all packages, in Debian 12
+CROPS = (1.0, 0.8, 0.65, 0.5)  # of each photograph: sizes as fractions of the largest crop with the right proportions
+AREA, LONGEST = 2200, 100  # of an animal: its pixels, and the largest length of its longer side in px
+TEST_EVERY = 5  # every fifth picture is for the tests
 FEWEST = 100  # animals, and crops
 
 
 def material(source: Path | None) -> Material:
-    """What to write: cut-outs and crops from the packages, downloaded, or `.deb` files in the folder `source`.
+    """The arrays to write: animals and crops from the `.deb` files in a folder; without a folder they are downloaded.
 
     Raises:
-        InputError: if they can't be had, or hold too little.
+        InputError: if there is no such package, or the packages hold too few pictures.
     """
     for program in ("dpkg-deb", *(() if source else ("apt-get",))):
         if not shutil.which(program):
             raise InputError(f"{NAME} is made of Debian's packages and needs {program}, which is not on this machine.")
     with tempfile.TemporaryDirectory() as folder:
         files = _packages(Path(folder) if source is None else source, download=source is None)
-        cut, cropped, texts = _looked_into(files)
+        cut, cropped, texts = _unpacked(files)
     if min(len(cut), len(cropped) * len(CROPS)) < FEWEST:
         raise InputError(f"The packages hold {len(cut)} animals and {len(cropped)} photographs; too few to make scenes of.")
     images, masks = (np.stack(parts) for parts in zip(*cut, strict=True))
     backgrounds = np.concatenate(cropped)
-    nowhere = np.zeros(backgrounds.shape[:3], np.uint8)
+    no_animal = np.zeros(backgrounds.shape[:3], np.uint8)
     versions = ", ".join(path.name.removesuffix("_all.deb").replace("_", " ").replace("%3a", ":") for path in files)
     return material_of(
         NAME,
         f"Debian: {versions}",
-        Pictures(backgrounds, nowhere, _uses(len(cropped), len(CROPS))),
+        Pictures(backgrounds, no_animal, _uses(len(cropped), len(CROPS))),
         Pictures(images, masks, _uses(len(images), 1)),
         texts,
     )
 
 
 def _packages(folder: Path, download: bool) -> list[Path]:
-    """The file of each package, in a folder that they are downloaded to or lie in."""
+    """The file of each package in a folder, to which they are downloaded first if wanted."""
     if download:
         print(f"Downloading {SIZE} MB from Debian: {', '.join(PACKAGES)}.", file=sys.stderr)
         done = subprocess.run(["apt-get", "download", "-q", *PACKAGES], cwd=folder, capture_output=True, text=True)
@@ -91,8 +91,8 @@ def _packages(folder: Path, download: bool) -> list[Path]:
     return found
 
 
-def _looked_into(files: list[Path]) -> tuple[list[tuple[Bytes, Bytes]], list[Bytes], dict[str, str]]:
-    """The animals (picture and mask), the crops of each photograph, and the licences."""
+def _unpacked(files: list[Path]) -> tuple[list[tuple[Bytes, Bytes]], list[Bytes], dict[str, str]]:
+    """The animals (pictures with masks), the crops of each photograph, and the licences."""
     cut: list[tuple[Bytes, Bytes]] = []
     cropped: list[Bytes] = []
     texts: dict[str, str] = {}
@@ -115,7 +115,7 @@ def _looked_into(files: list[Path]) -> tuple[list[tuple[Bytes, Bytes]], list[Byt
 
 
 def _members(file: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
-    """Names and contents of a package's files whose names end as the pattern says."""
+    """Yield names and contents of those files in a package whose names end with the pattern."""
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", file], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacking:
         stream: IO[bytes] | None = unpacking.stdout
         try:
@@ -130,7 +130,7 @@ def _members(file: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _cut_out(content: bytes) -> tuple[Bytes, Bytes] | None:
-    """An animal in the middle of a picture, and its mask; nothing where no transparent pixels tell them apart."""
+    """An animal in the middle of a picture, and its mask; None if the file has no transparent pixels around it."""
     with Image.open(io.BytesIO(content)) as opened:
         picture = opened.convert("RGBA")
     solid = np.asarray(picture)[..., 3] > 127
@@ -140,27 +140,27 @@ def _cut_out(content: bytes) -> tuple[Bytes, Bytes] | None:
     picture = picture.crop((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1))
     scale = min(np.sqrt(AREA / solid.sum()), LONGEST / max(picture.size))
     width, height = (max(1, round(length * scale)) for length in picture.size)
-    # Weighted by opacity, so that what lies under transparent pixels colours nothing.
+    # Resized with premultiplied alpha, so that the colours of transparent pixels have no effect.
     small = np.asarray(picture.convert("RGBa").resize((width, height), Image.Resampling.LANCZOS).convert("RGBA"))
     canvas, mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
     top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
     canvas[top : top + height, left : left + width] = small[..., :3]
     mask[top : top + height, left : left + width] = small[..., 3] > 127
-    # Around it the colours go on, since interpolation mixes a rim with what lies around.
+    # The colours continue outside of the mask, since interpolation mixes the border with the pixels around it.
     nearest = distance_transform_edt(mask == 0, return_distances=False, return_indices=True)
     return canvas[tuple(nearest)], mask
 
 
 def _crops(content: bytes, number: int) -> Bytes:
-    """Parts of a photograph, `n h w 3`, where its number says."""
+    """Crops of a photograph, `n h w 3`; their random places depend on its number."""
     with Image.open(io.BytesIO(content)) as opened:
         opened.draft("RGB", (1600, 1200))  # decodes a large JPEG at a fraction of its size
         photograph = ImageOps.exif_transpose(opened.convert("RGB"))
     largest = min(photograph.width / WIDTH, photograph.height / HEIGHT)
     places = uniform(scene_keys(number, "crops", range(len(CROPS))), [0, 1])
     crops = []
-    for share, (right, down) in zip(CROPS, places, strict=True):
-        width, height = share * largest * WIDTH, share * largest * HEIGHT
+    for fraction, (right, down) in zip(CROPS, places, strict=True):
+        width, height = fraction * largest * WIDTH, fraction * largest * HEIGHT
         left, top = right * (photograph.width - width), down * (photograph.height - height)
         box = (left, top, left + width, top + height)
         crops.append(np.asarray(photograph.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS, box=box)))
@@ -168,6 +168,6 @@ def _crops(content: bytes, number: int) -> Bytes:
 
 
 def _uses(groups: int, each: int) -> dict[str, list[int]]:
-    """Which pictures are for what, kept or not in groups of `each`: the crops of one photograph stay together."""
-    test = [i for i in range(groups * each) if i // each % KEPT_FOR_TESTS == KEPT_FOR_TESTS - 1]
+    """The indices of the pictures for each use. Pictures of one group, such as the crops of a photograph, have the same use."""
+    test = [i for i in range(groups * each) if i // each % TEST_EVERY == TEST_EVERY - 1]
     return {"train": sorted(set(range(groups * each)) - set(test)), "both": [], "test": test}

@@ -1,9 +1,8 @@
-"""Flying Animals: one to five cut-out animals pasted on a photograph; 192x256 or a whole fraction of it, 6 segments.
+"""Flying Animals: one to five animals pasted on a photograph; 192x256 pixels, or 1/n of it, and 6 segments.
 
-As in the original: how many animals, which, where, how large, how far apart and in which order of depth, and how much
-brighter or darker each of them and the background is. Departs from it in clipping the finished image to [0, 1], which every
-image of the package keeps to, and in the random numbers behind the parameters: they are a function of seed, split and
-index, because the original's test scenes differ from run to run.
+As in the original: the distributions of the number of animals, of their pictures, places, sizes, distances and order of depth,
+and of the brightness added to each animal and to the background. There are two differences. The image is clipped to [0, 1]. And
+the random numbers are a function of seed, split and index, because the original's test scenes differ from run to run.
 """
 
 from collections.abc import Iterator
@@ -48,31 +47,31 @@ Floats = NDArray[np.float64]
 
 
 class Animals(NamedTuple):
-    """Animals cut out of their pictures, each in a window of one size, `wh ww`, that holds the largest of them.
+    """Animals cut out of their pictures, in windows `wh ww` of the size of the largest.
 
-    Pictures and windows have the same scale; the windows reach past the animals by a pixel at least.
+    Pictures and windows have the same scale. A window extends past its animal by at least one pixel on each side.
     """
 
-    windows: Bytes  # n 4 wh ww: red, green, blue, and the animal's own share of the pixel
+    windows: Bytes  # n 4 wh ww: red, green, blue, and the fraction of the pixel that the animal covers
     corner: NDArray[np.int64]  # n 2, px: row and column of the window's upper left pixel in the animal's picture
     centre: Floats  # n 2, px from the upper left corner of the picture: the centre of mass
     colour: Floats  # n 3, in [0, 1]: the mean
 
 
 class Parameters(NamedTuple):
-    """What determines `b` scenes of up to n animals, nearest first."""
+    """The parameters of `b` scenes of up to n animals, nearest first."""
 
-    number: NDArray[np.int64]  # b, 1 to n: how many animals there are
-    background: NDArray[np.int64]  # b: which background
-    animal: NDArray[np.int64]  # b n: which animal
-    zoom: Floats  # b n, 0.9 to 1.2: px of the picture per px of the scene, so more is smaller
+    number: NDArray[np.int64]  # b, 1 to n: the number of animals
+    background: NDArray[np.int64]  # b: index of the background
+    animal: NDArray[np.int64]  # b n: index of the animal
+    zoom: Floats  # b n, 0.9 to 1.2: px of the picture per px of the scene; a larger zoom makes the animal smaller
     dx: Floats  # b n, px of a scene 256 wide, positive is right: from the scene's centre to the picture's
     dy: Floats  # b n, px of a scene 192 high, positive is down
     brightness: Floats  # b n+1: added to the background, then to each animal
 
 
 def composed_scenes(name: str, seed: int, split: str, backgrounds: Bytes, animals: Animals, source: str) -> Scenes:
-    """The scenes of a split, made of these backgrounds (`m h w 3`) and animals, and as large as the backgrounds."""
+    """The scenes of a split, composed of backgrounds `m h w 3` and animals, in the size of the backgrounds."""
     height, width = backgrounds.shape[1:3]
     draw, describe = partial(_draw, backgrounds, animals, seed, split), partial(_describe, backgrounds, animals, seed, split)
     return Scenes(name, SPLITS[split], height, width, MOST + 1, draw, describe, source)
@@ -84,7 +83,7 @@ def _draw(backgrounds: Bytes, animals: Animals, seed: int, split: str, indices: 
 
 
 def _describe(backgrounds: Bytes, animals: Animals, seed: int, split: str, indices: Indices) -> Factors:
-    """As `Factors` says; `scale` is the size against the picture's, `brightness` what is added, the hue the mean colour's."""
+    """The `Factors`, with `scale` relative to the picture, the added `brightness`, and the hue of the animal's mean colour."""
     keys = scene_keys(seed, split, indices)
     number, _, animal, zoom, dx, dy, brightness = draw_parameters(keys, len(backgrounds), len(animals.corner))
     inset = _inset(zoom, dx, dy, *backgrounds.shape[1:3])
@@ -103,39 +102,39 @@ def _describe(backgrounds: Bytes, animals: Animals, seed: int, split: str, indic
     return {name: np.where(present, values, np.nan) for name, values in factors.items()}
 
 
-def reduced(pictures: Bytes, shares: Bytes, factor: int) -> tuple[Bytes, Bytes]:
-    """Pictures `n h w 3` and the shares (`n h w`, 0 to 255) of what is cut from them, at 1/factor of the size.
+def reduced(pictures: Bytes, alpha: Bytes, factor: int) -> tuple[Bytes, Bytes]:
+    """Pictures `n h w 3` and the alpha of their animals (`n h w`, 0 to 255), downsampled by a factor.
 
-    Each new pixel is the mean of a block of factor x factor, weighted by the shares where there are any: what lies around an
-    animal must not colour its rim.
+    Each new pixel is the mean of a block of factor x factor pixels, weighted by alpha if any of it is above 0. So the colours
+    around an animal don't mix with those at its border.
     """
-    n, height, width = shares.shape
+    n, height, width = alpha.shape
     blocks = n, height // factor, factor, width // factor, factor
-    weights = np.maximum(shares, 1e-6, dtype=np.float32).reshape(*blocks, 1)
+    weights = np.maximum(alpha, 1e-6, dtype=np.float32).reshape(*blocks, 1)
     colours = (pictures.reshape(*blocks, 3) * weights).sum(axis=(2, 4)) / weights.sum(axis=(2, 4))
-    means = shares.reshape(blocks).mean(axis=(2, 4), dtype=np.float32)
+    means = alpha.reshape(blocks).mean(axis=(2, 4), dtype=np.float32)
     return np.rint(colours).astype(np.uint8), np.rint(means).astype(np.uint8)
 
 
-def cut_out(pictures: Bytes, shares: Bytes) -> Animals:
-    """Cut animals out of their pictures `n h w 3`, wherever their shares `n h w`, 0 to 255, aren't 0."""
-    corner, size = np.empty((len(shares), 2), np.int64), np.zeros(2, np.int64)
-    for number, share in enumerate(shares):
-        rows, columns = np.nonzero(share)
+def cut_out(pictures: Bytes, alpha: Bytes) -> Animals:
+    """Cut animals out of their pictures `n h w 3`, where their alpha `n h w`, 0 to 255, is above 0."""
+    corner, size = np.empty((len(alpha), 2), np.int64), np.zeros(2, np.int64)
+    for number, mask in enumerate(alpha):
+        rows, columns = np.nonzero(mask)
         corner[number] = rows.min(), columns.min()
-        size = np.maximum(size, (np.ptp(rows) + 3, np.ptp(columns) + 3))  # bilinear interpolation fades out in a pixel around
-    layers = np.concatenate([pictures, shares[..., None]], axis=3).transpose(0, 3, 1, 2)
+        size = np.maximum(size, (np.ptp(rows) + 3, np.ptp(columns) + 3))  # a px on each side, where interpolation fades out
+    layers = np.concatenate([pictures, alpha[..., None]], axis=3).transpose(0, 3, 1, 2)
     padded = np.pad(layers, [(0, 0), (0, 0), (1, size[0]), (1, size[1])])
     windows = np.stack([layer[:, r : r + size[0], c : c + size[1]] for layer, (r, c) in zip(padded, corner, strict=True)])
-    mass = shares.sum(axis=(1, 2), dtype=np.float64)[:, None]
-    down, right = (np.arange(length) + 0.5 for length in shares.shape[1:])
-    centre = np.stack([shares.sum(axis=2) @ down, shares.sum(axis=1) @ right], axis=1) / mass
+    mass = alpha.sum(axis=(1, 2), dtype=np.float64)[:, None]
+    down, right = (np.arange(length) + 0.5 for length in alpha.shape[1:])
+    centre = np.stack([alpha.sum(axis=2) @ down, alpha.sum(axis=1) @ right], axis=1) / mass
     colour = np.einsum("nchw,nhw->nc", windows[:, :3] / 255, windows[:, 3]) / mass
     return Animals(windows, corner - 1, centre, colour)
 
 
 def draw_parameters(keys: Keys, backgrounds: int, animals: int) -> Parameters:
-    """Random parameters for `b` scenes, by the original's rules, given how many backgrounds and animals there are."""
+    """Random parameters for `b` scenes by the original's rules, given the numbers of backgrounds and animals."""
     counts = [1, 1, MOST, MOST, MOST + 1]
     u = uniform(keys, np.arange(sum(counts)))
     number, background, animal, zoom, brightness = np.split(u, np.cumsum(counts)[:-1], axis=1)
@@ -152,7 +151,7 @@ def draw_parameters(keys: Keys, backgrounds: int, animals: int) -> Parameters:
 
 
 def _places(keys: Keys, first: int) -> Floats:
-    """Places `b n 2` (dy, dx) in px, each redrawn until it is far enough from all nearer ones; takes draws from `first` on."""
+    """Places `b n 2` (dy, dx) in px, redrawn until far enough from the earlier ones; uses the draws from `first` on."""
     low, high = np.array([DY, DX]).T
     places = np.empty((len(keys), MOST, 2))
     for i in range(MOST):
@@ -166,11 +165,11 @@ def _places(keys: Keys, first: int) -> Floats:
 
 
 def render(backgrounds: Bytes, animals: Animals, parameters: Parameters) -> SceneSample:
-    """The scenes with these parameters, in the size of the backgrounds: n + 1 masks for n possible animals."""
+    """Render the scenes with some parameters, in the size of the backgrounds: n + 1 masks for up to n animals."""
     number, background, animal, zoom, dx, dy, brightness = parameters
     size = backgrounds.shape[1:3]
     layers, corner = _zoomed(animals, animal, zoom, _inset(zoom, dx, dy, *size))
-    layers[np.arange(animal.shape[1]) >= number[:, None], 3] = 0  # these aren't there
+    layers[np.arange(animal.shape[1]) >= number[:, None], 3] = 0  # absent animals
     added = brightness.astype(np.float32)[..., None, None, None]
     shapes = np.stack([_placed(layers[:, k, 3:], corner[:, k], size)[:, 0] for k in range(animal.shape[1])], axis=1)
 
@@ -183,10 +182,10 @@ def render(backgrounds: Bytes, animals: Animals, parameters: Parameters) -> Scen
 
 
 def _inset(zoom: Floats, dx: Floats, dy: Floats, height: int, width: int) -> Floats:
-    """`b n 2`: the row and column of the animal's picture that the scene's pixel (0, 0) shows.
+    """The row and column of the animal's picture at the scene's pixel (0, 0): `b n 2`.
 
-    The next pixel shows what lies `zoom` further; the middle of the picture (as the original counts, half its height and
-    width) comes to lie dy, dx from that of the scene.
+    The next pixel of the scene is `zoom` pixels further in the picture. The middle of the picture (in the original, half its
+    height and width) is at dy, dx from the middle of the scene.
     """
     moved = np.stack([dy * height / HEIGHT, dx * width / WIDTH], axis=-1)
     middle = np.array([height, width]) / 2
@@ -194,7 +193,7 @@ def _inset(zoom: Floats, dx: Floats, dy: Floats, height: int, width: int) -> Flo
 
 
 def _zoomed(animals: Animals, animal: NDArray[np.int64], zoom: Floats, inset: Floats) -> tuple[Pixels, NDArray[np.int64]]:
-    """Windows of the scene with an animal in each, `b n 4 oh ow`, bilinear; and their upper left corners in it, `b n 2`."""
+    """Animals at the size of the scene, in windows `b n 4 oh ow`, bilinear; and the windows' upper left corners `b n 2`."""
     source = np.array(animals.windows.shape[2:])
     first = np.ceil((animals.corner[animal] - inset) / zoom[..., None])
     offset = first * zoom[..., None] + inset - animals.corner[animal]  # px of the source, in [0, zoom)
@@ -210,7 +209,7 @@ def _zoomed(animals: Animals, animal: NDArray[np.int64], zoom: Floats, inset: Fl
 
 
 def _placed(windows: Pixels, corner: NDArray[np.int64], size: tuple[int, ...]) -> Pixels:
-    """Windows `b c oh ow` at their places in pictures `b c h w` that are 0 elsewhere; what reaches over the border is cut."""
+    """Windows `b c oh ow` at their places in pictures `b c h w`, which are 0 elsewhere; windows are cut at the border."""
     pictures = np.zeros((*windows.shape[:2], *size), np.float32)
     for picture, window, place in zip(pictures, windows, corner, strict=True):
         begin = np.clip(place, 0, size)

@@ -1,11 +1,12 @@
-"""A folder of own images: PNG, JPEG or WebP of any sizes, in it or in folders below; masks are not needed.
+"""A folder of own images: PNG, JPEG or WebP of any sizes, in it or in folders below; masks are optional.
 
-An image is scaled until it just covers the size that the model takes, and what stands over is cut off, the same on both sides.
-Which split an image belongs to depends on the names alone: in the order of the names' SHA-256, the first tenth (10 to 2,000) is
-test, the next tenth (10 to 200) is val, the rest is train. All images are decoded once and kept in memory.
+An image is scaled until it covers the model's size, and cropped to its middle. The split of an image depends only on the
+names of the files: in the order of the names' SHA-256, the first tenth (10 to 2,000) is test, the next tenth (10 to 200) is
+val, the rest is train. All images are decoded once and kept in memory.
 
-Where `masks/NAME.png` is there for every image `NAME.*` of a split, the split has true segments: an indexed or grey PNG of the
-image's size, whose values number the segments, 0 the background. Other splits have one segment, and say what is missing.
+A split has true segments if every image `NAME.*` in it has a mask `masks/NAME.png`. A mask is an indexed or grey PNG of the
+image's size, whose values are the numbers of the segments, 0 for the background. A split without them has one segment, and says
+which masks are missing.
 """
 
 import hashlib
@@ -31,7 +32,7 @@ __all__ = ["open_scenes"]
 NAME, MASKS = "folder", "masks"
 KINDS = {".png", ".jpg", ".jpeg", ".webp"}
 FEWEST = 30  # images: ten for each split
-SHARE, FEWEST_PER_SPLIT = 10, 10
+TENTH, FEWEST_PER_SPLIT = 10, 10
 MOST_TEST, MOST_VAL = 2000, 200
 MOST_SEGMENTS = 64
 NAMED = 5  # files in a message
@@ -39,14 +40,14 @@ UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class Photos(NamedTuple):
-    """The readable images of a folder, in the splits' order: paths, and pixels `n h w 3`."""
+    """The readable images of a folder, in the order of the splits: paths, and pixels `n h w 3`."""
 
     paths: list[Path]
     pixels: NDArray[np.uint8]
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The images of a split, at a size (height, width), 64 x 64 where none is given.
+    """The images of a split, at a size (height, width); 64 x 64 by default.
 
     Raises:
         InputError: if there are too few images, or a mask can't be used.
@@ -55,19 +56,19 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
         raise InputError("Own images need their folder: --data-root PATH.")
     height, width = size or (64, 64)
     photos = _photos(data_root.resolve(), height, width)
-    held = _share(len(photos.paths), split)
-    masks, missing = _masks(data_root.resolve(), photos.paths[held.start : held.stop], height, width)
+    rows = _split_range(len(photos.paths), split)
+    masks, missing = _masks(data_root.resolve(), photos.paths[rows.start : rows.stop], height, width)
     segments = 1 if masks is None else int(masks.max()) + 1
     endless = SPLITS[split] is None
-    pixels = photos.pixels[held.start : held.stop]
+    pixels = photos.pixels[rows.start : rows.stop]
     draw = partial(_draw, pixels, masks, segments, seed if endless else None)
     source = f"{data_root.resolve().name}, {len(photos.paths):,} images"
-    return Scenes(NAME, None if endless else len(held), height, width, segments, draw, source=source, unlabelled=missing)
+    return Scenes(NAME, None if endless else len(rows), height, width, segments, draw, source=source, unlabelled=missing)
 
 
-def _share(count: int, split: str) -> range:
-    """Which images, in the splits' order, are in a split."""
-    tenth = max(FEWEST_PER_SPLIT, count // SHARE)
+def _split_range(count: int, split: str) -> range:
+    """The images that are in a split, in the order of the splits."""
+    tenth = max(FEWEST_PER_SPLIT, count // TENTH)
     test = min(tenth, MOST_TEST)
     val = test + min(tenth, MOST_VAL)
     return {"test": range(test), "val": range(test, val), "train": range(val, count)}[split]
@@ -75,7 +76,7 @@ def _share(count: int, split: str) -> range:
 
 @lru_cache(maxsize=2)
 def _photos(folder: Path, height: int, width: int) -> Photos:
-    """Decode a folder; what can't be read is named and left out."""
+    """Decode the images of a folder; files that can't be read are named on stderr and left out."""
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
     found = [path for path in folder.rglob("*") if path.suffix.lower() in KINDS and path.relative_to(folder).parts[0] != MASKS]
@@ -97,7 +98,7 @@ def _photos(folder: Path, height: int, width: int) -> Photos:
 
 
 def _fitted(path: Path, height: int, width: int) -> NDArray[np.uint8]:
-    """An image turned as its camera says, transparent parts on white, scaled and cut: `h w 3`."""
+    """An image, turned by its EXIF orientation, with transparent parts on white, scaled and cropped: `h w 3`."""
     with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as file:
         file.draft("RGB", (2 * width, 2 * height))  # a JPEG can be decoded at a smaller size
         image = ImageOps.exif_transpose(file)
@@ -108,7 +109,7 @@ def _fitted(path: Path, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _masks(folder: Path, paths: list[Path], height: int, width: int) -> tuple[NDArray[np.uint8] | None, str]:
-    """The labels `n h w` of these images, or None and why there are none."""
+    """The labels `n h w` of some images and an empty text; or None and a text that says which masks are missing."""
     files = [folder / MASKS / f"{path.stem}.png" for path in paths]
     missing = [file.name for file in files if not file.is_file()]
     if missing:

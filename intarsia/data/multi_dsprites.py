@@ -1,12 +1,11 @@
-"""Multi-dSprites: the published scenes from a prepared folder; without one, drawn scenes that stand in for them.
+"""Multi-dSprites: the published scenes from a prepared folder; without one, generated scenes as a stand-in.
 
-Drawn are one to four flat sprites on a flat background, 64x64, 5 segments: a stand-in for the "colored on colored" variant of
-Multi-dSprites (Kabra et al., multi_object_datasets, 2019), which the original reads from a 64x64 file of 5 entities. Kept:
-hard masks, one to four sprites, squares, ellipses and hearts turned freely and scaled by 0.5 to 1, occlusion, and colours
-uniform in RGB for sprites and background (so now and then a sprite is hard to tell from what is behind it, or lies wholly
-hidden). Departs from it because that file can't be shipped: the outlines are formulas, of about the same size; scale, angle
-and position are continuous instead of in 6, 40 and 32 steps; the masks are ordered by depth, nearest first after the
-background.
+Generated scenes have one to four flat sprites on a flat background, 64x64 pixels and 5 segments. They stand in for the
+"colored on colored" variant of Multi-dSprites (Kabra et al., multi_object_datasets, 2019), which the original reads from a
+file that can't be shipped. The same are: hard masks, one to four sprites, squares, ellipses and hearts at any angle and
+scales from 0.5 to 1, occlusion, and colours uniform in RGB for sprites and background. So some sprites are hidden, or hardly
+differ from what is behind them. Different are: the outlines are formulas, of about the same size; scale, angle and position
+are continuous instead of in 6, 40 and 32 steps; the masks are ordered by depth, nearest first after the background.
 """
 
 from functools import partial
@@ -36,8 +35,8 @@ LAYOUTS = {  # entities: the background and the sprites
 SIZE = 64  # px
 MOST = 4  # sprites
 SCALE = 0.5, 1.0
-CENTRE = 12.0, 52.0  # px: no sprite reaches over the border
-WINDOW = 25  # px: holds any sprite wherever its centre lies between two pixels
+CENTRE = 12.0, 52.0  # px: no sprite extends over the border
+WINDOW = 25  # px: large enough for any sprite, wherever its centre lies within a pixel
 # At scale 1, in px. All three are 23 to 24 px across and cover about the same area.
 SQUARE = 8.5  # half a side
 ELLIPSE = 12.0, 7.0  # semi-axes
@@ -48,7 +47,7 @@ Flags = NDArray[np.bool_]
 
 
 class Parameters(NamedTuple):
-    """What determines `b` scenes of up to n sprites, nearest first."""
+    """The parameters of `b` scenes of up to n sprites, nearest first."""
 
     present: Flags  # b n
     kind: Floats  # b n: index into OUTLINES
@@ -59,12 +58,12 @@ class Parameters(NamedTuple):
 
 
 def material(file: Path | None) -> Material:
-    """What to write of a TFRecord file of any variant."""
+    """The arrays to write for a TFRecord file of any variant."""
     return tfrecord_material(NAME, LAYOUTS, file)
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split: of a prepared folder, or drawn where there is none."""
+    """The scenes of a split: from a prepared folder, or generated without one."""
     if data_root is not None:
         return stored_scenes(data_root, NAME, seed, split)
     return Scenes(NAME, SPLITS[split], SIZE, SIZE, MOST + 1, partial(_draw, seed, split), partial(_describe, seed, split))
@@ -94,10 +93,10 @@ def _parameters(seed: int, split: str, indices: Indices) -> Parameters:
 
 
 def _describe(seed: int, split: str, indices: Indices) -> Factors:
-    """As `Factors` says, with `scale`, `saturation` and `brightness` of HSV, and sine and cosine of the angle.
+    """The `Factors`, with `scale`, `saturation` and `brightness` (of HSV), and sine and cosine of the angle.
 
-    The angle is multiplied by the number of positions in which the sprite looks the same (square 4, ellipse 2, heart 1),
-    so that what looks the same has the same factors.
+    The angle is multiplied by the sprite's rotational symmetry (square 4, ellipse 2, heart 1), so that sprites that look the
+    same have the same factors.
     """
     found = _parameters(seed, split, indices)
     colours = found.colours[:, 1:]
@@ -124,7 +123,7 @@ def _between(limits: tuple[float, float], u: Floats) -> Floats:
 
 
 def _sprites(kind: Floats, scale: Floats, angle: Floats, centre: Floats) -> tuple[NDArray[np.int64], Flags]:
-    """Sprites, each in a window: its upper left corner `n 2` (row, column), and where in it the sprite is, `n h w`.
+    """The upper left corners of windows around sprites, `n 2` (row, column), and the sprites' masks in them, `n h w`.
 
     The angle is in radians, the centre `n 2` in px from the image's upper left corner.
     """
@@ -137,7 +136,7 @@ def _sprites(kind: Floats, scale: Floats, angle: Floats, centre: Floats) -> tupl
 
 
 def _frame(scale: Floats, angle: Floats, centre: Floats) -> tuple[Floats, Floats]:
-    """Each pixel in the sprite's own turned and scaled frame, u and v, `n h w`: a sum of one term per axis."""
+    """The coordinates u and v of each pixel in the sprite's turned and scaled frame, `n h w` each."""
     away = (np.arange(WINDOW) + 0.5 - centre[..., None]) / scale[:, None, None]
     along, across = (away * f(angle)[:, None, None] for f in (np.cos, np.sin))
     u = across[:, 0, :, None] + along[:, 1, None, :]
@@ -154,7 +153,7 @@ def _ellipse(u: Floats, v: Floats) -> Flags:
 
 
 def _heart(u: Floats, v: Floats) -> Flags:
-    """A square, and a disc around the middle of each of two sides that meet; centred in its bounding circle."""
+    """A square, with a disc around the middle of each of two adjacent sides; centred in its bounding circle."""
     u, v = u + HEART / 4, v + HEART / 4
     square = np.maximum(np.abs(u), np.abs(v)) < HEART
     # A disc around (r, 0) with radius r is u² + v² < 2 r u, one around (0, r) is u² + v² < 2 r v.
@@ -163,4 +162,4 @@ def _heart(u: Floats, v: Floats) -> Flags:
 
 OUTLINES = (_square, _ellipse, _heart)
 KINDS = ("square", "ellipse", "heart")
-SYMMETRY = (4, 2, 1)  # in how many turned positions each looks the same
+SYMMETRY = (4, 2, 1)  # rotational: how many angles of a full turn look the same

@@ -1,10 +1,10 @@
-"""Multi-Texture: one to four squares and ellipses, inlaid in one texture, on one grained background; 64x64, 5 segments.
+"""Multi-Texture: one to four squares and ellipses of one texture on a textured background; 64x64 pixels, 5 segments.
 
-As in the original: every object is cut from the same texture picture, which does not move with it, and differs from the
-others by its place, its shape and its hue alone. The package ships pictures of its own (see `pictures/draw.py`), of
-about the same size and contrast as the original's, which have no licence; with a folder that holds the original's four
-pictures, `render` gives the original's scenes. Departs from the original in the random numbers behind the parameters:
-they are a function of seed, split and index, because the original's test scenes differ from run to run.
+As in the original, every object is cut from the same texture picture, which does not move with the object. Objects differ
+only in place, shape and hue. The package has its own pictures (see `pictures/draw.py`), of about the same size and contrast
+as the original's, which have no licence. With a folder of the original's four pictures, `render` gives the original's scenes.
+One thing is different: the random numbers are a function of seed, split and index, because the original's test scenes differ
+from run to run.
 """
 
 from functools import partial
@@ -32,7 +32,7 @@ NUMBER_LIMITS = np.array([0.8, 0.9, 0.97])  # u up to .8: 4 objects, up to .9: 3
 REACH = 32.0  # px: offsets lie in [-REACH, REACH)
 SPACING = 10.0  # px: two objects' offsets differ by more, rows and columns added
 HUE = 0.45  # turns of the colour circle: hue shifts lie in [-HUE, HUE)
-MARGIN = 36  # px around a shape, so that a window moved by REACH stays inside
+MARGIN = 36  # px around a shape, so that a window shifted by REACH stays inside
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -40,39 +40,41 @@ Floats = NDArray[np.float64]
 Pixels = NDArray[np.float32]
 
 
-class Picture(NamedTuple):
-    """A picture as its distinct colours (`n 3`, in [0, 1]) and each pixel's number among them (`h w`).
+class IndexedPicture(NamedTuple):
+    """The distinct colours of a picture (`n 3`, in [0, 1]) and the index of each pixel's colour (`h w`).
 
-    A hue shift acts on colours, and a picture has far fewer of them than pixels.
+    A hue shift acts on colours, and a picture has far fewer colours than pixels.
     """
 
     palette: Pixels
-    numbers: NDArray[np.intp]
+    indices: NDArray[np.intp]
 
 
 class Components(NamedTuple):
-    """What scenes are made of: the background, the texture, and the shapes: windows of coefficients (see `_windows`), and
-    their centres `n 2` in px (row, column) from the upper left corner of their pictures.
+    """The components of scenes.
+
+    windows: Spline coefficients of the shapes (see `_windows`).
+    centres: The shapes' centres `n 2` in px (row, column) from the upper left corner of their pictures.
     """
 
-    background: Picture
-    texture: Picture
+    background: IndexedPicture
+    texture: IndexedPicture
     windows: Pixels
     centres: Floats
 
 
 class Parameters(NamedTuple):
-    """What determines `b` scenes of up to n objects, nearest first."""
+    """The parameters of `b` scenes of up to n objects, nearest first."""
 
-    number: NDArray[np.int64]  # b, 1 to n: how many objects there are
+    number: NDArray[np.int64]  # b, 1 to n: the number of objects
     shape_index: NDArray[np.int64]  # b n: 0 ellipse, 1 square
-    dr: Floats  # b n, px, -32 to 32: output row r shows the shape's row r + dr, so positive is up
+    dr: Floats  # b n, px, -32 to 32: row r of the scene is row r + dr of the shape, so positive is up
     dc: Floats  # b n, px, -32 to 32: the same for columns, positive is left
     hue: Floats  # b n+1, turns: shift of the background's hue, then of each object's
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split, from the pictures in `data_root` or the package's own (see `components`)."""
+    """The scenes of a split, from the pictures in `data_root`, or the package's own (see `components`)."""
     parts = components(data_root)
     draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)
     return Scenes("multi_texture", SPLITS[split], SIZE, SIZE, MOST + 1, draw, describe)
@@ -87,7 +89,7 @@ def _describe(parts: Components, seed: int, split: str, indices: Indices) -> Fac
 
 
 def factors(parts: Components, parameters: Parameters) -> Factors:
-    """As `Factors` says; the hue is the shift, so that an object in the texture's own colours has angle 0."""
+    """The `Factors`; the hue is the hue shift, so an object in the texture's original colours has angle 0."""
     number, shape_index, dr, dc, hue = parameters
     centre = parts.centres[shape_index] - np.stack([dr, dc], axis=-1)
     angle = 2 * np.pi * hue[:, 1:]
@@ -103,9 +105,9 @@ def factors(parts: Components, parameters: Parameters) -> Factors:
 
 
 def components(data_root: Path | None = None) -> Components:
-    """The four pictures `bg.png`, `tex.png` (colours), `ellipse_2.png`, `square_2.png` (white on black), each 64x64.
+    """Read the four pictures `bg.png`, `tex.png` (colours), `ellipse_2.png`, `square_2.png` (white on black), each 64x64.
 
-    They are read from the folder `data_root`, or are the package's own. A missing or odd file raises `InputError`.
+    They are read from the folder `data_root`, or from the package. A missing or wrong file raises `InputError`.
     """
     folder = PICTURES if data_root is None else data_root
     background, texture = (_read(folder / name, "RGB") for name in ("bg.png", "tex.png"))
@@ -128,9 +130,9 @@ def _read(path: Path, mode: str) -> Floats:
     return pixels
 
 
-def _picture(pixels: Floats) -> Picture:
-    palette, numbers = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    return Picture(palette.astype(np.float32), numbers.reshape(SIZE, SIZE))
+def _picture(pixels: Floats) -> IndexedPicture:
+    palette, indices = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    return IndexedPicture(palette.astype(np.float32), indices.reshape(SIZE, SIZE))
 
 
 def _centres(shapes: Floats) -> Floats:
@@ -140,10 +142,10 @@ def _centres(shapes: Floats) -> Floats:
 
 
 def _windows(shapes: Floats) -> Pixels:
-    """Cubic-spline coefficients of the shapes (`n h w`), as a view of all windows that a shift can ask for.
+    """Cubic-spline coefficients of shapes `n h w`, as a view of the windows for all possible shifts.
 
-    Entry [i, MARGIN + r, MARGIN + c] is the window of shape i that begins at row r, column c, and is 3 larger than a
-    picture: what four taps need to give a whole one. Beyond the border they are mirrored, as the spline demands.
+    Entry [i, MARGIN + r, MARGIN + c] is the window of shape i that begins at row r and column c. It is 3 pixels larger than a
+    picture, as interpolation with four taps needs. Coefficients beyond the border are mirrored, as the spline demands.
     """
     coefficients = np.stack([spline_filter(shape, order=3, mode="mirror") for shape in shapes])
     padded = np.pad(coefficients, [(0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)], mode="reflect")
@@ -151,7 +153,7 @@ def _windows(shapes: Floats) -> Pixels:
 
 
 def draw_parameters(keys: Keys) -> Parameters:
-    """Random parameters for `b` scenes of at most four objects, by the original's rules."""
+    """Random parameters for `b` scenes of up to four objects by the original's rules."""
     counts = [1, MOST, MOST + 1]
     u = uniform(keys, np.arange(sum(counts)))
     number, shape, hue = np.split(u, np.cumsum(counts)[:-1], axis=1)
@@ -166,7 +168,7 @@ def draw_parameters(keys: Keys) -> Parameters:
 
 
 def _offsets(keys: Keys, first: int) -> Floats:
-    """Offsets `b n 2` in px, each redrawn until it is far enough from all nearer ones; takes draws from `first` on."""
+    """Offsets `b n 2` in px, each redrawn until it is far enough from the earlier ones; uses the draws from `first` on."""
     offsets = np.empty((len(keys), MOST, 2))
     for i in range(MOST):
         unplaced, draw = np.arange(len(keys)), first + 2 * i
@@ -186,7 +188,7 @@ def render(
     dc: Floats,
     hue: Floats,
 ) -> SceneSample:
-    """The scenes with these `Parameters`: n + 1 masks for n possible objects."""
+    """Render the scenes with some `Parameters`: n + 1 masks for up to n objects."""
     present = np.arange(shape_index.shape[1]) < number[:, None]
     shapes = np.zeros((*present.shape, SIZE, SIZE), np.float32)
     shapes[present] = _shifted(parts.windows, shape_index[present], dr[present], dc[present])
@@ -204,7 +206,7 @@ def _shifted(windows: Pixels, shape_index: NDArray[np.int64], dr: Floats, dc: Fl
 
 
 def _interpolated(lines: Pixels, offset: Floats) -> Pixels:
-    """The spline along axis 1 of `n h+3 w` coefficients, `n h w`: four taps, the same for all lines of a shape."""
+    """The spline along axis 1 of coefficients `n h+3 w`: `n h w`. The four weights are the same for all lines of a shape."""
     weights = _spline_weights(offset % 1)
     source = np.arange(SIZE) + offset[:, None]
     inside = (source >= 0) & (source <= SIZE - 1)
@@ -217,25 +219,25 @@ def _interpolated(lines: Pixels, offset: Floats) -> Pixels:
 
 
 def _spline_weights(f: Floats) -> Pixels:
-    """Weights `n 4` of the coefficients at -1, 0, 1, 2 in a cubic B-spline at position f in [0, 1)."""
+    """The weights `n 4` of the coefficients at -1, 0, 1, 2 in a cubic B-spline at position f in [0, 1)."""
     g = 1 - f
     weights = np.stack([g**3, 4 - 3 * f**2 * (1 + g), 4 - 3 * g**2 * (1 + f), f**3], axis=1) / 6
     return weights.astype(np.float32)
 
 
-def _recoloured(picture: Picture, shift: Floats) -> Pixels:
-    """The picture once for each hue shift, `b 3 h w`."""
+def _recoloured(picture: IndexedPicture, shift: Floats) -> Pixels:
+    """A picture with each of `b` hue shifts: `b 3 h w`."""
     palettes = shift_hue(picture.palette, shift[:, None])
-    return palettes.swapaxes(1, 2).take(picture.numbers, axis=2)
+    return palettes.swapaxes(1, 2).take(picture.indices, axis=2)
 
 
 def shift_hue(colours: Pixels, shift: Floats) -> Pixels:
-    """Colours (`... 3`, red green blue) turned by `shift` around the colour circle (1 is a full turn); greys stay.
+    """Colours `... 3` (red, green, blue) turned by `shift` around the colour circle, in full turns; greys stay.
 
-    Keeps the largest and the smallest of the three values, and with them value and saturation of HSV, as TensorFlow's
-    `adjust_hue` does.
+    Like TensorFlow's `adjust_hue`, this keeps the largest and the smallest of the three values, and so value and saturation of
+    HSV.
     """
-    top, spread = colours.max(axis=-1), np.ptp(colours, axis=-1)
+    top, chroma = colours.max(axis=-1), np.ptp(colours, axis=-1)
     angle = sixths(colours) + 6 * shift.astype(np.float32)
     turned = (angle[..., None] + np.array([5, 3, 1], np.float32)) % 6
-    return top[..., None] - spread[..., None] * np.clip(np.minimum(turned, 4 - turned), 0, 1)
+    return top[..., None] - chroma[..., None] * np.clip(np.minimum(turned, 4 - turned), 0, 1)

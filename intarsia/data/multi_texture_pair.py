@@ -1,9 +1,9 @@
-"""Multi-Texture with two objects, for the consistency experiment: does a segmenter keep telling them apart by identity?
+"""Multi-Texture with two objects, for the consistency experiment: does a segmenter keep the objects' identities?
 
-As in the original: an ellipse in front and a square, each at one of 9 x 9 places, with hues of their own that never change;
-they may overlap. There are 6,561 such scenes. Training and validation draw among them; test scene i is combination i of the
-original's evaluation, for i up to 6,559, which leaves out the very last one, as the original does. The splits so share
-scenes: what is tested is consistency, not generalisation.
+As in the original, an ellipse in front and a square, which may overlap. Each is at one of 9 x 9 places and has a constant
+hue. So there are 6,561 scenes. Training and validation scenes are random ones of these. Test scene i is combination i of the
+original's evaluation, for i up to 6,559; the original leaves out the last one. So the splits share scenes: the test is about
+consistency, not generalisation.
 """
 
 from functools import partial
@@ -22,17 +22,17 @@ PLACES = np.arange(-24.0, 25.0, 6.0)  # px, of an offset as in `Parameters`
 OFFSETS = 4  # the ellipse's row and column, the square's row and column; the first changes fastest from scene to scene
 HUES = -0.2, 0.0, 0.2  # turns: background, ellipse, square
 COMBINATIONS = len(PLACES) ** OFFSETS - 1
-COARSE = np.array([1, 3, 5, 7])  # places of the coarse grid: four, evenly spread
+COARSE = np.array([1, 3, 5, 7])  # the four places of the coarse grid
 
 
 def _coarse() -> Indices:
-    """The combinations of every other place but the last: 255, as many as the paper counts; which it took is not known."""
+    """The combinations of every second place, without the last: 255, as many as in the paper, which does not name them."""
     digits = COARSE[np.arange(len(COARSE) ** OFFSETS - 1)[:, None] // len(COARSE) ** np.arange(OFFSETS) % len(COARSE)]
     return digits @ len(PLACES) ** np.arange(OFFSETS)
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split, from the pictures in `data_root` or the package's own."""
+    """The scenes of a split, from the pictures in `data_root`, or the package's own."""
     parts = components(data_root)
     draw, describe = partial(_draw, parts, seed, split), partial(_describe, parts, seed, split)
     count, tracks = SPLITS[split], {}
@@ -62,7 +62,7 @@ def _parameters(seed: int, split: str, indices: Indices) -> Parameters:
 
 
 def _digits(seed: int, split: str, indices: Indices) -> NDArray[np.int64]:
-    """Which of the places each offset takes, `b 4`."""
+    """The index of each offset's place, `b 4`."""
     if split == "test":
         return indices[:, None] // len(PLACES) ** np.arange(OFFSETS) % len(PLACES)
     return (len(PLACES) * uniform(scene_keys(seed, split, indices), np.arange(OFFSETS))).astype(np.int64)

@@ -1,8 +1,8 @@
 """Objects Room (Kabra et al., multi_object_datasets, 2019): one to three solids in a coloured room, 64x64, 6 segments.
 
-Read from the published file that `intarsia prepare` made into arrays, as in the original: the two halves of the walls are one
-segment, so there are sky, floor, walls and three objects; and in training the sky of each scene is darkened by a factor from
-0.2 to 1. Sky, floor and walls are no objects. The published test variants hold test scenes alone.
+The scenes come from the published file, which `intarsia prepare` converts to arrays. As in the original, the two parts of the
+walls are one segment, so the segments are sky, floor, walls and three objects. In training, the sky of each scene is darkened
+by a factor from 0.2 to 1. Sky, floor and walls are background. The published test variants have only test scenes.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ NAME = "objects_room"
 DARKEST = 0.2  # smallest factor of the sky
 SKY = 0  # its segment
 ONLY_TEST: dict[str, int | None] = {"test": None}
-LAYOUTS = {  # entities: sky, floor, half of the walls, the other half, objects
+LAYOUTS = {  # entities: sky, floor, walls in two parts, objects
     "train": Layout(3, (0, 1, 2, 2, 3, 4, 5), SPLITS_OF_THE_ORIGINAL, entities_first=True, backgrounds=3),
     "empty_room": Layout(3, (0, 1, 2, 2), ONLY_TEST, entities_first=True, backgrounds=3),
     "six_objects and identical_color": Layout(3, (0, 1, 2, 2, 3, 4, 5, 6, 7, 8), ONLY_TEST, entities_first=True, backgrounds=3),
@@ -33,19 +33,19 @@ LAYOUTS = {  # entities: sky, floor, half of the walls, the other half, objects
 
 
 def material(file: Path | None) -> Material:
-    """What to write of a TFRecord file: of the training set or a test variant."""
+    """The arrays to write for a TFRecord file of the training set, or of a test variant."""
     return tfrecord_material(NAME, LAYOUTS, file)
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split of a prepared folder."""
+    """The scenes of a split, from a prepared folder."""
     if data_root is None:
         raise InputError(f"{NAME} is read from files: `intarsia prepare {NAME} --from FILE`, then --data-root FOLDER.")
     return darkened_in_training(stored_scenes(data_root, NAME, seed, split), seed, split)
 
 
 def darkened_in_training(scenes: Scenes, seed: int, split: str) -> Scenes:
-    """The same scenes; in training with the sky of each one darkened, by its index and the seed."""
+    """The same scenes; in training, the sky of each scene is darkened by a factor that depends on seed and index."""
     return dataclasses.replace(scenes, draw=partial(_darkened, scenes, seed)) if split == "train" else scenes
 
 

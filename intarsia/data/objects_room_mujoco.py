@@ -1,9 +1,10 @@
-"""Objects Room, drawn: one to three solids in a coloured room, 64x64, 6 segments.
+"""Objects Room, drawn by MuJoCo: one to three solids in a coloured room, 64x64, 6 segments.
 
-Stands in for Objects Room (Kabra et al., multi_object_datasets, 2019), whose scenes come from the same engine and can't be
-shipped. Kept: the segments (sky, floor, walls, then the objects), one to three objects, views, lights and colours that vary,
-a sky that is darkened in training alone, and the three test variants: an empty room, four to six objects, and these in one
-colour. Departs from it in all sizes, in the colour of the sky, and in the shapes: sphere, box, cylinder, capsule and cone.
+A stand-in for Objects Room (Kabra et al., multi_object_datasets, 2019), whose scenes come from the same engine but can't be
+shipped. The same are: the segments (sky, floor, walls, then the objects), one to three objects, varying views, lights and
+colours, a sky that is darkened in training, and three test variants: an empty room, four to six objects, and four to six
+objects of one colour. Different are: all sizes, the colour of the sky, and the shapes, which are sphere, box, cylinder,
+capsule and cone.
 """
 
 import ctypes.util
@@ -35,11 +36,11 @@ NAME = "objects_room_mujoco"
 SIZE = 64  # px
 VIEW = 60  # degrees
 MOST = max(most for _, most in VARIANTS.values())
-BACKGROUNDS = 3  # segments that are no objects: sky, floor, walls
-EDGES = 48  # of the ring that a cone stands on
+BACKGROUNDS = 3  # segments: sky, floor, walls
+EDGES = 48  # of a cone's base
 SAMPLES = 4  # per px, for soft edges
-SHADOWS = 512  # px of the map that shadows are read from
-SCENES, TEST_SCENES = 20_000, 1_000  # of the training set with its own test scenes; of a variant
+SHADOWS = 512  # px of the shadow map
+SCENES, TEST_SCENES = 20_000, 1_000  # of the training set, test scenes included; of a test variant
 AT_ONCE = 50  # rooms in a piece
 
 Bytes = NDArray[np.uint8]
@@ -47,13 +48,13 @@ Floats = NDArray[np.float64]
 
 
 def _cone() -> str:
-    """The corners of a cone of radius 1 and height 2 on the ground."""
+    """The vertices of a cone of radius 1 and height 2 on the ground, as text."""
     around = 2 * np.pi * np.arange(EDGES) / EDGES
     ring = np.stack([np.cos(around), np.sin(around), np.zeros(EDGES)], axis=1)
     return " ".join(f"{value:.6f}" for value in [*ring.ravel(), 0, 0, 2])
 
 
-# One model for all rooms: what differs between them is set in place, which is a hundred times faster than a new model.
+# One model for all rooms: setting what differs in it is a hundred times faster than making a new model.
 ROOM = f"""
 <mujoco>
   <statistic extent="{REACH}" center="0 0 0"/>
@@ -83,11 +84,11 @@ ROOM = f"""
 FLOOR, WALLS = 0, slice(1, 5)  # geoms
 FIRST = 5  # geom of the first object
 ADVICE = "install Debian's package libegl1 or libosmesa6, or set MUJOCO_GL to the other of egl and osmesa"
-SEGMENT = np.array([0, 1, 2, 2, 2, 2, *range(BACKGROUNDS, BACKGROUNDS + MOST)], np.uint8)  # of the sky and of each geom
+SEGMENT = np.array([0, 1, 2, 2, 2, 2, *range(BACKGROUNDS, BACKGROUNDS + MOST)], np.uint8)  # of the sky, then of each geom
 
 
 def material(variant: str, source: Path | None) -> Material:
-    """What to write: rooms of one of `VARIANTS`, all but "train" for tests alone. There is no file that they are from.
+    """The arrays to write: rooms of one of `VARIANTS`. All variants but "train" have only test scenes.
 
     Raises:
         InputError: if a file is given, or MuJoCo can't draw here.
@@ -105,14 +106,14 @@ def material(variant: str, source: Path | None) -> Material:
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split of a prepared folder."""
+    """The scenes of a split, from a prepared folder."""
     if data_root is None:
         raise InputError(f"{NAME} is drawn once: `intarsia prepare {NAME}`, then --data-root FOLDER.")
     return darkened_in_training(stored_scenes(data_root, NAME, seed, split), seed, split)
 
 
 def _rows_from(variant: str, count: int, start: int) -> Iterator[Rows]:
-    """Rooms `start` to `count` in pieces, drawn by as many processes as there are cores."""
+    """Yield rooms `start` to `count` - 1 in pieces, drawn by one process per core."""
     pieces = [np.arange(first, min(first + AT_ONCE, count)) for first in range(start, count, AT_ONCE)]
     with _drawing(os.cpu_count() or 1) as pool:
         for images, masks in pool.map(partial(render, variant), pieces):
@@ -120,36 +121,36 @@ def _rows_from(variant: str, count: int, start: int) -> Iterator[Rows]:
 
 
 def _drawing(processes: int) -> ProcessPoolExecutor:
-    """Processes of their own, since a way of drawing is settled for a whole process. Ctrl-C is for the one that asks them."""
+    """Processes for drawing, since MuJoCo's back end is fixed for a process; Ctrl-C is left to the main process."""
     context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # what takes seconds to import is imported once, not by each of them
+    context.set_forkserver_preload([__name__])  # the slow imports happen once, not in each process
     return ProcessPoolExecutor(processes, context, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN))
 
 
 def _version() -> str:
-    return str(_studio().mujoco.__version__)
+    return str(_artist().mujoco.__version__)
 
 
 def render(variant: str, indices: NDArray[np.int64]) -> tuple[Bytes, Bytes]:
-    """Rooms of one of `VARIANTS`, drawn by MuJoCo: images `b h w 3`, and the segment of each pixel `b h w`.
+    """Draw rooms of one of `VARIANTS`: images `b h w 3`, and the segment of each pixel `b h w`.
 
     Raises:
-        InputError: if MuJoCo isn't there or can't draw here.
+        InputError: if MuJoCo is not installed or can't draw here.
     """
     rooms = draw_rooms(scene_keys(list(VARIANTS).index(variant), "rooms", indices), variant)
-    drawn = [_studio().draw(Rooms(*(values[i] for values in rooms))) for i in range(len(indices))]
+    drawn = [_artist().draw(Rooms(*(values[i] for values in rooms))) for i in range(len(indices))]
     images, masks = zip(*drawn, strict=True)
     return np.stack(images), np.stack(masks)
 
 
 @cache
-def _studio() -> "_Studio":
-    """One for each process: to open it takes as long as a hundred rooms."""
-    return _Studio(_mujoco())
+def _artist() -> "_Artist":
+    """The one drawing context of this process: to make one takes as long as to draw a hundred rooms."""
+    return _Artist(_mujoco())
 
 
 def _mujoco() -> ModuleType:
-    """MuJoCo, with a way of drawing that needs no screen: that is settled when a process first imports it."""
+    """The module mujoco, with a back end that needs no screen, which is fixed at the first import."""
     if sys.platform == "linux" and "MUJOCO_GL" not in os.environ:
         found = [way for way, library in (("egl", "EGL"), ("osmesa", "OSMesa")) if ctypes.util.find_library(library)]
         if not found:
@@ -159,25 +160,25 @@ def _mujoco() -> ModuleType:
         import mujoco
     except ModuleNotFoundError as error:
         raise InputError("Rooms are drawn by MuJoCo, which is not installed: pip install 'intarsia[rooms]'.") from error
-    except (ImportError, AttributeError, RuntimeError) as error:  # what PyOpenGL raises where a library is missing
+    except (ImportError, AttributeError, RuntimeError) as error:  # what PyOpenGL raises if a library is missing
         raise InputError(f"MuJoCo can't draw with {os.environ.get('MUJOCO_GL')} ({error}): {ADVICE}.") from error
     return mujoco
 
 
-class _Studio:
-    """MuJoCo's model and drawing context, which rooms are put into one after the other."""
+class _Artist:
+    """MuJoCo's model and drawing context, used for one room after the other."""
 
     def __init__(self, mujoco: Any) -> None:
         self.mujoco = mujoco
         try:
             self.window = mujoco.GLContext(SIZE, SIZE)
             self.window.make_current()
-        except Exception as error:  # each way of drawing has errors of its own
+        except Exception as error:  # each back end has errors of its own
             raise InputError(f"MuJoCo can't draw with {os.environ.get('MUJOCO_GL')} ({error}): {ADVICE}.") from error
         self.model = mujoco.MjModel.from_xml_string(ROOM)
         self.data = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, self.data)
-        self.corners = self.model.mesh_vert.copy()
+        self.vertices = self.model.mesh_vert.copy()
         self.scene = mujoco.MjvScene(self.model, maxgeom=self.model.ngeom)
         self.option, self.camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self.camera.type, self.camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, 0
@@ -185,7 +186,7 @@ class _Studio:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
 
     def draw(self, room: Rooms) -> tuple[Bytes, Bytes]:
-        """One room (`Rooms` without the first axis): image `h w 3`, and the segment of each pixel `h w`."""
+        """Draw one room (`Rooms` without the first axis): image `h w 3`, and the segment of each pixel `h w`."""
         self._furnish(room)
         for i in range(MOST):
             self.model.geom_rgba[FIRST + i, 3] = i < room.number
@@ -195,7 +196,7 @@ class _Studio:
             self.model, self.data, self.option, None, self.camera, self.mujoco.mjtCatBit.mjCAT_ALL, self.scene
         )
         image = self._picture(segments=False)
-        numbers = self._picture(segments=True)[..., 0]  # 0 for the sky, else one more than the place in the scene's list
+        numbers = self._picture(segments=True)[..., 0]  # 0 for the sky, else 1 + the index in the scene's list
         geoms = [geom.objid for geom in self.scene.geoms[: self.scene.ngeom]]
         return image, SEGMENT[[0, *(1 + geom for geom in geoms)]][numbers]
 
@@ -221,8 +222,8 @@ class _Studio:
         geom, radius, half = FIRST + i, room.radius[i], room.height[i] / 2
         cosine, sine = np.cos(room.angle[i]), np.sin(room.angle[i])
         turn = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
-        side = radius / np.sqrt(2)  # of a box whose corners stand on the circle
-        thin = min(0.6 * radius, 0.9 * half)  # of a capsule, which is higher than wide
+        side = radius / np.sqrt(2)  # of a box with its corners on the circle
+        thin = min(0.6 * radius, 0.9 * half)  # the radius of a capsule, which is higher than wide
         kind, size, middle = {
             SPHERE: (types.mjGEOM_SPHERE, (radius, 0, 0), radius),
             BOX: (types.mjGEOM_BOX, (side, side, half), half),
@@ -232,10 +233,10 @@ class _Studio:
         }[room.shape[i]]
         place = np.array([*room.place[i], middle])
         model.geom_dataid[geom] = -1
-        if room.shape[i] == CONE:  # MuJoCo has moved and turned the corners into the frame of the cone's inertia
+        if room.shape[i] == CONE:  # MuJoCo has moved and turned the vertices into the frame of the cone's inertia
             model.geom_dataid[geom] = i
-            first, corners = model.mesh_vertadr[i], model.mesh_vertnum[i]
-            model.mesh_vert[first : first + corners] = radius * self.corners[first : first + corners]
+            first, count = model.mesh_vertadr[i], model.mesh_vertnum[i]
+            model.mesh_vert[first : first + count] = radius * self.vertices[first : first + count]
             self.mujoco.mjr_uploadMesh(model, self.context, i)
             place = place + turn @ (radius * model.mesh_pos[i])
             frame = np.empty(9)

@@ -1,7 +1,7 @@
-"""The pictures of Flying Animals as the original publishes them: `foregrounds/N.png`, `masks/N.png`, `backgrounds/N.png`.
+"""The published pictures of Flying Animals: `foregrounds/N.png`, `masks/N.png`, `backgrounds/N.png`.
 
-As in the original, number 0 of each is a blank that no scene shows, and the test scenes do without some of the pictures: those
-that `removed_from_test.json` beside the three folders names, `{"backgrounds": [N, ...], "foregrounds": [N, ...]}`.
+As in the original, picture 0 of each folder is blank and not used, and some pictures are not used in test scenes. The file
+`removed_from_test.json` beside the three folders names those: `{"backgrounds": [N, ...], "foregrounds": [N, ...]}`.
 """
 
 import json
@@ -26,10 +26,10 @@ REMOVED = "removed_from_test.json"
 
 
 def material(source: Path | None) -> Material:
-    """What to write of the original's zip file, or of a folder with what is in it.
+    """The arrays to write for the original's zip file, or for a folder with its content.
 
     Raises:
-        InputError: if there is none, or a picture in it is missing or odd.
+        InputError: if there is no such file or folder, or a picture in it is missing or wrong.
     """
     if source is None:
         raise InputError(f"{NAME} is made from the original's pictures: name the zip file, or its folder, with --from FILE.")
@@ -43,18 +43,18 @@ def material(source: Path | None) -> Material:
     )
     if blank := [n for n, mask in zip(numbers["masks"], masks, strict=True) if not mask.any()]:
         raise InputError(f"{source} has masks with no animal: {blank[:5]}.")
-    nowhere = np.zeros((len(backgrounds), HEIGHT, WIDTH), np.uint8)
+    no_animal = np.zeros((len(backgrounds), HEIGHT, WIDTH), np.uint8)
     return material_of(
         NAME,
         source.name + (" less what is removed from tests" if any(removed.values()) else ""),
-        Pictures(backgrounds, nowhere, _uses(numbers["backgrounds"], removed["backgrounds"])),
+        Pictures(backgrounds, no_animal, _uses(numbers["backgrounds"], removed["backgrounds"])),
         Pictures(animals, (masks > 0).astype(np.uint8), _uses(numbers["foregrounds"], removed["foregrounds"])),
         {},
     )
 
 
 def _root(source: Path) -> Any:
-    """The folder that holds the three; a zip file's is read in the same way as a real one."""
+    """The folder that holds the three folders. A folder in a zip file is read like a real one."""
     if source.is_dir():
         top: Any = source
     elif zipfile.is_zipfile(source):

@@ -1,8 +1,8 @@
-"""Random numbers by counting: each is a pure function of (seed, split, scene, draw), with no state to carry or restore.
+"""Counter-based random numbers: each is a pure function of seed, split, scene and draw, without a state.
 
-Each scene owns a SplitMix64 stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
-2014) whose start, the scene's key, is a hash of seed, split and index. Any draw of any scene is reached directly, so a
-scene does not depend on the batch it is drawn in, and a redraw is just a draw with a higher number.
+Each scene has a SplitMix64 stream (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014). The
+stream starts at the scene's key, a hash of seed, split and index. Any draw of any scene can be computed directly. So a scene
+does not depend on its batch, and a repeated draw is a draw with a higher number.
 """
 
 import numpy as np
@@ -31,28 +31,28 @@ def uniform(keys: Keys, draws: ArrayLike) -> NDArray[np.float64]:
 
 
 def shuffled(seed: int, indices: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Where each index >= 0 falls if `size` things are gone through again and again, each time in another random order.
+    """The item, 0 to `size` - 1, at each index >= 0 of an endless sequence of random permutations of all items.
 
-    Any place of any round is reached directly: a Feistel network of four rounds permutes the least power of 4 that `size`
-    fits in, and what lands outside `size` goes through it again until it lands inside (Black and Rogaway, "Ciphers with
-    arbitrary finite domains", 2002).
+    Any index is computed directly: a Feistel network of four rounds permutes the smallest power of 4 that is at least `size`,
+    and a result of `size` or more goes through it again until it is below (Black and Rogaway, "Ciphers with arbitrary finite
+    domains", 2002).
     """
-    half = U(max(1, -(-(size - 1).bit_length() // 2)))
-    low = (U(1) << half) - U(1)
-    turns = _stream(scene_keys(seed, "order", indices // size)[:, None], np.arange(4, dtype=np.uint64))
+    bits = U(max(1, -(-(size - 1).bit_length() // 2)))  # of each of the two parts of an index
+    low = (U(1) << bits) - U(1)
+    rounds = _stream(scene_keys(seed, "order", indices // size)[:, None], np.arange(4, dtype=np.uint64))
     place = (indices % size).astype(np.uint64)
     outside = np.arange(len(place))
     while len(outside):
-        left, right = place[outside] >> half, place[outside] & low
-        for turn in turns[outside].T:
-            left, right = right, left ^ (_stream(turn, right) & low)
-        place[outside] = left << half | right
+        left, right = place[outside] >> bits, place[outside] & low
+        for key in rounds[outside].T:
+            left, right = right, left ^ (_stream(key, right) & low)
+        place[outside] = left << bits | right
         outside = outside[place[outside] >= size]
     return place.astype(np.int64)
 
 
 def _stream(start: Keys, count: Keys) -> Keys:
-    """Entry `count` of the SplitMix64 stream that begins at `start`; uint64 arithmetic wraps around."""
+    """Number `count` of the SplitMix64 stream that starts at `start`; uint64 arithmetic wraps around."""
     z = start + (count + U(1)) * STEP
     z = (z ^ (z >> U(30))) * U(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> U(27))) * U(0x94D049BB133111EB)

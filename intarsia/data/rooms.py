@@ -1,6 +1,6 @@
-"""Rooms in three dimensions as a function of indices: coloured floor, walls and sky, and solids that stand about.
+"""The parameters of rooms as a function of indices: coloured floor, walls and sky, and solids on the floor.
 
-Everything is metres and radians; the room is a square around the origin, x to the right, y ahead, z up.
+Lengths are metres and angles radians. A room is a square around the origin; x is to the right, y ahead, z up.
 """
 
 from typing import NamedTuple
@@ -20,12 +20,12 @@ WALL = 1.4, 1.9  # height of the walls
 EYE = (-0.9, -3.2, 0.8), (0.9, -2.2, 1.2)  # where the camera stands
 TURN = np.deg2rad([-40, 40])  # to the right of straight ahead
 TILT = np.deg2rad([2, 8])  # downwards
-DISTANCE, ASIDE = (1.7, 4.4), np.deg2rad([-27, 27])  # of an object: from the camera, and from the middle of its view
-RADIUS = 0.22, 0.48  # of the circle that an object stands on
+DISTANCE, ASIDE = (1.7, 4.4), np.deg2rad([-27, 27])  # of an object: from the camera, and from the direction of its view
+RADIUS = 0.22, 0.48  # of an object's base
 HEIGHT = 0.7, 1.3  # of an object, as a multiple of 2 radii
 GAP = 0.1  # from an object to the next one or a wall
 ELEVATION = np.deg2rad([45, 75])  # of the light
-AMBIENT = 0.45, 0.65  # share of the light that comes from everywhere
+AMBIENT = 0.45, 0.65  # fraction of the light that is ambient
 # Lowest and highest saturation and brightness (of HSV). Hues are uniform.
 SKY, FLOOR, WALLS, OBJECT = (0.15, 0.45, 0.85, 1.0), (0.4, 1.0, 0.45, 0.95), (0.4, 1.0, 0.6, 1.0), (0.7, 1.0, 0.6, 1.0)
 
@@ -33,20 +33,20 @@ Floats = NDArray[np.float64]
 
 
 class Rooms(NamedTuple):
-    """What determines `b` rooms with up to n objects, nearest first; colours are in [0, 1]."""
+    """The parameters of `b` rooms with up to n objects, nearest first; colours are in [0, 1]."""
 
-    number: NDArray[np.int64]  # b: how many objects there are
+    number: NDArray[np.int64]  # b: the number of objects
     shape: NDArray[np.int64]  # b n: SPHERE to CONE
     radius: Floats  # b n
     height: Floats  # b n
     place: Floats  # b n 2: x, y
-    angle: Floats  # b n: around the upright axis
+    angle: Floats  # b n: around the vertical axis
     colours: Floats  # b 3+n 3: of sky, floor, walls, objects
     wall: Floats  # b: height
     eye: Floats  # b 3: x, y, z of the camera
     turn: Floats  # b: of the camera, to the right
     tilt: Floats  # b: downwards
-    light: Floats  # b 3: where it shines to, of length 1
+    light: Floats  # b 3: the direction that it shines in, of length 1
     ambient: Floats  # b
 
 
@@ -88,13 +88,14 @@ def _between(limits: tuple[float, float] | tuple[tuple[float, ...], ...] | Float
 
 
 def _arranged(keys: Keys, first: int, number: NDArray[np.int64], most: int, eye: Floats, turn: Floats) -> tuple[Floats, Floats]:
-    """Radius `b n` and place `b n 2` of the objects, nearest first, all drawn anew until they fit; takes draws from `first` on.
+    """The radius `b n` and place `b n 2` of each object, nearest first.
 
-    All arrangements that fit are equally likely, which they would not be if one object after the other sought its place.
+    All objects of a room are redrawn together until they fit; this uses the draws from `first` on. So all arrangements that fit
+    are equally likely, which they would not be if objects were placed one after the other.
     """
     radius, place = np.empty((len(keys), most)), np.empty((len(keys), most, 2))
     present = np.arange(most) < number[:, None]
-    absent = ~(present[:, :, None] & present[:, None]) | np.eye(most, dtype=np.bool_)  # pairs that can't be in each other's way
+    absent = ~(present[:, :, None] & present[:, None]) | np.eye(most, dtype=np.bool_)  # pairs that can't collide
     unplaced = np.arange(len(keys))
     while len(unplaced):
         u = uniform(keys[unplaced], np.arange(first, first + 3 * most)).reshape(len(unplaced), 3, most)
@@ -112,7 +113,7 @@ def _arranged(keys: Keys, first: int, number: NDArray[np.int64], most: int, eye:
 
 
 def _colours(u: Floats, same: bool) -> Floats:
-    """Red, green, blue from three uniform numbers each, for sky, floor, walls and objects, `b 3+n 3`."""
+    """The colours (red, green, blue) of sky, floor, walls and objects, `b 3+n 3`, from three uniform numbers each."""
     limits = np.array([SKY, FLOOR, WALLS] + [OBJECT] * (u.shape[1] - 3))
     hue = u[..., 0]
     saturation, brightness = (_between(limits[:, pair].T, u[..., 1 + n]) for n, pair in enumerate(([0, 1], [2, 3])))

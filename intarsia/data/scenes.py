@@ -1,4 +1,4 @@
-"""What every dataset gives: scenes as a function of indices."""
+"""The interface of every dataset: scenes as a function of indices."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ from intarsia.shapes import Images, Masks
 __all__ = ["SPLITS", "Factors", "Indices", "SceneSample", "Scenes"]
 
 SPLITS: dict[str, int | None] = {"train": None, "val": 200, "test": 2000}  # scenes per split; None is endless
-AT_ONCE = 16  # scenes drawn together: of more, the intermediate arrays leave the processor's cache
+AT_ONCE = 16  # scenes drawn together; with more, the intermediate arrays don't fit the processor's cache
 
 Indices = NDArray[np.int64]
 Factors = dict[str, NDArray[np.float64]]
-"""What determines each object: name to `b n`, in the order of the true masks without the background's.
+"""The true factors of the objects: name to `b n`, in the order of the true masks without the background.
 
-nan where an object is absent; one that is wholly hidden has its factors and an empty mask. Names that all datasets share:
-`row` and `column`, the centre in px from the upper left corner (a pixel's own centre lies at a half), and `hue_sin` and
-`hue_cos`, of its angle on the colour circle. Kinds of shapes are 0 or 1 under the name of each.
+A factor of an absent object is nan; a hidden object has its factors and an empty mask. All datasets have `row` and `column`,
+the object's centre in px from the upper left corner (the first pixel's centre is at 0.5), and `hue_sin` and `hue_cos` of its
+angle on the colour circle. A kind of shape is a factor of its own name, 0 or 1.
 """
 
 
@@ -32,7 +32,7 @@ class SceneSample(NamedTuple):
 
     images: `b 3 h w`, float32 in [0, 1].
     masks: `b k h w`, float32 in [0, 1], summing to 1 over k: the background first, then the objects. An object that is
-        absent or wholly hidden has an empty mask.
+        absent or hidden has an empty mask.
     """
 
     images: Images
@@ -43,16 +43,17 @@ class SceneSample(NamedTuple):
 class Scenes:
     """One split of a dataset, called with indices: `scenes([0, 7])` gives scenes 0 and 7 as a `SceneSample`.
 
-    A scene depends on its own index alone, not on the others drawn with it. Height and width are pixels; `segments` is
-    the number of masks, background included; `size` is the number of scenes, None where they never end. A dataset's
-    file provides `draw`, and `describe` if it knows what determines its objects; both may rely on indices that are
-    one-dimensional, int64 and in range.
+    A scene depends only on its index, not on the scenes drawn with it. Height and width are in pixels. A dataset's module
+    provides `draw`, and `describe` if the true factors are known; both get indices that are one-dimensional, int64 and in
+    range.
 
-    source: where the scenes come from, for whoever reads scores: a stand-in and the real set may share a name.
-    backgrounds: how many segments, from the first on, are no objects.
-    unlabelled: why the true segments are not known, where they are not; there is then one, which holds all.
-    tracks: indices of scenes through which each true segment stays the same thing, only elsewhere, under names for
-        scores: over these, a segmenter that knows its objects again gives each one channel of its own.
+    size: The number of scenes; None if they are endless.
+    segments: The number of masks, background included.
+    source: Where the scenes come from, for the scores: a stand-in may have the name of the published dataset.
+    backgrounds: How many segments, from the first on, are background.
+    unlabelled: Why the true segments are not known; empty if they are. Without them there is one segment.
+    tracks: By name, the indices of scenes in which each true segment is the same object in another place. A segmenter that
+        keeps identities has one channel for each object over a whole track.
     """
 
     name: str
@@ -68,17 +69,17 @@ class Scenes:
     tracks: Mapping[str, Indices] = field(default_factory=dict)
 
     def __call__(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> SceneSample:
-        """The scenes at `b` indices from 0 to `size` - 1, in that order; anything else raises `InputError`."""
+        """Draw the scenes at `b` indices, in their order; `InputError` if an index is not from 0 to `size` - 1."""
         parts = np.split(self._checked(indices), range(AT_ONCE, len(indices), AT_ONCE))
         images, masks = zip(*map(self.draw, parts), strict=True)
         return SceneSample(torch.cat(images), torch.cat(masks))
 
     def first(self, count: int) -> SceneSample:
-        """The first `count` scenes, or all where there are fewer."""
+        """Draw the first `count` scenes, or all if there are fewer."""
         return self(range(count if self.size is None else min(count, self.size)))
 
     def factors(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> Factors:
-        """The true factors of the objects of these scenes, without drawing them; `InputError` where nobody knows them."""
+        """The true factors of the objects in some scenes, without drawing them; `InputError` if they are not known."""
         if self.describe is None:
             raise InputError(f"{self.name}: what determines its objects is not known.")
         return self.describe(self._checked(indices))

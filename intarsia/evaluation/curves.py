@@ -1,45 +1,51 @@
-"""What a stage logged, as small line drawings in SVG."""
+"""The numbers that a stage logged, as curves for small line drawings."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from intarsia.evaluation.html import escape
+__all__ = ["Curve", "curve", "curves"]
 
-__all__ = ["curve", "curves"]
-
-WIDTH, HEIGHT, BOTTOM = 240, 90, 14  # of a drawing; the last rows are for the steps
-POINTS = 120  # of a line: what is logged in every step is averaged down to so many
+WIDTH, HEIGHT = 240, 90  # of a drawing
+POINTS = 120  # of a line; longer logs are averaged
 
 
-def curves(log: list[dict[str, Any]]) -> str:
-    """A drawing for each number that a stage logged at least twice, in the order in which they first appear."""
+class Curve(NamedTuple):
+    """One number over the steps.
+
+    path: The line in a drawing of WIDTH by HEIGHT, as SVG has it.
+    first: The value at the line's start; `last`, `low` and `high` likewise.
+    steps: The first and the last step.
+    """
+
+    name: str
+    path: str
+    first: float
+    last: float
+    low: float
+    high: float
+    steps: tuple[int, int]
+
+
+def curves(log: list[dict[str, Any]]) -> list[Curve]:
+    """A curve for each number that a stage logged at least twice, in the order in which they first appear."""
     series: dict[str, list[tuple[int, float]]] = {}
     for record in log:
         for name, value in record.items():
             if name not in ("step", "seconds") and isinstance(value, int | float) and not isinstance(value, bool):
                 series.setdefault(name, []).append((record["step"], float(value)))
-    drawings = [curve(name, points) for name, points in series.items() if len(points) > 1]
-    return f'<div class="curves">{"".join(drawings)}</div>'
+    return [curve(name, points) for name, points in series.items() if len(points) > 1]
 
 
-def curve(name: str, points: list[tuple[int, float]]) -> str:
-    """One number over the steps; its smallest and largest value at the left, its last one in the title."""
+def curve(name: str, points: list[tuple[int, float]]) -> Curve:
+    """The curve through some values at rising steps."""
     line = _averaged(points)
     steps, values = zip(*line, strict=True)
     low, high = min(values), max(values)
-    spread = (high - low) or 1.0
+    length, extent = (steps[-1] - steps[0]) or 1, (high - low) or 1.0
     places = [
-        f"{(step - steps[0]) / ((steps[-1] - steps[0]) or 1) * WIDTH:.1f} {(high - value) / spread * (HEIGHT - 20) + 10:.1f}"
-        for step, value in line
+        f"{(step - steps[0]) / length * WIDTH:.1f} {(high - value) / extent * (HEIGHT - 20) + 10:.1f}" for step, value in line
     ]
-    title = escape(name.replace("_", " "))
-    return (
-        f'<figure><figcaption>{title} <b>{values[-1]:.4g}</b></figcaption><svg viewBox="0 0 {WIDTH} {HEIGHT + BOTTOM}" '
-        f'role="img" aria-label="{title}, from {values[0]:.4g} to {values[-1]:.4g}">'
-        f'<line x1="0" y1="{HEIGHT}" x2="{WIDTH}" y2="{HEIGHT}"/><line x1="0" y1="0" x2="{WIDTH}" y2="0"/>'
-        f'<path d="M{" L".join(places)}"/><text x="0" y="9">{high:.4g}</text><text x="0" y="{HEIGHT - 3}">{low:.4g}</text>'
-        f'<text x="0" y="{HEIGHT + 12}">{points[0][0]:,}</text>'
-        f'<text x="{WIDTH}" y="{HEIGHT + 12}" text-anchor="end">step {points[-1][0]:,}</text></svg></figure>'
-    )
+    ends = points[0][0], points[-1][0]
+    return Curve(name.replace("_", " "), f"M{' L'.join(places)}", values[0], values[-1], low, high, ends)
 
 
 def _averaged(points: list[tuple[int, float]]) -> list[tuple[float, float]]:

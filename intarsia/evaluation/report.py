@@ -1,39 +1,34 @@
-"""One run as a page: settings, curves, segments, scores, what the codes keep and change. A single file that needs no other."""
+"""The report of one run: settings, curves, segments, scores, and what the codes keep and change. One file, needing no other."""
 
 from pathlib import Path
 
 from intarsia.data import scenes_of
-from intarsia.errors import InputError
 from intarsia.evaluation.page import page
 from intarsia.evaluation.scenes import examples, traversals
 from intarsia.files import replacing
 from intarsia.model import load
-from intarsia.records import SCORES, read_records
+from intarsia.records import read_records
 
 __all__ = ["report"]
 
 REPORT = "report.html"
-MOVED = 2  # scenes whose codes are traversed: the middle ones
+TRAVERSED = 2  # scenes: the middle ones
 
 
 def report(run: Path) -> Path:
     """Write `report.html` into the folder of an evaluated run, and return its path.
 
     Raises:
-        InputError: if the run can't be read or was not evaluated as it is now.
+        InputError: if the run can't be read, or was not evaluated with its newest weights.
     """
     records = read_records(run)
-    recipe, scores = records.recipe, records.scores
+    scores, codes = records.scores, records.scores.codes
     model = load(run)
-    try:
-        test = scenes_of(recipe, "test", scores["test_seed"])
-        codes, chosen = scores["codes"], scores["examples"]
-        segments = {kind: examples(model, test, chosen[kind], codes is not None) for kind in ("best", "median", "worst")}
-        moved = chosen["median"][:MOVED] if codes else []
-        moves = {index: traversals(model, test([index]).images[0], codes["numbers"]) for index in moved}
-        text = page(run.resolve().name, records, segments, moves)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{run / SCORES} is incomplete ({error}); run `intarsia evaluate {run}` again.") from error
+    test = scenes_of(records.recipe, "test", scores.test_seed)
+    segments = {kind: examples(model, test, indices, codes is not None) for kind, indices in vars(scores.examples).items()}
+    middle = scores.examples.median[:TRAVERSED]
+    moves = {index: traversals(model, test([index]).images[0], codes.numbers) for index in middle} if codes else {}
+    text = page(run.resolve().name, records, segments, moves)
     with replacing(run / REPORT) as path:
         path.write_text(text)
     return run / REPORT

@@ -7,7 +7,7 @@ from typing import Any
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.recipes import command_line
-from intarsia.records import SCORES, check_finished, read_json, read_records
+from intarsia.records import check_finished, read_json, read_records
 
 __all__ = ["results", "results_of"]
 
@@ -15,13 +15,13 @@ SHARED = ("recipe", "test_images")  # the same for all runs of a dataset; everyt
 
 
 def results(runs: list[Path], out: Path) -> dict[str, Any]:
-    """Gather runs into `out`: the entries of their datasets are replaced, those of others kept.
+    """Gather the results of runs into the file `out`. The entries of their datasets are replaced, all others stay.
 
     Returns:
-        The whole content of `out`.
+        The new content of `out`.
 
     Raises:
-        InputError: if a run is unfinished or not evaluated, or two runs of one dataset share a seed or differ in recipe.
+        InputError: if a run is unfinished or not evaluated, or two runs of one dataset have the same seed or other recipes.
     """
     if not runs:
         raise InputError("No run is given; name at least one run folder.")
@@ -38,30 +38,31 @@ def results(runs: list[Path], out: Path) -> dict[str, Any]:
 
 
 def results_of(run: Path) -> tuple[str, dict[str, Any]]:
-    """Dataset and results of one run: its scores, those of its baseline if taken, and what its training took."""
+    """The dataset and the results of one run: its scores, those of its baseline if there is one, and the cost of training."""
     records = read_records(run)
     recipe, scores = records.recipe, records.scores
     check_finished(run, records)
-    try:
-        return recipe.dataset, {
-            "seeds": recipe.seed,
-            "recipe": command_line(recipe) + records.starting,
-            "test_images": scores["test_images"],
-            "iou": scores["figures"]["iou"]["mean"],
-            "iou_std": scores["figures"]["iou"]["std"],
-            **{name: value for name, value in scores["figures"].items() if name != "iou"},
-            **{f"{name}_whole_image_vae": value for name, value in (records.whole_image_vae or {}).get("figures", {}).items()},
-            "steps": records.steps,
-            "minutes": round(records.minutes, 1),
-            **{name: records.machine[name] for name in ("processor", "threads")},
-            "weights_sha256": scores["weights_sha256"],
-        }
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{run / SCORES} is incomplete ({error}); run `intarsia evaluate {run}` again.") from error
+    figures = scores.figures.by_name()
+    iou = figures.pop("iou")
+    baseline = records.whole_image_vae.figures if records.whole_image_vae else {}
+    return recipe.dataset, {
+        "seeds": recipe.seed,
+        "recipe": command_line(recipe) + records.starting,
+        "test_images": scores.test_images,
+        "iou": iou["mean"],
+        "iou_std": iou["std"],
+        **figures,
+        **{f"{name}_whole_image_vae": value for name, value in baseline.items()},
+        "steps": records.steps,
+        "minutes": round(records.minutes, 1),
+        "processor": records.machine.processor,
+        "threads": records.machine.threads,
+        "weights_sha256": scores.weights_sha256,
+    }
 
 
 def _joined(dataset: str, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """One entry for all runs of a dataset: lists by seed, with None where a run lacks a figure that another has."""
+    """One entry for all runs of a dataset: lists by seed, with None for a figure that a run does not have."""
     results = sorted(results, key=lambda result: result["seeds"])
     seeds = [result["seeds"] for result in results]
     if len(set(seeds)) < len(seeds):

@@ -1,1 +1,1 @@
-"""Readers of TensorFlow's file formats, without TensorFlow."""
+"""Readers of TensorFlow's file formats that don't need TensorFlow."""

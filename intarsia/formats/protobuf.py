@@ -1,13 +1,13 @@
-"""Reading Protocol Buffers without their schema: enough for TensorFlow's checkpoints."""
+"""Protocol Buffers without their schema, as far as TensorFlow's files need it."""
 
-MOST_BITS = 64  # of a number; a longer one is damage
+MOST_BITS = 64  # of a number; a longer one is damaged
 
 
 class Message:
-    """The fields of a message by number. What is absent is 0 or empty, as in Protocol Buffers.
+    """The fields of a message by number. An absent field is 0 or empty, as in Protocol Buffers.
 
     Raises:
-        ValueError: if the bytes are no message, or a field is not of the kind asked for.
+        ValueError: if the bytes are not a message, or a field is of another kind than the one asked for.
     """
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -15,43 +15,47 @@ class Message:
         data, at = memoryview(data), 0
         while at < len(data):
             tag, at = varint(data, at)
-            if tag & 7 == 0:
-                value, at = varint(data, at)
-                self._fields.setdefault(tag >> 3, []).append(value)
+            kind, values = tag & 7, self._fields.setdefault(tag >> 3, [])
+            if kind == 0:
+                number, at = varint(data, at)
+                values.append(number)
                 continue
-            if tag & 7 == 2:
+            if kind == 2:
                 size, at = varint(data, at)
-            elif tag & 7 in (1, 5):
-                size = 8 if tag & 7 == 1 else 4
+            elif kind in (1, 5):
+                size = 8 if kind == 1 else 4
             else:
-                raise ValueError(f"a message has a field of unknown kind {tag & 7}")
+                raise ValueError(f"a message has a field of unknown kind {kind}")
             if at + size > len(data):
                 raise ValueError(f"a message of {len(data)} bytes has a field up to byte {at + size}")
             part = data[at : at + size]
-            self._fields.setdefault(tag >> 3, []).append(part if tag & 7 == 2 else int.from_bytes(part, "little"))
+            values.append(part if kind == 2 else int.from_bytes(part, "little"))
             at += size
 
     def number(self, field: int) -> int:
-        """A whole number, unsigned; the last one written."""
+        """The unsigned integer in a field; the last one if there are several."""
         value = self._fields.get(field, [0])[-1]
         if not isinstance(value, int):
             raise ValueError(f"field {field} of a message is not a number")
         return value
 
     def part(self, field: int) -> memoryview:
-        """The bytes of a text, a message or a packed list; the last ones written."""
-        return next(reversed(self.parts(field)), memoryview(b""))
+        """The bytes of a text, a message or a packed list; the last one if there are several."""
+        return (self.parts(field) or [memoryview(b"")])[-1]
 
     def parts(self, field: int) -> list[memoryview]:
-        """The bytes of each of several texts or messages."""
-        found = [value for value in self._fields.get(field, []) if isinstance(value, memoryview)]
-        if len(found) != len(self._fields.get(field, [])):
+        """The bytes of each text or message in a repeated field."""
+        values = self._fields.get(field, [])
+        found = [value for value in values if isinstance(value, memoryview)]
+        if len(found) != len(values):
             raise ValueError(f"field {field} of a message is a number")
         return found
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:
-    """The number written in groups of seven bits at a place, and the place after it; `ValueError` where it does not end."""
+    """The number that begins at a place, in groups of seven bits, and the place after it; `ValueError` if it does not end."""
+    if at < len(data) and data[at] < 0x80:  # most are this short
+        return data[at], at + 1
     value = shift = 0
     while at < len(data) and shift < MOST_BITS:
         byte = data[at]
@@ -64,7 +68,7 @@ def varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def varints(packed: memoryview) -> list[int]:
-    """The whole numbers of a packed list, unsigned."""
+    """The unsigned integers of a packed list."""
     found, at = [], 0
     while at < len(packed):
         value, at = varint(packed, at)

@@ -1,4 +1,4 @@
-"""Reading sorted string tables, the files (LevelDB's) in which TensorFlow keeps checkpoints and their lists of variables."""
+"""Sorted string tables (of LevelDB), in which TensorFlow keeps checkpoints and their lists of variables."""
 
 from collections.abc import Iterator
 
@@ -10,21 +10,21 @@ FOOTER, TRAILER = 48, 5  # bytes: at the end of the file; after every block
 
 
 def is_table(file: bytes) -> bool:
-    """Whether a file's last bytes are those of a table."""
+    """Whether a file ends like a table."""
     return len(file) >= FOOTER and file.endswith(MAGIC)
 
 
 def entries(file: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """The keys and values of a table, by rising key, every checksum verified.
+    """Yield the keys and values of a table in the order of the keys; the checksums are verified.
 
     Raises:
-        ValueError: if the file is no table, is compressed, or is damaged, with the place.
+        ValueError: if the file is not a table, is compressed, or is damaged. The message names the place.
     """
     if not is_table(file):
         raise ValueError(f"its last {len(MAGIC)} of {len(file)} bytes are not those of a table: cut short, or another format")
     data = memoryview(file)
     at, blocks = len(data) - FOOTER, []
-    for _ in range(2):  # of filters, which TensorFlow's tables have none of; of blocks
+    for _ in range(2):  # the index of filters, which is empty in TensorFlow's tables, and the index of blocks
         offset, at = varint(data, at)
         size, at = varint(data, at)
         blocks.append(_block(data, offset, size))
@@ -35,7 +35,7 @@ def entries(file: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _block(data: memoryview, offset: int, size: int) -> memoryview:
-    """A block's pairs, its checksum verified."""
+    """The content of a block; the checksum is verified."""
     if offset + size + TRAILER > len(data) - FOOTER:
         raise ValueError(f"a block of {size} bytes at byte {offset} goes beyond the end of the file")
     trailer = data[offset + size : offset + size + TRAILER]
@@ -47,8 +47,8 @@ def _block(data: memoryview, offset: int, size: int) -> memoryview:
 
 
 def _pairs(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """The keys and values of a block; a key is written as what differs from the one before it."""
-    restarts = int.from_bytes(block[-4:], "little")  # places where keys are whole, for searching; listed at the end
+    """Yield the keys and values of a block. A key is stored as its difference from the key before it."""
+    restarts = int.from_bytes(block[-4:], "little")  # places of complete keys, for searching; listed at the end
     end, at, key = len(block) - 4 * (restarts + 1), 0, b""
     if end < 0:
         raise ValueError(f"a block of {len(block)} bytes can't hold {restarts} starts")

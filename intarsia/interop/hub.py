@@ -1,19 +1,22 @@
-"""Models on the Hugging Face Hub: loaded by the name of their repository; pushed, with a card made from their scores."""
+"""Models on the Hugging Face Hub: loaded by the name of their repository, and pushed with a card made from their scores."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.model import Model
-from intarsia.records import PICTURE, SCORES, TRAINING, read_json
-from intarsia.weights import RECIPE, WEIGHTS, latest, weights_sha256
+from intarsia.recipes.file import load_recipe
+from intarsia.recipes.settings import Recipe
+from intarsia.records import PICTURE, SCORES, TRAINING, Scores, read_as
+from intarsia.weights import RECIPE, WEIGHTS, latest
 
-__all__ = ["from_pretrained", "model_card", "push_to_hub"]
+__all__ = ["Trained", "from_pretrained", "model_card", "push_to_hub"]
 
 CARD = "README.md"
-DRAWN = "generated"  # the source of scenes that the package draws, which are under its own licence
+GENERATED = "generated"  # the source of scenes that the package draws; they have its licence
 METRICS = {
     "iou": "IoU, the original's protocol",
     "miou": "mIoU, matched one-to-one",
@@ -46,15 +49,27 @@ On {count:,} test scenes of {dataset} ({source}), weights with SHA-256 `{sha256}
 """
 
 
+@dataclass(frozen=True)
+class Trained:
+    """How a model was trained, as `intarsia export` writes it into `training.json`."""
+
+    command: str
+    steps: int
+    minutes: float
+    processor: str
+    threads: int
+    intarsia: str
+
+
 def from_pretrained(repo_id: str, revision: str | None = None) -> Model:
-    """The model in a repository of the hub, or as it was downloaded before where the hub can't be reached.
+    """Load the model in a repository of the hub; if the hub can't be reached, the copy that was downloaded before.
 
     Args:
         repo_id: `owner/name`.
-        revision: A branch, a tag or a commit's hash; the newest where none is given.
+        revision: A branch, a tag or a commit's hash; None for the newest commit.
 
     Raises:
-        InputError: if the extra `hub` is not installed, the repository can't be had, or it holds no model.
+        InputError: if the extra `hub` is not installed, the repository can't be downloaded, or it holds no model.
     """
     hub = _library()
     with _named(repo_id):
@@ -63,13 +78,14 @@ def from_pretrained(repo_id: str, revision: str | None = None) -> Model:
 
 
 def push_to_hub(folder: str | Path, repo_id: str, private: bool = False, licence: str | None = None) -> str:
-    """Push an evaluated model folder to the hub, in one commit, with a card; the repository is made where there is none.
+    """Push an evaluated model folder and its card to the hub, in one commit; the repository is created if it does not exist.
 
     Args:
-        folder: Of a model, such as `intarsia export` writes; evaluated.
-        repo_id: `owner/name`. Who may write to it is known from `hf auth login`, or HF_TOKEN.
-        private: Whether a new repository is to be seen by its owner alone.
-        licence: Of the weights, in the hub's words, such as "cc-by-4.0"; "mit", the package's, where it drew the scenes.
+        folder: The folder of a model, such as `intarsia export` writes, after `intarsia evaluate`.
+        repo_id: `owner/name`. The token comes from `hf auth login`, or from HF_TOKEN.
+        private: Whether only the owner can see a new repository.
+        licence: The hub's name of the weights' licence, such as "cc-by-4.0"; None for the package's, "mit", if the package
+            drew the scenes.
 
     Returns:
         The address of the commit.
@@ -80,18 +96,16 @@ def push_to_hub(folder: str | Path, repo_id: str, private: bool = False, licence
     """
     hub = _library()
     source = latest(Path(folder))
-    if not (source / SCORES).is_file():
-        raise InputError(f"{source} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {source}` first.")
-    scores = read_json(source / SCORES)
-    if scores.get("weights_sha256") != weights_sha256(source):
-        raise InputError(f"{source / SCORES} is of other weights; run `intarsia evaluate {source}` again.")
-    licence = licence or ("mit" if scores["source"] == DRAWN else None)
+    scores = Scores.load(source)
+    licence = licence or ("mit" if scores.source == GENERATED else None)
     if licence is None:
-        raise InputError(f"The scenes come from {scores['source']}, so the licence of the weights is yours to say: licence=...")
-    training = read_json(source / TRAINING) if (source / TRAINING).is_file() else None
+        raise InputError(f"The scenes come from {scores.source}, so the licence of the weights is yours to say: licence=...")
+    path = source / TRAINING
+    training = read_as(Trained, path, "export the model again") if path.is_file() else None
     names = [name for name in (RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE) if (source / name).is_file()]
     contents: dict[str, Path | bytes] = {name: source / name for name in names}
-    contents[CARD] = model_card(repo_id, scores, training, licence, PICTURE in names).encode()
+    card = model_card(repo_id, load_recipe(source / RECIPE), scores, training, licence, PICTURE in names)
+    contents[CARD] = card.encode()
     with _named(repo_id):
         api = hub.HfApi()
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -100,25 +114,26 @@ def push_to_hub(folder: str | Path, repo_id: str, private: bool = False, licence
 
 
 def model_card(
-    repo_id: str, scores: dict[str, Any], training: dict[str, Any] | None, licence: str, pictured: bool = False
+    repo_id: str, recipe: Recipe, scores: Scores, training: Trained | None, licence: str, pictured: bool = False
 ) -> str:
-    """The page of a model on the hub, Markdown with its metadata in front: all of it follows from what is given.
+    """The page of a model on the hub: Markdown, with its metadata in front.
 
     Args:
         repo_id: `owner/name`.
-        scores: What `scores.json` holds.
-        training: What `training.json` holds, where the model has one.
-        licence: In the hub's words.
-        pictured: Whether `segments.png` lies beside it.
+        recipe: Of the model.
+        scores: Of the model.
+        training: None where it is not known how the model was trained.
+        licence: The hub's name of it.
+        pictured: Whether the repository holds `segments.png`.
     """
-    hub, name, recipe, dataset = _library(), repo_id.rpartition("/")[2], scores["recipe"], scores["dataset"]
-    found = scores["figures"] | {"iou": scores["figures"]["iou"]["mean"]}
-    figures = {metric: found[metric] for metric in METRICS if found.get(metric) is not None}
+    hub, name, dataset = _library(), repo_id.rpartition("/")[2], scores.dataset
+    values = {"iou": scores.figures.iou.mean} | {metric: getattr(scores.figures, metric) for metric in list(METRICS)[1:]}
+    figures = {metric: value for metric, value in values.items() if value is not None}
     results = [
         hub.EvalResult(
             task_type="image-segmentation",
             dataset_type=dataset,
-            dataset_name=f"{dataset} ({scores['source']})",
+            dataset_name=f"{dataset} ({scores.source})",
             dataset_split="test",
             metric_type=metric,
             metric_name=METRICS[metric],
@@ -139,26 +154,26 @@ def model_card(
         name=name,
         repo_id=repo_id,
         dataset=dataset,
-        codes=", and changes each on its own" if scores["codes"] else "",
+        codes=", and changes each on its own" if scores.codes else "",
         picture="\n![Test scenes: image, true segments, found segments](segments.png)\n" if pictured else "",
-        height=recipe["height"],
-        width=recipe["width"],
-        segments=recipe["segments"],
-        count=scores["test_images"],
-        source=scores["source"],
-        sha256=scores["weights_sha256"],
+        height=recipe.height,
+        width=recipe.width,
+        segments=recipe.segments,
+        count=scores.test_images,
+        source=scores.source,
+        sha256=scores.weights_sha256,
         table="\n".join(["| metric | value |", "|---|---|", *(f"| {METRICS[m]} | {v:.3f} |" for m, v in figures.items())]),
     )
-    return f"---\n{metadata.to_yaml().strip()}\n---\n{body}{_training_told(training)}"
+    return f"---\n{metadata.to_yaml().strip()}\n---\n{body}{_training_section(training)}"
 
 
-def _training_told(training: dict[str, Any] | None) -> str:
+def _training_section(training: Trained | None) -> str:
     if training is None:
         return ""
-    threads = f"{training['threads']} thread{'' if training['threads'] == 1 else 's'}"
+    threads = f"{training.threads} thread{'' if training.threads == 1 else 's'}"
     return (
-        f"\n## Training\n\n```\n{training['command']}\n```\n\n{training['steps']:,} steps in {training['minutes']:.1f} minutes "
-        f"on {threads} of {training['processor']}, with Intarsia {training['intarsia']}.\n"
+        f"\n## Training\n\n```\n{training.command}\n```\n\n{training.steps:,} steps in {training.minutes:.1f} minutes "
+        f"on {threads} of {training.processor}, with Intarsia {training.intarsia}.\n"
     )
 
 
@@ -172,7 +187,7 @@ def _library() -> Any:
 
 @contextmanager
 def _named(repo_id: str) -> Iterator[None]:
-    """Whatever goes wrong between here and the hub, in one line that begins with the repository's name."""
+    """Turn every error of the hub's library into an `InputError` of one line that begins with the repository's name."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Metrics: of segments, of rendered images, of codes, and of how local a change is. Tensors in, numbers out."""
+"""Metrics of segments, of rendered images, of codes, and of the locality of changes, as functions of tensors."""
 
 from intarsia.metrics.images import psnr, ssim
 from intarsia.metrics.segments import (

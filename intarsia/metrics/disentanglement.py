@@ -1,8 +1,8 @@
-"""Does one dimension of a code stand for one factor? Scores of codes `n d` against true factors `n f`, for n objects.
+"""Disentanglement metrics: scores of codes `n d` against the true factors `n f` of n objects.
 
-Codes and factors are finite floats of any scale and unit; the order of the objects should mean nothing, but objects of one
-image are best kept together, since cross-validation leaves out runs of rows. Values are float64. A factor that never
-changes can't be predicted: its scores are nan.
+Codes and factors are finite floats of any scale and unit. The order of the objects should not matter, but objects of one
+image should be neighbours, since cross-validation leaves out consecutive rows. Results are float64. The scores of a constant
+factor are nan, since it can't be predicted.
 """
 
 import math
@@ -16,13 +16,13 @@ from intarsia.errors import InputError
 __all__ = ["Dci", "ProbeR2", "dci", "dimensions_in_use", "mutual_information_gap", "probe_r2"]
 
 FOLDS = 5
-RIDGE = 1e-6  # per object, of standardised codes: only keeps codes that are copies of each other solvable
-LASSO = 0.02  # weights of standardised codes and factors: those that explain less are 0
+RIDGE = 1e-6  # per object, of standardised codes: makes the system solvable if dimensions are copies of each other
+LASSO = 0.02  # penalty on the weights of standardised codes and factors
 SWEEPS = 200  # of coordinate descent
 
 
 class ProbeR2(NamedTuple):
-    """Cross-validated R2 of linear probes: at most 1; about 0, or a little below, where nothing is told.
+    """Cross-validated R2 of linear probes: at most 1, and about 0, or a little below, if the code is not informative.
 
     every: `f`, of each factor from all dimensions.
     single: `d f`, of each factor from each dimension alone.
@@ -33,12 +33,12 @@ class ProbeR2(NamedTuple):
 
 
 class Dci(NamedTuple):
-    """Scores of Eastwood and Williams, from 0 to 1, and what they rest on.
+    """The scores of Eastwood and Williams, from 0 to 1, and the importances behind them.
 
-    disentanglement: a number: 1 if every dimension matters for one factor alone; dimensions count by how much they matter.
-    completeness: `f`, 1 if one dimension alone matters for the factor.
+    disentanglement: 1 if every dimension is important for only one factor; dimensions are weighted by their importance.
+    completeness: `f`, 1 if only one dimension is important for the factor.
     informativeness: `f`, R2 of the factor from all dimensions, at least 0.
-    importance: `d f`, how much each dimension matters for each factor, at least 0.
+    importance: `d f`, of each dimension for each factor, at least 0.
     """
 
     disentanglement: float
@@ -48,37 +48,37 @@ class Dci(NamedTuple):
 
 
 def dimensions_in_use(kl: Tensor, least: float = 0.1) -> list[int]:
-    """The dimensions that are in use: whose KL divergence from the prior, averaged over `n`, is at least `least` nats.
+    """The informative dimensions: those whose mean KL divergence from the prior is at least `least` nats.
 
-    `kl` is `n d`; the dimensions come in descending order of their KL.
+    `kl` is `n d`. The dimensions are in descending order of their mean KL.
     """
     mean = kl.double().mean(0)
     return [int(i) for i in mean.argsort(descending=True, stable=True) if mean[i] >= least]
 
 
 def probe_r2(codes: Tensor, factors: Tensor) -> ProbeR2:
-    """How well each factor is a linear function of all dimensions, and of each alone.
+    """How well linear probes predict each factor from all dimensions, and from each dimension alone.
 
-    Every fifth of the objects is predicted by a probe fitted on the other four fifths; R2 is one minus the summed squared
-    errors over the summed squared distances from the factor's mean.
+    Each fifth of the objects is predicted by a probe fitted on the other four. R2 is one minus the sum of squared errors over
+    the sum of squared distances from the factor's mean.
 
     Raises:
-        InputError: for fewer than 10 objects, rows that don't correspond, or values that are not finite.
+        InputError: if there are fewer than 10 objects, other numbers of codes and factors, or values that are not finite.
     """
     _check(codes, factors)
     return ProbeR2(_held_out_r2(codes[None], factors)[0], _held_out_r2(codes.mT[..., None], factors))
 
 
 def dci(codes: Tensor, factors: Tensor) -> Dci:
-    """Disentanglement, completeness and informativeness; importance is the size of a lasso's weights.
+    """Disentanglement, completeness and informativeness, with the absolute weights of a lasso as importances.
 
     The paper measures informativeness by the probe's error; here it is the cross-validated R2, as is now usual. The lasso's
-    penalty is 0.02 in units of standardised codes and factors. A factor written as two (sine and cosine of an angle) lowers
-    disentanglement where one dimension tells both. Factors that never change, and dimensions that matter for none, don't
-    count; where nothing counts, disentanglement is nan.
+    penalty is 0.02 for standardised codes and factors. A factor that is given as two (sine and cosine of an angle) lowers
+    disentanglement if one dimension predicts both. Constant factors, and dimensions without importance, are left out; if
+    nothing is left, disentanglement is nan.
 
     Raises:
-        InputError: as `probe_r2`, and for fewer than 2 dimensions or 2 factors.
+        InputError: as in `probe_r2`, and if there are fewer than 2 dimensions or 2 factors.
 
     References:
         Eastwood and Williams, A Framework for the Quantitative Evaluation of Disentangled Representations, ICLR 2018.
@@ -97,17 +97,17 @@ def dci(codes: Tensor, factors: Tensor) -> Dci:
 
 
 def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> Tensor:
-    """MIG: how much more the best dimension tells of each factor than the second best, as a share of the factor's entropy.
+    """MIG: for each factor, the gap between the largest and the second largest mutual information with a dimension.
 
-    Codes and factors are counted in `bins` bins of equal width between their smallest and largest value, as Locatello et
-    al. do for codes. With few objects both dimensions seem to tell more than they do, which shortens the gap of neither to
-    first order, but keeps a perfect code below 1.
+    It is divided by the factor's entropy. Codes and factors are counted in `bins` bins of equal width between their smallest
+    and largest value, as Locatello et al. do for codes. With few objects, both mutual informations are overestimated. To
+    first order this does not change the gap, but a perfect code stays below 1.
 
     Returns:
-        `f`, in [0, 1]; the score of a code is their mean.
+        `f`, in [0, 1]; the score of a code is the mean.
 
     Raises:
-        InputError: as `probe_r2`, and for fewer than 2 dimensions.
+        InputError: as in `probe_r2`, and if there are fewer than 2 dimensions.
 
     References:
         Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, NeurIPS 2018.
@@ -121,7 +121,7 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> Te
     table = table.view(d, f, bins, bins) / n
     of_code, of_factor, together = (_nats(part) for part in (table.sum(3), table.sum(2), table.flatten(2)))
     best = (of_code + of_factor - together).topk(2, dim=0).values
-    return ((best[0] - best[1]) / of_factor[0]).where(_changes(factors), math.nan)
+    return ((best[0] - best[1]) / of_factor[0]).where(_varies(factors), math.nan)
 
 
 def _check(codes: Tensor, factors: Tensor, least: int = 1) -> None:
@@ -134,31 +134,32 @@ def _check(codes: Tensor, factors: Tensor, least: int = 1) -> None:
 
 
 def _standardised(values: Tensor) -> Tensor:
-    """Mean 0 and variance 1 over the rows; a column that never changes is 0."""
+    """Columns with mean 0 and variance 1; a constant column becomes 0."""
     centred = values.double() - values.double().mean(0)
     deviation = centred.square().mean(0).sqrt()
-    return centred / deviation.where(_changes(values), math.inf)
+    return centred / deviation.where(_varies(values), math.inf)
 
 
-def _changes(values: Tensor) -> Tensor:
+def _varies(values: Tensor) -> Tensor:
+    """Whether each column is not constant."""
     return values.amax(0) > values.amin(0)
 
 
 def _held_out_r2(probes: Tensor, factors: Tensor) -> Tensor:
-    """R2 `p f` of each factor by each of p probes, which see `p n d`."""
+    """R2 `p f` of each factor by each of p probes, which have the inputs `p n d`."""
     x = torch.stack([_standardised(probe) for probe in probes])
     y = _standardised(factors)
     fold = torch.arange(len(y), device=y.device) * FOLDS // len(y)
     error = torch.zeros(len(x), y.shape[1], dtype=y.dtype, device=y.device)
     for held in range(FOLDS):
-        seen, left = fold != held, fold == held
+        fitted, tested = fold != held, fold == held
         ones = x.new_ones(len(x), len(y), 1)
         inputs = torch.cat([x, ones], 2)
-        gram = inputs[:, seen].mT @ inputs[:, seen]
+        gram = inputs[:, fitted].mT @ inputs[:, fitted]
         gram.diagonal(dim1=1, dim2=2).add_(RIDGE * len(y))
-        weights = torch.linalg.solve(gram, inputs[:, seen].mT @ y[seen])
-        error += (inputs[:, left] @ weights - y[left]).square().sum(1)
-    return (1 - error / len(y)).where(_changes(factors), math.nan)
+        weights = torch.linalg.solve(gram, inputs[:, fitted].mT @ y[fitted])
+        error += (inputs[:, tested] @ weights - y[tested]).square().sum(1)
+    return (1 - error / len(y)).where(_varies(factors), math.nan)
 
 
 def _lasso(x: Tensor, y: Tensor) -> Tensor:
@@ -173,12 +174,12 @@ def _lasso(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _entropy(importance: Tensor, axis: int) -> Tensor:
-    """Entropy in nats of the shares along an axis; nan where there is nothing to share."""
+    """Entropy in nats of the normalised importances along an axis; nan if they are all 0."""
     return _nats((importance / importance.sum(axis, keepdim=True)).movedim(axis, -1))
 
 
-def _nats(shares: Tensor) -> Tensor:
-    return torch.special.entr(shares).sum(-1)
+def _nats(fractions: Tensor) -> Tensor:
+    return torch.special.entr(fractions).sum(-1)
 
 
 def _binned(values: Tensor, bins: int) -> Tensor:

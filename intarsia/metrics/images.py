@@ -1,4 +1,4 @@
-"""How well images are rendered: a number per image, float64, on the input's device. Larger is better."""
+"""Metrics of rendered images: one number per image, float64, on the input's device. Larger is better."""
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +11,15 @@ SSIM_SIGMA = 1.5  # px
 
 
 def psnr(images: Images, rendered: Images) -> PerImage:
-    """Peak signal-to-noise ratio of rendered images: `b`, in dB, -10 log10 of the mean squared error; inf for equal ones."""
+    """Peak signal-to-noise ratio of rendered images: `b`, in dB, -10 log10 of the mean squared error; inf for equal images."""
     return -10 * (images.double() - rendered.double()).square().mean((1, 2, 3)).log10()
 
 
 def ssim(images: Images, rendered: Images) -> PerImage:
     """Structural similarity of rendered images: `b`, at most 1; both `b 3 h w` in [0, 1], h and w at least 6 px.
 
-    Of each colour on its own, in Gaussian windows of 1.5 px (cut off at 11 by 11 px) round every pixel, with mirrored borders,
-    averaged.
+    The mean over the colours and over a Gaussian window around every pixel, of 1.5 px and cut off at 11 by 11 px; borders are
+    mirrored.
 
     References:
         Wang, Bovik, Sheikh and Simoncelli, Image Quality Assessment: From Error Visibility to Structural Similarity, 2004.

@@ -1,8 +1,8 @@
-"""Does a change of one number of a code change one object alone? The protocol, for any model that renders images from codes.
+"""Locality: whether a change of one number of a code changes only one object, for any model that renders images from codes.
 
-One ruler for all models: how a model gets from a number to an image is its own affair (`Changes`). Where an object is after a
-change the model says, if it draws objects; otherwise it is found, as is how the codes moved, by the same function for all
-models (`Find`).
+Each model has its own function from changed numbers to images (`Changes`). The function that finds segments and their codes
+in images (`Find`) is the same for all models that are compared. It also finds the changed object, unless the model draws
+objects and so knows the place.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,21 +16,21 @@ from intarsia.shapes import Images, Masks, PerImage, PerSegment, Regions, one_ho
 
 __all__ = ["FEWEST_PIXELS", "Change", "Changed", "Changes", "Find", "Found", "Movement", "change_inside", "measure", "move"]
 
-FEWEST_PIXELS = 20  # objects of which less is seen don't count: a change of them says nothing
+FEWEST_PIXELS = 20  # objects with fewer visible pixels don't count
 
 
 class Found(NamedTuple):
-    """What is found in `b` images: masks `b k h w` and, in the same order, the segments' codes `b k d`."""
+    """The segments found in `b` images: masks `b k h w` and, in the same order, codes `b k d`."""
 
     masks: Masks
     codes: Tensor
 
 
 class Changed(NamedTuple):
-    """What a change makes of `r` images.
+    """`r` images after a change.
 
     images: `v r 3 h w`, in each of v versions.
-    region: `r h w`, bool: where the changed object is drawn, as far as it is in front; None where no object is drawn.
+    region: `r h w`, bool: where the changed object is drawn and visible; None for a model that draws no objects.
     """
 
     images: Tensor
@@ -38,10 +38,10 @@ class Changed(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A change of one dimension of a code of every image by one unit.
+    """A change of one dimension of a code by one unit, in every image.
 
-    segment: Whose code it is, numbered as `Find` numbers them; None where no object has a code of its own.
-    render: From the numbers of r images, int64, to what they become.
+    segment: The segment that the code belongs to, numbered as by `Find`; None for a model without codes of objects.
+    render: A function from the indices of r images, int64, to the changed images.
     """
 
     segment: int | None
@@ -49,11 +49,11 @@ class Change(NamedTuple):
 
 
 class Movement(NamedTuple):
-    """What `e` changes do to each of `b` scenes; nan where a change doesn't count in a scene.
+    """The effects of `e` changes on each of `b` scenes; nan if a change doesn't count in a scene.
 
-    locality: `v b e`: in each version of the images, the share of the total absolute change that falls where it belongs,
-        in [0, 1].
-    others: `b e`: how far the other objects' codes moved, Euclidean, on average; to be compared with the change's own size.
+    locality: `v b e`, in [0, 1]: for each version of the images, the fraction of the total absolute change that is inside the
+        changed object.
+    others: `b e`: the mean Euclidean distance by which the other objects' codes moved; the changed number itself moves by 1.
     """
 
     locality: Tensor
@@ -63,49 +63,48 @@ class Movement(NamedTuple):
 Draw = Callable[[range], tuple[Images, Masks]]
 Find = Callable[[Images], Found]
 Changes = Callable[[Images], tuple[Tensor, Sequence[Change]]]
-"""Renders images `b 3 h w` unchanged, `v b 3 h w` in v versions, and says how to render each of the same e changes. What is
-found, is found in the first version."""
+"""A function from images `b 3 h w` to the rendered images without a change, `v b 3 h w` in v versions, and e changes. Segments
+are found in the first version."""
 
 
-def measure(scenes: Draw, parts: Iterable[range], changes: Changes, find: Find) -> Movement:
-    """What each change does to each of the scenes with these indices (`move`), so many at a time as a part has."""
-    local, others = zip(*(move(*scenes(indices), changes, find) for indices in parts), strict=True)
+def measure(scenes: Draw, batches: Iterable[range], changes: Changes, find: Find) -> Movement:
+    """The effects of each change on each of the scenes with these indices (see `move`), a batch at a time."""
+    local, others = zip(*(move(*scenes(indices), changes, find) for indices in batches), strict=True)
     return Movement(torch.cat(local, 1), torch.cat(others))
 
 
 @torch.no_grad()
 def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
-    """What each change does to the rendered images.
+    """The effects of each change on the rendered images.
 
-    A change belongs inside its object: the union of the object's true region before, all pixels of which it has a share of
-    more than 0.04, as in the original's IoU (a soft border changes with its object), and its region after, where it is drawn
-    or, in a model that draws no objects, where `find` sees it. A true object and a segment belong together if they share
-    most pixels, one-to-one: in the given images to tell whose code was changed, in the rendered ones to tell where the
-    object is. A change counts in a scene if its segment belongs to an object of which at least 20 pixels are seen.
+    A change should be inside its object, which is the union of two regions. The region before is the true mask above 0.04, as
+    in the paper's IoU, because a soft border changes with its object. The region after is where the object is drawn or, for a
+    model that draws no objects, where `find` finds it. True objects and segments are matched one-to-one by their common
+    pixels: in the given images to know whose code is changed, and in the rendered images to know where the object is. A
+    change counts in a scene if its segment is matched with an object of at least 20 visible pixels.
 
-    A change of no segment in particular counts in every scene that has an object, and is credited to the object for which
-    its locality is largest: the reading most favourable to a model that knows no objects. All objects but that one are
-    then the others. The background is no object, neither here nor there.
+    A change without a segment counts in every scene with an object. Its object is the one for which its locality is largest,
+    which favours models without codes of objects. The other objects are then all but that one. The background is not an object.
 
     Args:
         images: `b 3 h w`.
         true: `b k h w`, the background first.
-        changes: Of the model that is measured.
-        find: The ruler: the same for all models that are compared. True objects for which it has no segment don't count.
+        changes: Of the measured model.
+        find: The same for all models that are compared. True objects without a segment don't count.
 
     Returns:
-        float64. Where nothing changes at all there is no locality; where there is no other object, no `others`.
+        float64. `locality` is nan where nothing changes, and `others` is nan where there is no other object.
     """
     before, changed = changes(images)
     found = find(before[0])
     truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
-    named, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
-    seen = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
+    in_given, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
+    visible = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
     true_places = true[:, 1:] > SOFT_THRESHOLD
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
     for number, (segment, render) in enumerate(changed):
-        owned = seen if segment is None else seen & (named == segment)
+        owned = visible if segment is None else visible & (in_given == segment)
         rows = owned.any(1).nonzero()[:, 0]
         if not len(rows):
             continue
@@ -113,32 +112,32 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         again = find(after[0])
         drawn = hard(again.masks)[:, None] == segments[rows, :, None, None] if region is None else region[:, None]
         places = true_places[rows] | drawn
-        inside = torch.stack([_shares(was, now, places) for was, now in zip(before[:, rows], after, strict=True)])
+        inside = torch.stack([_inside_each(was, now, places) for was, now in zip(before[:, rows], after, strict=True)])
         owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
         local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
         steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))
-        apart = seen[rows].scatter(1, owner, False)
+        apart = visible[rows].scatter(1, owner, False)
         others[rows, number] = steps.where(apart, 0).sum(1) / apart.sum(1)
     return Movement(local, others)
 
 
 def change_inside(before: Images, after: Images, region: Regions) -> PerImage:
-    """The share of the total absolute change of all values of an image that falls inside a region.
+    """The fraction of the total absolute change of an image that is inside a region.
 
     Args:
         before: `b 3 h w`, the images.
         after: `b 3 h w`, the changed ones.
-        region: `b h w`, in [0, 1], where the change belongs; a soft pixel counts by its value.
+        region: `b h w`, in [0, 1]; a soft pixel counts by its value.
 
     Returns:
-        `b`, in [0, 1]: 1 if nothing changes outside; one minus it is the share outside. nan where nothing changes at all.
+        `b`, in [0, 1]: 1 if nothing changes outside the region; nan if nothing changes.
 
-    It puts a number to the claim of the paper's title, that objects are changed one by one; the paper has none.
+    It measures the claim of the paper's title, that objects are manipulated individually; the paper has no such number.
     """
     change = (after.double() - before.double()).abs().sum(1)
     return (change * region).sum((1, 2)) / change.sum((1, 2))
 
 
-def _shares(before: Images, after: Images, places: Tensor) -> PerSegment:
-    """The locality of the change as if it were each object's, in its place `b n h w`: `b n`."""
+def _inside_each(before: Images, after: Images, places: Tensor) -> PerSegment:
+    """The locality of a change for each of n objects with regions `b n h w`: `b n`."""
     return torch.stack([change_inside(before, after, place.float()) for place in places.unbind(1)], 1)

@@ -1,10 +1,9 @@
-"""How well segments match the truth: a number per image.
+"""Metrics of segments against the true ones: one number per image. Larger is better, and 1 is perfect.
 
-Larger is better, and 1 is perfect. There are two kinds of input. The original's score compares *soft* masks,
-which may overlap once thresholded. All others compare *hard* segments, integer labels `b h w`, one per pixel (`hard` makes
-them from masks), and share one signature: truth, prediction, and whether the background counts. Label 0 of the truth is the
-background; predicted labels have no meaning of their own, any renaming of them gives the same number. Values are float64,
-on the input's device.
+There are two kinds of input. The paper's score compares *soft* masks, which may overlap after thresholding. All other metrics
+compare *hard* segments, integer labels `b h w` (`hard` makes them from masks). They have the same arguments: truth,
+prediction, and whether the background counts. Label 0 of the truth is the background. Predicted labels have no order:
+permuting them does not change a score. Results are float64, on the input's device.
 """
 
 import torch
@@ -24,29 +23,29 @@ FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
 
 
 def hard(masks: Masks) -> Labels:
-    """The segment of each pixel: soft masks `b k h w` to labels `b h w` in 0..k-1; the lower index wins a tie."""
+    """The label of each pixel: soft masks `b k h w` to labels `b h w` in 0..k-1; of equal masks, the first."""
     return masks.argmax(1)
 
 
 def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
-    """The IoU of the paper: each true segment takes the predicted segment that overlaps it best.
+    """The IoU of the paper: each true segment is compared with the predicted segment that overlaps it best.
 
-    Masks are thresholded at 0.04 without an arg-max, so predicted segments may overlap, and two true segments may take
-    the same predicted one. Both make the score higher than a one-to-one matching of hard segments would be: use it to
-    compare with the paper, and `hungarian_iou` with anything else. The background counts as a segment.
+    Masks are thresholded at 0.04 without an arg-max, so predicted segments may overlap, and two true segments may have the same
+    best one. Both make the score higher than that of one-to-one matched hard segments. Use it to compare with the paper, and
+    `hungarian_iou` to compare with other work. The background counts as a segment.
 
     Args:
         true: `b k h w`, range [0, 1].
         predicted: `b m h w`, range [0, 1]; m may differ from k.
 
     Returns:
-        The mean IoU `b` over the true segments of more than 4 pixels, in [0, 1) (the original adds 1e-8 to the union),
-        nan if there are none; and for each true segment the index `b k` of its predicted segment, in 0..m-1, the lowest
-        of equals, -1 if it has too few pixels.
+        The mean IoU `b` over the true segments of more than 4 pixels, in [0, 1) (the original adds 1e-8 to the union); nan
+        if there are none. And for each true segment the index `b k` of its predicted segment, in 0..m-1, the lowest of
+        equals; -1 if the true segment has too few pixels.
 
     References:
-        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: the evaluation of
-        its published code.
+        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: the evaluation in the
+        published code.
     """
     true_pixels = (true > SOFT_THRESHOLD).flatten(2).double()
     predicted_pixels = (predicted > SOFT_THRESHOLD).flatten(2).double()
@@ -63,12 +62,12 @@ def hungarian_iou(truth: Labels, predicted: Labels, background: bool = True) -> 
     Args:
         truth: `b h w`, at least 0; label 0 is the background.
         predicted: `b h w`, at least 0.
-        background: False leaves the background out of the truth: only objects are matched and averaged. Pixels of a
-            predicted segment that lie on the background still count in its union.
+        background: False leaves the background out: only objects are matched and averaged. A predicted segment's pixels on
+            the background still count in its union.
 
     Returns:
-        `b`, in [0, 1]: the mean over the true segments present in the image. One that is left without a match counts 0;
-        predicted segments left over cost nothing by themselves. nan if no true segment is left to average.
+        `b`, in [0, 1]: the mean over the true segments in the image. One without a match counts as 0; predicted segments
+        without a match don't count. nan if there is no true segment.
 
     References:
         Kuhn, The Hungarian Method for the Assignment Problem, 1955.
@@ -81,8 +80,8 @@ def hungarian_iou(truth: Labels, predicted: Labels, background: bool = True) -> 
 def mean_best_overlap(truth: Labels, predicted: Labels, background: bool = True) -> PerImage:
     """Mean best overlap (mBO): the IoU of each true segment with the predicted segment that overlaps it best, averaged.
 
-    Arguments and corner cases are those of `hungarian_iou`, which it is never below: here one predicted segment may
-    serve several true ones.
+    Arguments and corner cases are those of `hungarian_iou`. It is never lower, since several true segments may have the same
+    predicted one.
 
     References:
         Pont-Tuset et al., Multiscale Combinatorial Grouping for Image Segmentation, 2017.
@@ -92,18 +91,18 @@ def mean_best_overlap(truth: Labels, predicted: Labels, background: bool = True)
 
 
 def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = True) -> PerImage:
-    """Adjusted Rand index (ARI): do pairs of pixels that belong together stay together, more often than by chance?
+    """Adjusted Rand index (ARI): the agreement about which pairs of pixels belong together, corrected for chance.
 
     Args:
         truth: `b h w`, at least 0; label 0 is the background.
         predicted: `b h w`, at least 0.
-        background: False gives the foreground ARI (FG-ARI): pixels whose *true* label is 0 are ignored altogether, so
-            objects that spill over the background lose nothing.
+        background: False gives the foreground ARI (FG-ARI): pixels whose *true* label is 0 are ignored, so objects that
+            extend over the background cost nothing.
 
     Returns:
-        `b`, in [-0.5, 1]: 1 if both divide the pixels in the same way, 0 on average for random labels. Also 1 where
-        there is nothing to get wrong, as in scikit-learn: both are one segment, or fewer than two pixels are left (an
-        image without objects has an FG-ARI of 1). One segment against several is exactly 0.
+        `b`, in [-0.5, 1]: 1 if both partitions are the same, 0 on average for random labels. As in scikit-learn, it is also 1
+        if both are one segment, or fewer than two pixels are left; so an image without objects has an FG-ARI of 1. One
+        segment against several gives exactly 0.
 
     References:
         Hubert and Arabie, Comparing Partitions, Journal of Classification 2, 1985.
@@ -118,9 +117,10 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
 
 
 def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
-    """The predicted segment that belongs to each true one: `b segments`, int64, in 0..segments-1.
+    """Match predicted to true segments one-to-one, with the most common pixels; all labels are below `segments`.
 
-    One-to-one, so that the pixels they share are most; labels are below `segments`.
+    Returns:
+        The predicted segment of each true one: `b segments`, int64, in 0..segments-1.
     """
     shared = torch.einsum("bkhw,bmhw->bkm", one_hot(truth, segments), one_hot(predicted, segments)).cpu().numpy()
     found = [torch.from_numpy(linear_sum_assignment(table, maximize=True)[1]) for table in shared]
@@ -128,33 +128,33 @@ def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
 
 
 def identity_switching(channels: Tensor) -> float:
-    """The share of scenes in which two objects have exchanged their segments: 0 if each keeps its own in all of them.
+    """The fraction of scenes in which two objects have exchanged their segments: 0 if each keeps its own in all scenes.
 
     Args:
-        channels: `b 3`, int: the predicted segment, of three, that stands for the background and each of two objects which are
-            the same in all scenes, the first of the objects and the background of the prediction at the end (2). So
-            `best_overlap_iou` gives them for masks that `masks.background_last` has ordered; -1 for an object that is hidden.
+        channels: `b 3`, int: the predicted segments of the background and of two objects that are the same in all scenes.
+            Predicted segments are 0 and 1 for objects, and 2 for the background, in the order of `masks.background_last`.
+            `best_overlap_iou` returns them; -1 for a hidden object.
 
     Returns:
-        As the original computes it: the smallest of the columns' sums, divided by the scenes. In [-1, 1], and at most 1/2 for a
-        background that is always found and objects that are always seen: one of the two objects then has the channels 0 and 1
-        the rarer way round. A hidden object counts -1.
+        The smallest column sum divided by the number of scenes, as in the original. It is in [-1, 1], since a hidden object
+        counts as -1. It is at most 1/2 if the background is always found and no object is hidden: then the smallest sum counts
+        the scenes with the rarer of the two assignments.
 
     References:
-        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: 21 of 255 scenes
-        before training with cycle consistency, and none after.
+        Yang, Chen and Soatto, Learning to Manipulate Individual Objects in an Image, CVPR 2020: 21 of 255 scenes before
+        training with cycle consistency, and none after.
     """
     return float(channels.sum(0).min()) / len(channels)
 
 
 def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
-    """IoU of decoded shapes with the masks they come from, both thresholded at 0.5: the mean over an image's masks, in [0, 1].
+    """IoU of decoded shapes with their masks, both thresholded at 0.5: the mean over an image's masks, in [0, 1].
 
-    Channel by channel, without matching. Masks of up to 4 pixels do not count; nan where none counts.
+    Shape and mask of the same channel are compared. Masks of up to 4 pixels don't count; nan if none counts.
     """
-    there, decoded = masks > 0.5, shapes > 0.5
-    union = (there | decoded).sum((2, 3)).clamp(min=1)
-    return _mean_where(there.sum((2, 3)) > FEWEST_PIXELS, (there & decoded).sum((2, 3)) / union)
+    given, decoded = masks > 0.5, shapes > 0.5
+    union = (given | decoded).sum((2, 3)).clamp(min=1)
+    return _mean_where(given.sum((2, 3)) > FEWEST_PIXELS, (given & decoded).sum((2, 3)) / union)
 
 
 def _pairs(count: Tensor) -> Tensor:
@@ -162,7 +162,7 @@ def _pairs(count: Tensor) -> Tensor:
 
 
 def _segment_ious(truth: Labels, predicted: Labels, background: bool) -> tuple[Tensor, Tensor]:
-    """Which true segments are present, `b k` bool, and their IoU with the predicted ones, `b k m`, 0 for the absent."""
+    """Which true segments are present, `b k` bool, and their IoU with the predicted ones, `b k m`, 0 for absent ones."""
     table = _contingency(truth, predicted).double()
     areas, predicted_areas = table.sum(2), table.sum(1)
     union = areas[:, :, None] + predicted_areas[:, None] - table
@@ -183,5 +183,5 @@ def _contingency(truth: Labels, predicted: Labels) -> Tensor:
 
 
 def _mean_where(counted: Tensor, values: Tensor) -> Tensor:
-    """The mean over the last axis of the values that count; nan where none does."""
+    """The mean over the last axis of the counted values; nan if there are none."""
     return (values * counted).sum(-1) / counted.sum(-1)

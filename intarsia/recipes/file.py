@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, one_line
 from intarsia.recipes.older import updated
 from intarsia.recipes.settings import Recipe, flatten
 
@@ -105,26 +105,7 @@ def _recipe(values: dict[str, Any]) -> Recipe:
     try:
         recipe: Recipe = _checker().validate_json(json.dumps(values))
     except ValidationError as error:
-        raise InputError(_complaint(**error.errors(include_url=False)[0])) from error
+        raise InputError(one_line(error)) from error
     if missing := flatten(recipe).keys() - flatten(values).keys():
         raise InputError(f"{min(missing)} is missing.")
     return recipe
-
-
-def _complaint(type: str, loc: tuple[int | str, ...], input: Any, ctx: dict[str, Any] | None = None, **_: Any) -> str:
-    """What is wrong with a setting, in one line, from the fields of one of pydantic's errors."""
-    limits = ctx or {}
-    requirements = {
-        "greater_than_equal": "it must be at least {ge:g}",
-        "less_than_equal": "it must be at most {le:g}",
-        "multiple_of": "it must be a positive multiple of {multiple_of}",
-        "literal_error": "choose one of " + limits.get("expected", "").replace("'", "").replace(" or ", ", "),
-        "int_type": "it must be a whole number",
-        "float_type": "it must be a number",
-        "finite_number": "it must be a finite number",
-        "string_type": "it must be text",
-        "bool_type": "it must be true or false",
-        "dataclass_type": "it must be a group of settings",
-        "unexpected_keyword_argument": "there is no such setting",
-    }
-    return f"{'.'.join(map(str, loc)) or 'it'} is {input!r}; {requirements.get(type, 'it cannot be used').format(**limits)}."

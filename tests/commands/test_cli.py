@@ -154,21 +154,21 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
     assert command == Train(NAME, COMPACT)
     assert command.run_folder == Path(f"runs/{DATASET}-compact-0")
     argv = [
-        "--separation.epsilon",
+        "--separation.epsilon.highest",
         "50",
         "--seed=2",
         "--separation.regrouping.from_step",
         "7",
-        "--inpainting.learning-rate=1e-4",
+        "--inpainting.learning-rate.highest=1e-4",
     ]
     command = cli.parse(["train", NAME, *argv, "--devices", "2", "--num-nodes", "3", "--precision", "bf16-mixed"])
     assert isinstance(command, Train)
     changed = dict(leaves(command.recipe))
     given = {
-        "--separation.epsilon": 50,
+        "--separation.epsilon.highest": 50,
         "--seed": 2,
         "--separation.regrouping.from-step": 7,
-        "--inpainting.learning-rate": 1e-4,
+        "--inpainting.learning-rate.highest": 1e-4,
     }
     assert changed == dict(leaves(COMPACT)) | given
     assert command.recipe.dataset == DATASET
@@ -231,11 +231,15 @@ REFUSED = {  # what tyro says: what was wrong, and what is allowed
     "train multi_dsprites": ["Unrecognized options: multi_dsprites", ", ".join(SHIPPED_RECIPES)],
     "train multi_dsprites/huge": ["Unrecognized options: multi_dsprites/huge", ", ".join(SHIPPED_RECIPES)],
     "train multi_dsprites/compact --epsilon 5": ["Unrecognized options: --epsilon", "meant: --separation.epsilon"],
-    "train multi_dsprites/compact --seperation.epsilon=5": ["--seperation.epsilon=5", "meant: --separation.epsilon"],
+    "train multi_dsprites/compact --seperation.margin=5": ["--seperation.margin=5", "meant: --separation.margin"],
     "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],
     "train multi_dsprites/compact multi_texture": ["Unrecognized options: multi_texture"],
     "train multi_dsprites/compact --seed one": ["Error parsing --seed", "'one'", "--seed INT"],
-    "train multi_dsprites/compact --separation.epsilon big": ["--separation.epsilon", "'big'", "--separation.epsilon FLOAT"],
+    "train multi_dsprites/compact --separation.epsilon.final big": [
+        "--separation.epsilon",
+        "'big'",
+        "--separation.epsilon FLOAT",
+    ],
     "train multi_dsprites/compact --seed": ["Missing value for argument '--seed'"],
     "train multi_dsprites/compact --precision 8": ["'8' for argument '--precision'", "('auto', '32-true', 'bf16-mixed')"],
     "train multi_dsprites/compact --vaes.background-per-batch yes": ["vaes.background-per-batch", "('True', 'False')"],

@@ -149,7 +149,7 @@ WRONG = {
     "There is no dimension 10 of shape; choose one of 0 to 9": EditFlags(object=1, dimension=10),
     "There is no dimension -1 of background; choose one of 0 to 4": EditFlags(part="background", dimension=-1),
     "--recolour is 'reddish'; give '#rrggbb'": EditFlags(object=1, recolour="reddish"),
-    "factor is 0.0; it must be greater than or equal to 0.125": EditFlags(object=1, scale=0.0),
+    "factor is 0.0; it must be at least 0.125": EditFlags(object=1, scale=0.0),
     "Nothing to do": EditFlags(),
 }
 

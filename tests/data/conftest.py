@@ -1,4 +1,4 @@
-"""What tests of datasets share."""
+"""Fixtures of the tests of datasets."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def original_pictures() -> Path:
-    """The original's four pictures: beside the folder that INTARSIA_REFERENCE names, else in `shared` beside the repository."""
+    """The original's four pictures, beside the folder INTARSIA_REFERENCE, or in `shared` beside the repository."""
     reference = Path(os.environ.get("INTARSIA_REFERENCE") or ROOT.parent / "shared" / "reference")
     folder = reference.parent / "original" / "multi_texture"
     if not folder.is_dir():

@@ -16,7 +16,7 @@ SCENES = 20
 
 
 def row(number: int) -> Rows:
-    """A scene that tells its own number: in its first pixel, and in how many pixels are segment 2."""
+    """A scene whose number is in its first pixel, and is the number of pixels of segment 2."""
     images = np.full((4, 6, 3), 9, np.uint8)
     images[0, 0] = number
     masks = np.zeros(24, np.uint8)

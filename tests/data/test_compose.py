@@ -5,7 +5,7 @@ from intarsia.data.compose import paste, visible_masks
 
 
 def overlapping() -> np.ndarray:
-    """A near object on the upper left 2x2 pixels of 4x4, and a far one on the middle 2x2; they share pixel (1, 1)."""
+    """A near object on the upper left 2x2 pixels of 4x4, and a far one on the middle 2x2; both cover pixel (1, 1)."""
     shapes = np.zeros((1, 2, 4, 4), np.float32)
     shapes[0, 0, :2, :2] = 1
     shapes[0, 1, 1:3, 1:3] = 1

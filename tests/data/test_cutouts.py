@@ -1,4 +1,4 @@
-"""Pictures of animals on their way into folders of arrays, and out again as scenes."""
+"""Pictures of animals converted to folders of arrays, and composed to scenes."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def published(path: Path, **others: bytes | None) -> Path:
-    """A zip file as the original's, of 8 animals and 4 backgrounds and a blank of each; others replace its files."""
+    """A zip file as the original's, with 8 animals, 4 backgrounds and a blank picture of each; given files replace these."""
     blank = np.zeros((192, 256, 3), np.uint8)
     files = {"foregrounds/0.png": png(blank), "masks/0.png": png(blank[..., 0]), "backgrounds/0.png": png(blank)}
     for number, animal in enumerate(ANIMALS, 1):
@@ -113,7 +113,7 @@ def test_what_holds_no_pictures_is_refused(tmp_path: Path) -> None:
 
 
 def package(folder: Path, name: str, files: dict[str, bytes]) -> None:
-    """A Debian package of these files."""
+    """A Debian package with some files."""
     tree = folder / name
     control = f"Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: x\n"
     for path, content in ({"DEBIAN/control": control.encode()} | files).items():

@@ -1,4 +1,4 @@
-"""The contract that every dataset keeps, whether its scenes are drawn or read from files."""
+"""Tests that hold for every dataset, generated or read from files."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -43,18 +43,18 @@ def photos(folder: Path) -> Path:
 
 
 def cutouts(name: str, folder: Path) -> Path:
-    """A folder of pictures that scenes are composed of: 8 animals, and 4 backgrounds of noise, one fourth for tests alone."""
+    """A folder of pictures for scenes: 8 animals, and 4 backgrounds of noise, a fourth of them only for tests."""
     rng = np.random.default_rng(3)
     paths = sorted((Path(__file__).parent / "animals").glob("*.png"))
     pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
     pixels = np.pad(pixels, [(0, 0), (64, 64), (96, 96), (0, 0)])
-    backgrounds, nowhere = rng.integers(0, 256, (4, 192, 256, 3), np.uint8), np.zeros((4, 192, 256), np.uint8)
+    backgrounds, no_animal = rng.integers(0, 256, (4, 192, 256, 3), np.uint8), np.zeros((4, 192, 256), np.uint8)
     write(
         folder,
         material_of(
             name,
             "emoji",
-            Pictures(backgrounds, nowhere, {"train": [0, 1, 2], "both": [], "test": [3]}),
+            Pictures(backgrounds, no_animal, {"train": [0, 1, 2], "both": [], "test": [3]}),
             Pictures(pixels[..., :3], np.uint8(1) * (pixels[..., 3] > 127), {"train": [*range(6)], "both": [], "test": [6, 7]}),
             {},
         ),
@@ -64,7 +64,7 @@ def cutouts(name: str, folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Case:
-    """A dataset, what makes the folder it is read from, and how many scenes each split has."""
+    """A dataset, a function that makes its folder, and the number of scenes in each split."""
 
     name: str
     files: Callable[[Path], Path] | None = None
@@ -95,7 +95,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="session")
 def opened(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Open:
-    """Opens a split of the dataset: `opened(seed=0, split="train")`."""
+    """A function that opens a split of the dataset: `opened(seed=0, split="train")`."""
     folder = tmp_path_factory.mktemp(case.name)
     if case.files:
         case.files(folder)
@@ -181,9 +181,9 @@ drawn = pytest.mark.parametrize("name", ["multi_dsprites", "multi_texture"])
 @drawn
 def test_the_background_comes_first(name: str) -> None:
     _, masks = open_dataset(name)(range(100))
-    share = masks.mean((2, 3))
-    assert (share[:, 0] > 0.5).all()
-    assert (share[:, 1:] < 0.2).all()
+    fraction = masks.mean((2, 3))
+    assert (fraction[:, 0] > 0.5).all()
+    assert (fraction[:, 1:] < 0.2).all()
 
 
 @drawn
@@ -207,7 +207,7 @@ def test_errors_say_what_was_given_and_what_is_allowed() -> None:
 
 
 def isolated(masks: torch.Tensor) -> np.ndarray:
-    """Objects `b n` that are seen whole: no other's mask comes within two pixels, nor does the border."""
+    """Objects `b n` that are fully visible: at least two pixels from other masks and from the border."""
     objects = (masks[:, 1:] > 0.04).float()
     near = torch.nn.functional.max_pool2d(objects, 5, stride=1, padding=2)
     alone = torch.einsum("bnhw,bmhw->bnm", objects, near).count_nonzero(2) == 1

@@ -26,16 +26,16 @@ def parameters() -> Parameters:
 
 
 def test_numbers_of_animals(parameters: Parameters) -> None:
-    share = np.bincount(parameters.number, minlength=6) / N
-    assert share == pytest.approx([0, 0.01, 0.03, 0.06, 0.1, 0.8], abs=5 * np.sqrt(0.16 / N))
-    assert share[0] == 0
+    fraction = np.bincount(parameters.number, minlength=6) / N
+    assert fraction == pytest.approx([0, 0.01, 0.03, 0.06, 0.1, 0.8], abs=5 * np.sqrt(0.16 / N))
+    assert fraction[0] == 0
 
 
 def test_every_background_and_animal_is_as_likely(parameters: Parameters) -> None:
     for drawn, kinds in (parameters.background, 100), (parameters.animal.ravel(), 240):
-        share = np.bincount(drawn, minlength=kinds) / drawn.size
-        assert len(share) == kinds
-        assert np.abs(share - 1 / kinds).max() < 5 / np.sqrt(kinds * drawn.size)
+        fraction = np.bincount(drawn, minlength=kinds) / drawn.size
+        assert len(fraction) == kinds
+        assert np.abs(fraction - 1 / kinds).max() < 5 / np.sqrt(kinds * drawn.size)
 
 
 def test_zoom_and_brightness(parameters: Parameters) -> None:
@@ -62,10 +62,10 @@ def test_redraws_do_not_depend_on_the_batch(parameters: Parameters) -> None:
 
 def test_scenes_match_the_recording(reference: Reference) -> None:
     recorded = reference("flying_animals_data")
-    background, pictures, shares = (
+    background, pictures, alpha = (
         np.rint(255 * recorded[key]).astype(np.uint8) for key in ("background", "textures", "object_masks")
     )
-    there = shares.any(axis=(1, 2, 3))  # the fifth animal is blank
+    there = alpha.any(axis=(1, 2, 3))  # the fifth animal is blank
     assert there.tolist() == [True] * 4 + [False]
     zoom, right, down = recorded["transforms"][:, [0, 2, 5]].T  # pixel p shows zoom * p + right, or down
     found = Parameters(
@@ -77,7 +77,7 @@ def test_scenes_match_the_recording(reference: Reference) -> None:
         dy=((HEIGHT / 2 - down) / zoom - HEIGHT / 2)[None],
         brightness=np.append(recorded["brightness_bg"], recorded["brightness_fg"])[None],
     )
-    images, masks = render(background[None], cut_out(pictures[there], shares[there, ..., 0]), found)
+    images, masks = render(background[None], cut_out(pictures[there], alpha[there, ..., 0]), found)
     assert recorded["image"].max() > 1.2  # the original leaves it there; here images end at 1
     # Positions are float32 in both, and a rim goes from 0 to 1 within a pixel: hence no closer.
     np.testing.assert_allclose(images[0].permute(1, 2, 0), recorded["image"].clip(0, 1), rtol=0, atol=5e-5)
@@ -85,10 +85,10 @@ def test_scenes_match_the_recording(reference: Reference) -> None:
 
 
 def block(rows: slice, columns: slice, colour: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """A picture with a plain block on white, and where the block is."""
-    picture, share = np.full((HEIGHT, WIDTH, 3), 255, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
-    picture[rows, columns], share[rows, columns] = colour, 255
-    return picture, share
+    """A picture with a block of one colour on white, and the block's mask."""
+    picture, mask = np.full((HEIGHT, WIDTH, 3), 255, np.uint8), np.zeros((HEIGHT, WIDTH), np.uint8)
+    picture[rows, columns], mask[rows, columns] = colour, 255
+    return picture, mask
 
 
 def blocks(factor: int = 1) -> tuple[np.ndarray, Animals]:
@@ -96,8 +96,8 @@ def blocks(factor: int = 1) -> tuple[np.ndarray, Animals]:
     red = block(slice(76, 116), slice(118, 138), (204, 0, 0))
     blue = block(slice(86, 106), slice(98, 158), (0, 0, 204))
     grey = np.stack([np.full((HEIGHT, WIDTH, 3), level, np.uint8) for level in (51, 102)])
-    pictures, shares = reduced(np.stack([red[0], blue[0]]), np.stack([red[1], blue[1]]), factor)
-    return grey[:, ::factor, ::factor], cut_out(pictures, shares)
+    pictures, alpha = reduced(np.stack([red[0], blue[0]]), np.stack([red[1], blue[1]]), factor)
+    return grey[:, ::factor, ::factor], cut_out(pictures, alpha)
 
 
 def one_scene(
@@ -160,12 +160,12 @@ def test_half_the_size_shows_the_same() -> None:
 
 def test_reduction_keeps_what_lies_around_out_of_the_rim() -> None:
     picture = np.array([[[200, 0, 0], [0, 0, 0], [10, 20, 30], [30, 40, 50]]] * 2, np.uint8)[None]
-    share = np.array([[[255, 0, 0, 0]] * 2], np.uint8)
-    pictures, shares = reduced(picture, share, 2)
+    mask = np.array([[[255, 0, 0, 0]] * 2], np.uint8)
+    pictures, alpha = reduced(picture, mask, 2)
     assert pictures.tolist() == [[[[200, 0, 0], [20, 30, 40]]]]  # the animal's own colour; the mean where there is none
-    assert shares.tolist() == [[[128, 0]]]
-    same = reduced(picture, share, 1)
-    assert np.array_equal(same[0], picture) and np.array_equal(same[1], share)
+    assert alpha.tolist() == [[[128, 0]]]
+    same = reduced(picture, mask, 1)
+    assert np.array_equal(same[0], picture) and np.array_equal(same[1], mask)
 
 
 def test_factors_are_the_parameters_and_places_of_the_animals() -> None:

@@ -19,7 +19,7 @@ COUNT = 40
 
 
 def picture(number: int, height: int = 30, width: int = 50) -> Image.Image:
-    """A grey that tells the number, and a white square in the upper left."""
+    """A picture whose grey is its number, with a white square in the upper left."""
     pixels = np.full((height, width, 3), 3 * number, np.uint8)
     pixels[5:15, 12:22] = 255
     return Image.fromarray(pixels)

@@ -65,7 +65,7 @@ def test_shapes_move_as_scipys_spline_does(name: str, dr: float, dc: float) -> N
     np.testing.assert_allclose(mask, expected, rtol=0, atol=2e-6)
 
 
-def test_absent_objects_are_empty_and_the_nearest_is_whole() -> None:
+def test_absent_objects_are_empty_and_the_nearest_is_fully_visible() -> None:
     number, shape = np.array([1, 2]), np.ones((2, 2), np.int64)
     masks = render(components(), number, shape, np.zeros((2, 2)), np.array([[0.0, 6], [0, 6]]), np.zeros((2, 3))).masks
     area = masks.sum((2, 3))

@@ -18,7 +18,7 @@ def test() -> Scenes:
 
 
 def places(scenes: Scenes, indices: np.ndarray | range) -> np.ndarray:
-    """Row and column of each object against the middle: `b 4`, in px, as `dr dc` counts them."""
+    """Row and column of each object relative to the middle: `b 4`, in px, like `dr` and `dc`."""
     factors = scenes.factors(indices)
     found = np.stack([factors["row"][:, 0], factors["column"][:, 0], factors["row"][:, 1], factors["column"][:, 1]], 1)
     return AWAY - found
@@ -41,7 +41,7 @@ def test_test_scenes_are_all_combinations_but_the_last(test: Scenes) -> None:
     assert steps[8].tolist() == [-48, 6, 0, 0]
 
 
-def test_the_coarse_grid_is_part_of_the_whole(test: Scenes) -> None:
+def test_the_coarse_grid_is_part_of_the_full_one(test: Scenes) -> None:
     coarse = test.tracks["coarse"]
     assert len(coarse) == len(np.unique(coarse)) == 255
     offsets = places(test, coarse) - places(test, np.array([40 * 82]))  # all four in the middle

@@ -25,6 +25,7 @@ from intarsia.masks import visible_shapes
 from intarsia.metrics.locality import Movement
 from intarsia.model import Model
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
+from intarsia.records import Scores
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
@@ -40,7 +41,7 @@ TEST = open_dataset("multi_dsprites", 0, "test")
 
 
 class Oracle(Model):
-    """Knows the first test scenes: their true segments are its own in another order, and its codes are the true places."""
+    """A model that knows the first test scenes: it has their true segments in another order, and codes of the true places."""
 
     order = (3, 1, 4, 2, 0)  # the background last
 
@@ -55,7 +56,7 @@ class Oracle(Model):
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """With decoders that say more about their codes than fresh ones do, and fusion networks that let it through."""
+    """A model with initial weights changed so that its images depend more on the codes."""
     made = Model(TINY)
     with torch.no_grad():
         for name in ("shape", "texture", "background"):
@@ -72,7 +73,7 @@ def images_of(count: int) -> Tensor:
 
 @pytest.mark.parametrize(("object", "number"), [(0, 0), (1, 1), (1, 2)])
 def test_changes_are_those_of_the_edits(object: int, number: int, model: Model) -> None:
-    """The batch at once, and scene after scene by `manipulation`."""
+    """Changes of a batch are the same as those of single scenes by `manipulation`."""
     images = images_of(3)
     before, changed = changes(model, [2, 0, 1], images)
     segment, render = changed[3 * object + [2, 0, 1].index(number)]
@@ -125,18 +126,16 @@ def test_codes_stand_beside_their_own_objects_factors() -> None:
     seen = (TEST(range(12)).masks[:, 1:] > 0.5).sum((2, 3)) >= 20
     assert len(objects.codes) == len(objects.kl) == len(objects.factors) == int(seen.sum())
     summary, factors = factor_scores(objects, names)
-    assert factors["row"]["r2"] == factors["column"]["r2"] == pytest.approx(1, abs=1e-4)
-    assert factors["row"]["single"][0] == factors["column"]["single"][1] == pytest.approx(1, abs=1e-4)
-    assert factors["row"]["single"][1] < 0.5 and factors["column"]["single"][2] < 0.5
-    assert summary["factor_r2_single"] == pytest.approx(
-        np.mean([max(values["single"]) for values in factors.values()]), abs=1e-5
-    )
+    assert factors["row"].r2 == factors["column"].r2 == pytest.approx(1, abs=1e-4)
+    assert factors["row"].single[0] == factors["column"].single[1] == pytest.approx(1, abs=1e-4)
+    assert factors["row"].single[1] < 0.5 and factors["column"].single[2] < 0.5
+    assert summary["factor_r2_single"] == pytest.approx(np.mean([max(values.single) for values in factors.values()]), abs=1e-5)
 
 
 def test_numbers_that_are_the_factors_are_perfectly_apart() -> None:
     values = torch.rand(400, 3, generator=Generator().manual_seed(0))
     summary, factors = factor_scores(CodedObjects(values[:, [2, 0, 1]], values, values.double()), ["a", "b", "c"])
-    assert [factors[name]["single"].index(max(factors[name]["single"])) for name in "abc"] == [1, 2, 0]
+    assert [factors[name].single.index(max(factors[name].single)) for name in "abc"] == [1, 2, 0]
     for name in ("factor_r2", "factor_r2_single"):
         assert summary[name] == pytest.approx(1, abs=1e-6)
     assert min(summary["dci_disentanglement"], summary["dci_completeness"]) > 0.9 and summary["mig"] > 0.8
@@ -147,7 +146,7 @@ def test_numbers_that_are_the_factors_are_perfectly_apart() -> None:
 
 
 def test_too_few_objects_or_unknown_factors_have_no_scores() -> None:
-    few = torch.rand(9, 3)
+    few = torch.rand(9, 3, generator=Generator().manual_seed(0))
     assert factor_scores(CodedObjects(few, few, few), ["a", "b", "c"]) == ({}, {})
     assert factor_scores(CodedObjects(few.repeat(4, 1), few, torch.empty(36, 0)), []) == ({}, {})
 
@@ -165,22 +164,22 @@ def test_every_figure_and_what_it_is_the_mean_of(informative: list[int], model: 
     monkeypatch.setattr("intarsia.evaluation.codes.LOCALITY_SCENES", 3)
     monkeypatch.setattr("intarsia.evaluation.codes.find", truly)
     figures, codes = evaluate_codes(model, TEST, 10)
-    json.dumps([figures, codes], allow_nan=False)
+    json.dumps([figures, dataclasses.asdict(codes)], allow_nan=False)
     assert list(figures)[:6] == ["mse", "psnr", "ssim", "locality", "locality_composited", "others_moved"]
-    assert codes["locality_images"] == 3
-    named = [(row["part"], row["dimension"]) for row in codes["numbers"]]
+    assert codes.locality_images == 3
+    named = [(row.part, row.dimension) for row in codes.numbers]
     assert named == [("shape", 0), ("shape", 1), ("texture", 0)]
-    assert [row["locality"] is not None for row in codes["numbers"]] == [number in informative for number in range(3)]
+    assert [row.locality is not None for row in codes.numbers] == [number in informative for number in range(3)]
     if informative:
         # Every number counts for the same objects of the same scenes, but where it changes nothing at all.
-        assert figures["locality"] == pytest.approx(np.mean([codes["numbers"][n]["locality"] for n in informative]), rel=0.01)
+        assert figures["locality"] == pytest.approx(np.mean([codes.numbers[n].locality for n in informative]), rel=0.01)
         assert all(0 < figures[name] <= 1 for name in ("locality", "locality_composited"))
     else:
         assert figures["locality"] is figures["others_moved"] is None
 
 
 def truly(model: Model, images: Tensor) -> object:
-    """Finds the true segments of the first three scenes, in whatever is made of their images."""
+    """Find the true segments of the first three scenes in any images."""
     found = find(model, images)
     return found._replace(masks=TEST(range(3)).masks[: len(images), [1, 2, 3, 4, 0]])
 
@@ -188,21 +187,20 @@ def truly(model: Model, images: Tensor) -> object:
 def test_scenes_without_known_factors(model: Model) -> None:
     unknown = dataclasses.replace(TEST, describe=None)
     figures, codes = evaluate_codes(model, unknown, 2)
-    assert codes["factors"] == {} and "mig" not in figures and figures["psnr"] > 0
+    assert codes.factors == {} and "mig" not in figures and figures["psnr"] > 0
 
 
 @pytest.mark.parametrize("segments", [3, 7])
 def test_a_model_of_more_or_fewer_segments_than_the_scenes(segments: int) -> None:
     model = Model(dataclasses.replace(TINY, segments=segments))
     figures, codes = evaluate_codes(model, TEST, 2)
-    assert figures["psnr"] > 0 and codes["objects"] <= 2 * (segments - 1)
+    assert figures["psnr"] > 0 and codes.objects <= 2 * (segments - 1)
 
 
 def test_a_run_with_codes_has_their_figures(model: Model, tmp_path: Path) -> None:
     model.save(tmp_path / "vaes")
     scores = evaluate_run(tmp_path / "vaes", tmp_path / "vaes", scenes=10)
-    assert scores.codes and scores.figures["psnr"] > 0 and "fg_ari" in scores.figures
-    content = json.loads((tmp_path / "vaes" / "scores.json").read_text())
-    assert content["codes"] == scores.codes
+    assert scores.codes and scores.figures.psnr > 0 and scores.figures.fg_ari is not None
+    assert Scores.load(tmp_path / "vaes") == scores
     model.save(tmp_path / "separation")
     assert evaluate_run(tmp_path / "separation", tmp_path / "separation", scenes=10).codes is None

@@ -12,11 +12,13 @@ from rich.console import Console
 
 from intarsia.data import open_dataset
 from intarsia.errors import InputError
-from intarsia.evaluation import evaluate, evaluate_run, examples, figures, score, segments_sheet, table
+from intarsia.evaluation import evaluate_run, table
+from intarsia.evaluation.segments import evaluate, examples, figures, score, segments_sheet
 from intarsia.metrics import hard
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
 from intarsia.recipes.settings import Inpainter, Recipe, Segmenter, Vaes
+from intarsia.records.scores import Codes, Examples, FactorScore, Figures, MeanAndStd, NumberScore, Scores
 from intarsia.weights import weights_sha256
 
 TINY = dataclasses.replace(
@@ -29,7 +31,7 @@ TINY = dataclasses.replace(
 
 
 class Oracle(Model):
-    """A model that knows the test scenes: it gives their true segments, in another order."""
+    """A model that knows the test scenes: it finds their true segments in another order."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
@@ -43,12 +45,12 @@ class Oracle(Model):
 def test_perfect_masks_score_one() -> None:
     model = Oracle(TINY)
     found = figures(evaluate(model, open_dataset(TINY.dataset, 0, "test"), 20))
-    assert found.pop("iou") == {"mean": pytest.approx(1), "std": pytest.approx(0, abs=1e-6)}
-    assert found == dict.fromkeys(("miou", "miou_objects", "mbo", "mbo_objects", "ari", "fg_ari"), 1)
+    assert found.iou.mean == pytest.approx(1) and found.iou.std == pytest.approx(0, abs=1e-6)
+    assert found == Figures(found.iou, *[1] * 6)
 
 
 def test_one_segment_for_everything() -> None:
-    """By hand: an object of a quarter of the image, and one segment that holds all of it."""
+    """By hand: an object of a quarter of the image, and one segment of all pixels."""
     labels = torch.zeros(1, 4, 4, dtype=torch.long)
     labels[:, :2, :2] = 1
     true = F.one_hot(labels, 2).permute(0, 3, 1, 2).float()
@@ -67,10 +69,13 @@ def test_protocol_by_hand() -> None:
     """Ten consecutive subsets of two: their means are 0.05, 0.15, ... 0.95."""
     iou = torch.arange(20).double() / 20
     subset_means = [(2 * i + 0.5) / 20 for i in range(10)]
-    found = figures({"iou": iou, "miou": torch.tensor([0.25, 0.75, float("nan")])})
-    assert found["iou"]["mean"] == pytest.approx(0.475)
-    assert found["iou"]["std"] == pytest.approx(statistics.stdev(subset_means), abs=1e-6)
-    assert found["miou"] == 0.5
+    others = dict.fromkeys(
+        ("miou", "miou_objects", "mbo", "mbo_objects", "ari", "fg_ari"), torch.tensor([0.25, 0.75, torch.nan])
+    )
+    found = figures({"iou": iou} | others)
+    assert found.iou.mean == pytest.approx(0.475)
+    assert found.iou.std == pytest.approx(statistics.stdev(subset_means), abs=1e-6)
+    assert found.miou == 0.5
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_scores_are_written(folder: Path) -> None:
     scores = evaluate_run(folder, folder, scenes=10)
     content = json.loads((folder / "scores.json").read_text())
-    assert content == json.loads(json.dumps(dataclasses.asdict(scores)))
+    assert Scores.load(folder) == scores
     assert content["recipe"] == json.loads((folder / "recipe.json").read_text())
     assert content["weights_sha256"] == weights_sha256(folder)
     assert [content[key] for key in ("dataset", "seed", "test_seed", "test_images")] == ["multi_dsprites", 3, 0, 10]
@@ -100,8 +105,7 @@ def test_scores_are_written(folder: Path) -> None:
 def test_table_shows_every_figure(folder: Path) -> None:
     scores = dataclasses.replace(
         evaluate_run(folder, folder, scenes=10),
-        figures={"iou": {"mean": 0.11, "std": 0.012}, "miou": 0.2, "miou_objects": 0.3, "mbo": 0.4, "mbo_objects": 0.5}
-        | {"ari": 0.6, "fg_ari": 0.7},
+        figures=Figures(MeanAndStd(0.11, 0.012), miou=0.2, miou_objects=0.3, mbo=0.4, mbo_objects=0.5, ari=0.6, fg_ari=0.7),
     )
     console = Console(width=80)
     with console.capture() as capture:
@@ -123,7 +127,7 @@ def test_table_shows_a_dash_where_rooms_hold_no_object_to_score(folder: Path) ->
 
 def test_examples_by_hand() -> None:
     scores = torch.tensor([0.5, 0.9, float("nan"), 0.1, 0.8, 0.7, 0.2, 0.3, 0.6, 0.4])
-    assert examples(scores) == {"best": [1, 4, 5, 8], "median": [8, 0, 9, 7], "worst": [7, 6, 3, 2]}
+    assert examples(scores) == Examples(best=[1, 4, 5, 8], median=[8, 0, 9, 7], worst=[7, 6, 3, 2])
 
 
 def test_table_shows_the_codes(folder: Path) -> None:
@@ -136,12 +140,12 @@ def test_table_shows_the_codes(folder: Path) -> None:
         "others_moved": None,
     }
     figures |= {"factor_r2": 0.61, "factor_r2_single": 0.42, "dci_disentanglement": 0.31, "dci_completeness": 0.33, "mig": 0.21}
-    numbers = [{"locality": 0.9}, {"locality": None}, {"locality": 0.8}]
-    codes = {"objects": 25, "locality_images": 10, "numbers": numbers, "factors": {"row": {}, "scale": {}}}
+    numbers = [NumberScore("shape", 0, 1.0, locality, locality, None) for locality in (0.9, None, 0.8)]
+    codes = Codes(25, 10, numbers, dict.fromkeys(("row", "scale"), FactorScore(0.6, 0.3, 0.2, [0.1, 0.2, 0.3])))
     scores = evaluate_run(folder, folder, scenes=10)
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(table(dataclasses.replace(scores, figures=scores.figures | figures, codes=codes)))
+        console.print(table(dataclasses.replace(scores, figures=dataclasses.replace(scores.figures, **figures), codes=codes)))
     shown = capture.get()
     for text in (
         "codes of 25 objects",
@@ -159,15 +163,15 @@ def test_table_shows_the_codes(folder: Path) -> None:
         assert f"{value:.3f}" in shown
 
 
-def test_parts_do_not_change_the_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_do_not_change_the_figures(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, test = Model.load(folder), open_dataset(TINY.dataset, 0, "test")
-    whole = evaluate(model, test, 10)
-    monkeypatch.setattr("intarsia.evaluation.AT_ONCE", 3)
+    at_once = evaluate(model, test, 10)
+    monkeypatch.setattr("intarsia.evaluation.segments.AT_ONCE", 3)
     for name, values in evaluate(model, test, 10).items():
-        torch.testing.assert_close(values, whole[name])
+        torch.testing.assert_close(values, at_once[name])
 
 
-def test_found_segments_wear_the_colours_of_the_true_ones() -> None:
+def test_found_segments_have_the_colours_of_the_true_ones() -> None:
     columns = np.split(segments_sheet(Oracle(TINY), open_dataset(TINY.dataset, 0, "test")), 3, axis=1)
     truth = open_dataset(TINY.dataset, 0, "test")(range(8)).masks
     assert (columns[1] == columns[2]).all()

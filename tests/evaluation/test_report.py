@@ -2,7 +2,6 @@ import base64
 import dataclasses
 import io
 import json
-import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,7 +14,9 @@ from PIL import Image
 from intarsia.errors import InputError
 from intarsia.evaluation import evaluate_run
 from intarsia.evaluation.curves import HEIGHT, POINTS, WIDTH, curve, curves
-from intarsia.evaluation.html import animation, number, picture
+from intarsia.evaluation.embedded import animation, still
+from intarsia.evaluation.means import number
+from intarsia.evaluation.page import TEMPLATES
 from intarsia.evaluation.report import report
 from intarsia.model import Model
 from intarsia.recipes.file import save_recipe
@@ -30,11 +31,12 @@ TINY = Recipe(
     fusion=Fusion(channels=4),
     vaes=Vaes(steps=5),
 )
+MACROS = TEMPLATES.get_template("macros.html").module
 VOID = {"meta", "img", "source", "line", "path", "br"}
 
 
 class Page(HTMLParser):
-    """Sees to it that what is opened is closed; keeps tags, texts and what is loaded from elsewhere."""
+    """A parser that checks that all tags are closed, and keeps tags, texts and the addresses of loaded files."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -57,7 +59,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
 
     def handle_data(self, data: str) -> None:
-        self.texts.append(data)
+        self.texts.append(" ".join(data.split()))  # as browsers show it
 
 
 def opened(data: str) -> Image.Image:
@@ -66,7 +68,7 @@ def opened(data: str) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose stage vaes is trained, as its folder goes, with a log of two steps."""
+    """An evaluated run with a trained stage vaes and a log of three steps."""
     run = tmp_path_factory.mktemp("runs") / "a <b> run"
     Model(TINY).save(run / "vaes")
     save_recipe(TINY, run / "recipe.json")
@@ -84,7 +86,7 @@ def run(evaluated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(evaluated, tmp_path / evaluated.name))
 
 
-def test_the_page_is_whole_and_needs_nothing_else(run: Path) -> None:
+def test_the_page_is_complete_and_needs_no_other_file(run: Path) -> None:
     scores = json.loads((run / "scores.json").read_text())
     path = report(run)
     assert path == run / "report.html" and path.stat().st_size < 6e6
@@ -149,33 +151,30 @@ def test_a_run_that_was_not_evaluated_as_it_is_has_no_page(run: Path) -> None:
 
 
 def test_curve_by_hand() -> None:
-    drawn = curve("psnr", [(10, 1.0), (20, 3.0), (30, 2.0)])
+    drawn = str(MACROS.curve(curve("psnr", [(10, 1.0), (20, 3.0), (30, 2.0)])))
     top, bottom = 10, HEIGHT - 10
     assert f'd="M0.0 {bottom:.1f} L{WIDTH / 2:.1f} {top:.1f} L{WIDTH:.1f} {(top + bottom) / 2:.1f}"' in drawn
     assert "psnr <b>2</b>" in drawn and ">3</text>" in drawn and ">1</text>" in drawn and "step 30" in drawn
-    assert curve("a", [(1, 5.0), (2, 5.0)])  # nothing to spread
+    assert MACROS.curve(curve("a", [(1, 5.0), (2, 5.0)]))  # a constant
 
 
 def test_long_logs_are_averaged_and_what_is_no_curve_is_left_out() -> None:
     log = [{"step": step, "seconds": 1.0, "loss": float(step % 2), "kl": [1, 2], "warning": None} for step in range(1, 2401)]
-    drawn = curves(log)
-    assert drawn.count("<figure>") == 1
-    path = re.search(r' d="([^"]*)"', drawn)
-    assert path and path[1].count("L") == POINTS - 1
-    assert "<b>0.5</b>" in drawn
-    assert curves([{"step": 1, "seconds": 0.0, "loss": 1.0}]) == '<div class="curves"></div>'
+    (drawn,) = curves(log)
+    assert drawn.path.count("L") == POINTS - 1
+    assert "<b>0.5</b>" in MACROS.curve(drawn)
+    assert curves([{"step": 1, "seconds": 0.0, "loss": 1.0}]) == []
 
 
 def test_images_in_the_page_are_the_images() -> None:
     image = torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0))
-    data = re.search(r'src="([^"]*)"', picture(image, 'a "quoted" name'))
-    assert data
-    pixels = torch.from_numpy(np.array(opened(data[1]))).permute(2, 0, 1)
+    embedded = still(image, 'a "quoted" name')
+    pixels = torch.from_numpy(np.array(opened(embedded.src))).permute(2, 0, 1)
     assert torch.equal(pixels, (image * 255).round().byte())
-    assert "a &quot;quoted&quot; name" in picture(image, 'a "quoted" name')
+    shown = MACROS.image(embedded)
+    assert f'src="{embedded.src}" width="12" height="8"' in shown and "a &#34;quoted&#34; name" in shown
     frames = torch.stack([image, image.flip(2), image.flip(1)])
-    moving = re.search(r'src="([^"]*)"', animation(frames, "moves"))
-    assert moving and opened(moving[1]).n_frames == 3
+    assert opened(animation(frames, "moves").src).n_frames == 3
 
 
 def test_figures_for_people() -> None:

@@ -9,7 +9,7 @@ from intarsia.errors import InputError
 from intarsia.evaluation.results import results
 from intarsia.recipes import RECIPES, command_line
 from intarsia.recipes.file import save_recipe
-from intarsia.recipes.settings import Recipe, planned
+from intarsia.recipes.settings import Epsilon, Recipe, planned
 from intarsia.records import record_machine
 from intarsia.weights import WEIGHTS, weights_sha256
 
@@ -19,7 +19,7 @@ FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
 
 def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
-    """A run as training and evaluation leave it; its weights are any bytes. The stages took 60, 120, 180 and 240 seconds."""
+    """The folder of a trained and evaluated run, with any bytes as weights. The stages took 60, 120, 180 and 240 seconds."""
     for i, stage in enumerate(planned(recipe)):
         (folder / stage).mkdir(parents=True)
         steps = getattr(recipe, stage).steps
@@ -30,10 +30,15 @@ def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
     save_recipe(recipe, folder / "recipe.json")
     content = {
         "dataset": recipe.dataset,
+        "source": "generated",
         "seed": recipe.seed,
+        "test_seed": 0,
         "test_images": 2000,
         "weights_sha256": weights_sha256(folder / planned(recipe)[-1]),
         "figures": FIGURES,
+        "examples": {"best": [0], "median": [1], "worst": [2]},
+        "codes": None,
+        "recipe": {},
     }
     (folder / "scores.json").write_text(json.dumps(content | scores))
     (folder / "machine.json").write_text(json.dumps({"processor": "Abacus", "threads": 2}))
@@ -71,6 +76,7 @@ def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Pa
     one = make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.5, "locality": 0.8})
     other = make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1))
     baseline = {"weights_sha256": weights_sha256(one / planned(RECIPE)[-1]), "figures": {"locality": 0.3}}
+    baseline |= {"code_length": 25, "steps": 100, "test_images": 200}
     (one / "whole_image_vae.json").write_text(json.dumps(baseline))
     entry = results([other, one], tmp_path / "results.json")["multi_dsprites"]
     assert entry["psnr"] == [20.5, None] and entry["locality"] == [0.8, None]
@@ -95,7 +101,10 @@ def test_other_datasets_stay(tmp_path: Path) -> None:
         ({}, "compact"),
         ({"seed": 5}, "compact"),
         ({"segments": 7, "seed": 5}, "compact --segments 7"),
-        ({"separation": dataclasses.replace(RECIPE.separation, epsilon_start=5.0)}, "compact --separation.epsilon-start 5.0"),
+        (
+            {"separation": dataclasses.replace(RECIPE.separation, epsilon=Epsilon(start=5.0))},
+            "compact --separation.epsilon.start 5.0",
+        ),
     ],
 )
 def test_recipe_in_the_words_of_the_command_line(changes: dict[str, Any], words: str) -> None:
@@ -127,6 +136,13 @@ def spoil(run: Path, how: str) -> None:
     elif how == "no figures":
         scores = json.loads((run / "scores.json").read_text())
         (run / "scores.json").write_text(json.dumps(scores | {"figures": {}}))
+    elif how == "text for a number":
+        scores = json.loads((run / "scores.json").read_text())
+        (run / "scores.json").write_text(json.dumps(scores | {"figures": FIGURES | {"psnr": "high"}}))
+    elif how == "foreign baseline":
+        (run / "whole_image_vae.json").write_text("{}")
+    elif how == "foreign machine":
+        (run / "machine.json").write_text('{"threads": 2}')
     elif how == "not JSON":
         (run / "scores.json").write_text("{")
 
@@ -140,7 +156,10 @@ def spoil(run: Path, how: str) -> None:
         ("no log", "inpainting is at step 0 of"),
         ("cut log", r"log\.jsonl can't be read"),
         ("other weights", "is of other weights"),
-        ("no figures", "is incomplete"),
+        ("no figures", r"scores\.json is incomplete \(figures\.iou: Field required\); run `intarsia evaluate .*` again\.$"),
+        ("text for a number", r"scores\.json is incomplete \(figures\.psnr: "),
+        ("foreign baseline", r"whole_image_vae\.json is incomplete"),
+        ("foreign machine", r"machine\.json is incomplete"),
         ("not JSON", r"scores\.json can't be read"),
     ],
 )

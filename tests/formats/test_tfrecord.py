@@ -30,12 +30,12 @@ def drawn(layout: Layout, count: int = SCENES) -> tuple[np.ndarray, np.ndarray]:
 
 
 def examples(layout: Layout, images: np.ndarray, entities: np.ndarray, path: Path) -> Path:
-    """A plain file of these scenes, as the published ones are."""
+    """A plain file of some scenes in the format of the published ones."""
     return written(layout, images, 255 * (entities[..., None] == np.arange(len(layout.segments))).astype(np.uint8), path)
 
 
 def written(layout: Layout, images: np.ndarray, masks: np.ndarray, path: Path) -> Path:
-    """A plain file of scenes with masks `n h w e`: a string for every byte, and other features beside."""
+    """A plain file of scenes with masks `n h w e`: one string per byte, and other features."""
     if layout.entities_first:
         masks = np.moveaxis(masks, 3, 1)
     writer = TFRecordWriter(str(path))
@@ -63,7 +63,7 @@ VARIANTS = [("multi_dsprites", layout) for layout in SPRITES.values()] + [("obje
 
 
 @pytest.mark.parametrize(("name", "layout"), VARIANTS)
-def test_every_variant_is_told_by_its_sizes_and_converted(name: str, layout: Layout, tmp_path: Path) -> None:
+def test_every_variant_is_recognised_by_its_sizes_and_converted(name: str, layout: Layout, tmp_path: Path) -> None:
     images, entities = drawn(layout, 6)
     file = zipped(examples(layout, images, entities, tmp_path / "plain"), tmp_path / "scenes.tfrecords")
     material = PREPARED[name](file)
@@ -85,13 +85,13 @@ def test_a_pixel_belongs_to_the_largest_mask_the_first_of_equals(name: str, layo
     assert np.array_equal(stored, np.array(layout.segments)[masks.argmax(3)])
 
 
-def test_the_halves_of_the_walls_become_one_segment() -> None:
+def test_the_parts_of_the_walls_become_one_segment() -> None:
     assert ROOMS["train"].segments == (0, 1, 2, 2, 3, 4, 5)
     assert ROOMS["train"].backgrounds == 3
 
 
 def test_twenty_thousand_records(sprites: Path, tmp_path: Path) -> None:
-    """The same 40 scenes 500 times, in as many gzip members; read in two goes, the second from the middle on."""
+    """The same 40 scenes 500 times, in as many gzip members; converted in two calls, the second from the middle on."""
     file = zipped(sprites, tmp_path / "many.tfrecords", 500)
     material = PREPARED["multi_dsprites"](file)
     assert material.count == pytest.approx(20_000, rel=0.1)
@@ -108,10 +108,16 @@ def test_twenty_thousand_records(sprites: Path, tmp_path: Path) -> None:
     assert scenes["train"]([10**9]).images.shape == (1, 3, 64, 64)
 
 
-def test_gzip_is_told_by_the_first_bytes_not_by_the_name(sprites: Path, tmp_path: Path) -> None:
+def test_gzip_is_recognised_by_the_first_bytes_not_by_the_name(sprites: Path, tmp_path: Path) -> None:
     compressed = zipped(sprites, tmp_path / "sprites.tfrecords")
     plain, unpacked = ([record.data for record in records(path)] for path in (sprites, compressed))
     assert len(plain) == SCENES and plain == unpacked
+
+
+def test_several_gzip_members_and_padding_after_them(sprites: Path, tmp_path: Path) -> None:
+    file = zipped(sprites, tmp_path / "sprites.tfrecords", 2)
+    file.write_bytes(file.read_bytes() + bytes(20))
+    assert [record.data for record in records(file)] == 2 * [record.data for record in records(sprites)]
 
 
 def test_values_are_what_was_written(sprites: Path) -> None:
@@ -173,8 +179,10 @@ def test_the_byte_named_is_where_the_record_begins(sprites: Path, tmp_path: Path
 
 
 def test_a_cut_or_damaged_gzip_stream_is_an_error(sprites: Path, tmp_path: Path) -> None:
-    whole = gzip.compress(sprites.read_bytes(), 1)
-    for broken in (whole[: len(whole) // 2], whole[: len(whole) // 2] + bytes(100) + whole[len(whole) // 2 + 100 :]):
+    packed = gzip.compress(sprites.read_bytes(), 1)
+    half = len(packed) // 2
+    damaged = packed[:half] + bytes(100) + packed[half + 100 :]
+    for broken in (packed[:half], packed[:-9], damaged, packed[:10] + b"\7" + packed[10:], packed + b"more"):
         (tmp_path / "file").write_bytes(broken)
         with pytest.raises(InputError, match=r"(ends within|is damaged).* record \d+.*uncompressed data.*Fetch it again"):
             list(records(tmp_path / "file"))

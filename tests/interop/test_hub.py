@@ -1,6 +1,7 @@
 """The hub is played by a folder, laid out as its cache is, and by a server on this machine; nothing leaves it."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import sys
@@ -16,10 +17,11 @@ import torch
 import intarsia
 from intarsia.errors import InputError
 from intarsia.evaluation import evaluate_run
-from intarsia.interop.hub import METRICS, from_pretrained, model_card, push_to_hub
+from intarsia.interop.hub import METRICS, Trained, from_pretrained, model_card, push_to_hub
 from intarsia.model import Model
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.records import PICTURE, SCORES, TRAINING
+from intarsia.records.scores import Codes, Examples, Figures, MeanAndStd, Scores
 from intarsia.weights import RECIPE, WEIGHTS, weights_sha256
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -35,9 +37,9 @@ TINY = Recipe(
     vaes=Vaes(steps=0),
 )
 REPOSITORY, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-TOLD = {"command": "intarsia train multi_dsprites/compact --seed 0", "steps": 6500, "minutes": 32.31, "intarsia": "0.1.0"}
-TOLD |= {"processor": "Abacus", "threads": 1}
-FIGURES = {"iou": {"mean": 0.91, "std": 0.01}, "miou": 0.92, "mbo": 0.93, "ari": 0.94, "fg_ari": 0.95}
+TRAINED = Trained("intarsia train multi_dsprites --seed 0", 6500, 32.31, "Abacus", 1, "0.1.0")
+FIGURES = {"iou": 0.91, "miou": 0.92, "mbo": 0.93, "ari": 0.94, "fg_ari": 0.95}
+WIDE = Recipe("multi_dsprites", height=64, width=96, segments=5)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,16 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     Model(TINY).save(folder, torch.float16)
     evaluate_run(folder, folder, scenes=10)
-    (folder / TRAINING).write_text(json.dumps(TOLD))
+    (folder / TRAINING).write_text(json.dumps(dataclasses.asdict(TRAINED)))
     (folder / "notes.txt").write_text("mine")
     return folder
 
 
-def scores_of(**changes: Any) -> dict[str, Any]:
-    recipe = {"height": 64, "width": 96, "segments": 5}
-    scores = {"dataset": "multi_dsprites", "source": "generated", "test_images": 2000, "weights_sha256": "ab12", "codes": None}
-    return scores | {"figures": FIGURES, "recipe": recipe} | changes
+def scores_of(codes: Codes | None = None, **figures: float | None) -> Scores:
+    shown = FIGURES | {"iou": MeanAndStd(FIGURES["iou"], 0.01), "miou_objects": None, "mbo_objects": None} | figures
+    return Scores(
+        "multi_dsprites", "generated", 0, 0, 2000, "ab12", Figures(**shown), Examples([], [], []), codes, recipe={}
+    )  # fmt: skip
 
 
 def metadata_of(card: str) -> dict[str, Any]:
@@ -65,14 +68,14 @@ def metadata_of(card: str) -> dict[str, Any]:
 
 
 def test_the_card_says_what_the_scores_say() -> None:
-    card = model_card(REPOSITORY, scores_of(), TOLD, "mit", pictured=True)
+    card = model_card(REPOSITORY, WIDE, scores_of(), TRAINED, "mit", pictured=True)
     metadata = metadata_of(card)
     assert (metadata["license"], metadata["library_name"], metadata["datasets"]) == ("mit", "intarsia", ["multi_dsprites"])
     assert "object-centric-learning" in metadata["tags"]
     (model,) = metadata["model-index"]
     (result,) = model["results"]
     assert model["name"] == "tiny" and result["dataset"]["split"] == "test"
-    assert {metric["type"]: metric["value"] for metric in result["metrics"]} == FIGURES | {"iou": 0.91}
+    assert {metric["type"]: metric["value"] for metric in result["metrics"]} == FIGURES
     for told in ("2,000 test scenes", "b 3 64 96", "b 5 64 96", "`ab12`", "| FG-ARI | 0.950 |", "segments.png", REPOSITORY):
         assert told in card
     for told in ("intarsia train multi_dsprites/compact --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
@@ -80,16 +83,17 @@ def test_the_card_says_what_the_scores_say() -> None:
 
 
 def test_the_hubs_own_reader_understands_the_card() -> None:
-    codes = FIGURES | {"psnr": 21.5, "ssim": 0.8, "locality": None, "locality_composited": 0.97}
-    read = huggingface_hub.ModelCard(model_card(REPOSITORY, scores_of(figures=codes, codes={}), None, "cc-by-4.0")).data
+    figures = {"psnr": 21.5, "ssim": 0.8, "locality": None, "locality_composited": 0.97}
+    card = model_card(REPOSITORY, WIDE, scores_of(Codes(0, 200, [], {}), **figures), None, "cc-by-4.0")
+    read = huggingface_hub.ModelCard(card).data
     assert read.license == "cc-by-4.0" and read.model_name == "tiny"
     assert {each.metric_name: each.metric_value for each in read.eval_results} == {
-        METRICS[name]: value for name, value in (codes | {"iou": 0.91}).items() if value is not None
+        METRICS[name]: value for name, value in (FIGURES | figures).items() if value is not None
     }
 
 
 def test_a_card_without_training_or_picture_is_silent_about_them() -> None:
-    card = model_card(REPOSITORY, scores_of(), None, "mit")
+    card = model_card(REPOSITORY, WIDE, scores_of(), None, "mit")
     assert "## Training" not in card and "segments.png" not in card and "None" not in card
 
 
@@ -231,9 +235,9 @@ def test_what_arrives_at_the_hub(private: bool, evaluated: Path, hub: Hub) -> No
     assert commit[WEIGHTS] == weights_sha256(evaluated)
     assert hub.stored == {weights_sha256(evaluated): (evaluated / WEIGHTS).read_bytes()}
     assert hashlib.sha256(hub.stored[weights_sha256(evaluated)]).hexdigest() in str(commit["README.md"])
-    scores = json.loads((evaluated / SCORES).read_text())
+    scores = Scores.load(evaluated)
     assert [commit["README.md"]] == [card.encode() for card in hub.cards]
-    assert commit["README.md"] == model_card(REPOSITORY, scores, TOLD, "mit", pictured=True).encode()
+    assert commit["README.md"] == model_card(REPOSITORY, TINY, scores, TRAINED, "mit", pictured=True).encode()
 
 
 def test_refused_by_the_hub(evaluated: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def test_probe_of_a_mix_knows_all_from_all_and_half_from_one() -> None:
     torch.testing.assert_close(single, expected, rtol=0, atol=0.04)
 
 
-def test_noise_tells_nothing() -> None:
+def test_noise_is_not_informative() -> None:
     every, single = probe_r2(NOISE, FACTORS)
     assert every.abs().max() < 0.01 and single.abs().max() < 0.01
     few = probe_r2(NOISE[:20], FACTORS[:20]).every  # fitted in sample, 4 dimensions would explain 4/19 of noise
@@ -62,7 +62,7 @@ def test_a_curve_is_not_linear() -> None:
     assert probe_r2(centred.square(), centred).every.item() == pytest.approx(0, abs=0.01)
 
 
-def test_a_dead_dimension_tells_nothing_and_copies_do_no_harm() -> None:
+def test_a_constant_dimension_is_not_informative_and_copies_do_no_harm() -> None:
     dead = torch.ones(N, 1)
     every, single = probe_r2(torch.cat([dead, FACTORS, FACTORS], 1), FACTORS)
     torch.testing.assert_close(every, torch.ones(3).double(), rtol=0, atol=1e-4)
@@ -78,7 +78,7 @@ def test_dci_of_a_code_that_is_the_factors() -> None:
 
 
 def test_dci_of_a_mix_by_hand() -> None:
-    """Two of three dimensions matter for two of three factors alike: 1 - log 2 / log 3 for each, and 1 for the third."""
+    """Two dimensions are equally important for two of three factors: 1 - log 2 / log 3 for each, and 1 for the third."""
     found = dci(TURNED, FACTORS)
     mixed = 1 - math.log(2) / math.log(3)
     torch.testing.assert_close(found.completeness, torch.tensor([mixed, mixed, 1]).double(), rtol=0, atol=0.01)

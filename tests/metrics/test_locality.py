@@ -13,7 +13,7 @@ RED, GREEN = (0, slice(0, 5), slice(0, 5)), (1, slice(7, 12), slice(7, 12))  # 2
 
 
 def scene() -> SceneSample:
-    """A red square above to the left, and a green one below to the right, on black."""
+    """A red square in the upper left, and a green one in the lower right, on black."""
     image, labels = torch.zeros(1, 3, 12, 12), torch.zeros(1, 12, 12, dtype=torch.long)
     for label, place in enumerate((RED, GREEN), 1):
         image[0][place] = 1
@@ -48,7 +48,7 @@ def with_values(*values: tuple[tuple, float]) -> Tensor:
 
 
 def down(image: Tensor, pixels: int) -> Tensor:
-    """The red square, lower by so many pixels."""
+    """The red square, moved down by some pixels."""
     moved = image.clone()
     moved[:, 0] = image[:, 0].roll(pixels, 1)
     return moved
@@ -65,7 +65,7 @@ def test_changes_of_an_object_by_hand() -> None:
 
 
 def test_a_soft_border_belongs_to_its_object() -> None:
-    """Pixels of which the red square has a fifth, where a change shows too; where it has 3 in 100, it has none."""
+    """Pixels with a mask of 0.2 belong to the red square; those with a mask of 0.03 don't."""
     images, true = scene()
     darker = with_values((RED, 0.5), ((2, slice(0, 5), slice(5, 7)), 0.5))  # 12.5 inside, 5 in two columns beside it
     for share, local in ((0.2, 1), (0.03, 12.5 / 17.5)):
@@ -74,7 +74,7 @@ def test_a_soft_border_belongs_to_its_object() -> None:
 
 
 def test_where_an_object_is_drawn_is_its_place() -> None:
-    """The red square is painted green, 5 rows lower: `find` takes it for the other object, the model knows better."""
+    """The red square becomes green, 5 rows lower: `find` takes it for the other object, but the model knows its place."""
     image, place = scene().images.clone(), torch.zeros(1, 12, 12, dtype=torch.bool)
     image[0][RED], place[:, 5:10, 0:5] = 0, True
     image[:, 1][place] = 1
@@ -132,7 +132,7 @@ def test_measure_takes_the_scenes_in_parts() -> None:
 
 
 def test_another_number_of_segments_is_no_harm() -> None:
-    """With an empty segment more all stays; with black alone, and so no segment for an object, nothing counts."""
+    """An additional empty segment changes nothing; with only the segment of black, no change counts."""
     darker = changed_to((2, with_values((RED, 0.5))))
 
     def more(images: Tensor) -> Found:
@@ -146,7 +146,7 @@ def test_another_number_of_segments_is_no_harm() -> None:
 
 
 def test_every_version_has_its_locality_and_the_first_is_found_in() -> None:
-    """Both versions darken red; the first one green as well, so that green is the other that moves."""
+    """Both versions darken red; the first one green as well, so that green is the other object, which moves."""
     both, red = with_values((RED, 0.5), (GREEN, 0.8)), with_values((RED, 0.5))
 
     def changes(images: Tensor) -> tuple[Tensor, list[Change]]:

@@ -57,7 +57,7 @@ def one_hot(segments: torch.Tensor) -> torch.Tensor:
 
 
 def iou_table(truth: np.ndarray, predicted: np.ndarray, background: bool) -> np.ndarray:
-    """IoU of every true segment present with every predicted one, from its definition."""
+    """The IoU of every true segment in the image with every predicted one, from the definition."""
     true_masks = [truth == label for label in np.unique(truth) if background or label > 0]
     predicted_masks = [predicted == label for label in np.unique(predicted)]
     table = [[(t & p).sum() / (t | p).sum() for p in predicted_masks] for t in true_masks]
@@ -65,7 +65,7 @@ def iou_table(truth: np.ndarray, predicted: np.ndarray, background: bool) -> np.
 
 
 def best_assignment(table: np.ndarray) -> float:
-    """The largest sum of a one-to-one matching, by trying all."""
+    """The largest sum of any one-to-one matching."""
     few, many = sorted((table, table.T), key=len)
     return max(sum(few[i, j] for i, j in enumerate(order)) for order in permutations(range(len(many)), len(few)))
 
@@ -291,7 +291,7 @@ def test_unusable_labels_are_named(metric):
 
 
 def test_shape_iou_by_hand():
-    """A mask of 6 pixels of which 4 are decoded with 2 others; a mask of 4 pixels does not count; of 5 pixels, all missed."""
+    """Of a mask of 6 pixels, 4 are decoded, and 2 others; a mask of 4 pixels does not count; one of 5 pixels is not decoded."""
     masks, shapes = torch.zeros(2, 2, 4, 4), torch.zeros(2, 2, 4, 4)
     masks[0, 0, :3, :2], shapes[0, 0, 1:, :2] = 0.9, 0.6
     masks[0, 1, :2, :2], shapes[0, 1, :2, :2] = 1.0, 1.0
@@ -313,7 +313,7 @@ def test_psnr_by_hand():
 
 
 def test_ssim_of_flat_images_by_hand():
-    """Without variance only the term of the means is left: (2 m n + c) / (m^2 + n^2 + c), c = 0.01^2."""
+    """Without variance only the term of the means remains: (2 m n + c) / (m^2 + n^2 + c), c = 0.01^2."""
     light = torch.tensor([0.5, 0.5, 1.0])
     dark = torch.tensor([0.25, 0.5, 0.0])
     expected = (2 * light * dark + 1e-4) / (light**2 + dark**2 + 1e-4)
@@ -338,7 +338,7 @@ def test_ssim_falls_with_noise_and_keeps_images_apart():
 
 
 def test_matching_by_hand():
-    """Segment 2 shares most with the second row, so that the first one is left with 0, of which it has a single pixel."""
+    """Segment 2 has most pixels in common with the second row, so the first is matched with 0, despite one common pixel."""
     truth = labels([0, 0, 0], [1, 1, 1], [2, 2, 2])
     predicted = labels([2, 2, 0], [2, 2, 2], [1, 1, 1])
     assert matching(truth, predicted, 3).tolist() == [[0, 2, 1]]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Generator
 
-from intarsia.networks.content_inpainter import ContentInpainter, hidden_cells, propagate_within_edges
+from intarsia.networks.content_inpainter import ContentInpainter, propagate_within_edges
+from intarsia.stages.regions import hidden_cells
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -19,7 +20,7 @@ def test_guesses_have_the_shapes_of_the_content(height, width, strides, counts, 
     torch.manual_seed(0)
     net = ContentInpainter(height, width, strides, counts, grid, 8, propagation)
     contents = [draw(2, count, height // stride, width // stride) for stride, count in zip(strides, counts, strict=True)]
-    hidden = hidden_cells((draw(2, 3, height // strides[0], width // strides[0]) > 0.5).float(), strides, 1)
+    hidden = hidden_cells((draw(2, 3, height // strides[0], width // strides[0]) > 0.5).float(), contents, 1)
     guesses = net(contents, hidden, torch.zeros(2, 2, height, width))
     assert [each.shape for each in guesses] == [(2, 3, *content.shape[1:]) for content in contents]
 
@@ -30,8 +31,8 @@ def test_hidden_content_is_not_seen(propagation):
     net = ContentInpainter(64, 64, (1, 4), (3, 3), 4, 8, propagation)
     mask = torch.zeros(1, 1, 64, 64)
     mask[:, :, 8:40, 12:36] = 1
-    hidden, edges = hidden_cells(mask, (1, 4), 0), (draw(1, 2, 64, 64) > 0.8).float()
     contents = [draw(1, 3, 64, 64), draw(1, 3, 16, 16)]
+    hidden, edges = hidden_cells(mask, contents, 0), (draw(1, 2, 64, 64) > 0.8).float()
     others = [torch.where(h > 0, draw(*c.shape, seed=1), c) for c, h in zip(contents, hidden, strict=True)]
     for one, two in zip(net(contents, hidden, edges), net(others, hidden, edges), strict=True):
         torch.testing.assert_close(one, two)
@@ -41,7 +42,7 @@ def test_a_margin_hides_more_and_gives_no_gradient():
     mask = torch.zeros(1, 1, 8, 8)
     mask[0, 0, 3, 3] = 1
     mask.requires_grad_(True)
-    fine, coarse = hidden_cells(mask, (1, 4), 1)
+    fine, coarse = hidden_cells(mask, [torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 2, 2)], 1)
     assert fine.sum() == 9 and fine[0, 0, 2:5, 2:5].sum() == 9
     assert coarse[0, 0].tolist() == [[1, 1], [1, 1]]  # the margin touches all four cells
     fine.sum().backward()

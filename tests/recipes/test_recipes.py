@@ -1,5 +1,9 @@
 import dataclasses
 import json
+import math
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,11 @@ from intarsia.masks import signed_edge_map
 from intarsia.model import Model
 from intarsia.recipes import RECIPES, STARTS
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes.settings import STAGES, Recipe, planned
-from intarsia.stages.inpainting import random_regions, set_learning_rate
-from intarsia.stages.separation import epsilon_at
+from intarsia.recipes.settings import STAGES, Epsilon, Recipe, Schedule, flatten, planned
+from intarsia.stages.game import INPAINTER_LEARNING_RATE
+from intarsia.stages.regions import random_regions
+from intarsia.stages.schedules import capacity_at, epsilon_at, learning_rate_at
 from intarsia.stages.starting import started_from
-from intarsia.stages.vaes import capacity_at
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
 RECIPE = RECIPES["multi_texture"]["compact"]
@@ -67,24 +71,18 @@ PUBLISHED["flying_animals_debian"] = PUBLISHED["flying_animals"]
 @pytest.mark.parametrize("dataset", [dataset for dataset, variant in SHIPPED if variant == "reference"])
 def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
     """What the recipe says in numbers, as the stages read it at their first and at a late step."""
-    recipe, optimizer = RECIPES[dataset]["reference"], torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))])
+    recipe = RECIPES[dataset]["reference"]
     first_rate, second_rate, turns, epsilon, batches, betas, nats, segments, backgrounds, lengths = PUBLISHED[dataset]
     game, codes = recipe.separation, recipe.vaes
-    stages = [
-        (recipe.inpainting, recipe.inpainting.learning_rate, recipe.inpainting.final_learning_rate, first_rate),
-        (game, game.segmenter_learning_rate, game.segmenter_final_learning_rate, second_rate),
-        (codes, codes.learning_rate, codes.final_learning_rate, 1e-4),
-    ]
-    pair = recipe.consistency
-    if pair.steps:
-        stages.append((pair, pair.segmenter_learning_rate, pair.segmenter_final_learning_rate, 3e-5))
+    stages = [(recipe.inpainting, first_rate), (game, second_rate), (codes, 1e-4)]
+    if recipe.consistency.steps:
+        stages.append((recipe.consistency, 3e-5))
     for step in (0, 40_000):
-        for settings, highest, final, published in stages:
-            set_learning_rate(optimizer, highest, step, settings.steps, getattr(settings, "warmup_steps", 0), final)
-            assert optimizer.param_groups[0]["lr"] == pytest.approx(published)
-        assert epsilon_at(step, game) == epsilon
+        for settings, published in stages:
+            assert learning_rate_at(step, settings.learning_rate, settings.steps) == pytest.approx(published)
+        assert epsilon_at(step, game.epsilon, game.steps) == epsilon
         assert capacity_at(step, codes) == pytest.approx(nats * step)
-    assert game.inpainter_learning_rate == 1e-4 and (game.inpainter_turns, game.segmenter_turns) == (1, turns)
+    assert INPAINTER_LEARNING_RATE == 1e-4 and game.segmenter_turns == turns
     assert (recipe.inpainting.batch, game.batch, codes.batch) == batches
     assert (codes.texture_beta, codes.background_beta, codes.shape_gamma) == (*betas, 500)
     assert (recipe.vae.texture_dimension, recipe.vae.shape_dimension, recipe.vae.background_dimension) == lengths
@@ -118,17 +116,87 @@ def test_a_file_from_before_a_setting_means_what_was_done_then(tmp_path: Path) -
     assert load_recipe(tmp_path / "recipe.json") == then != RECIPE
 
 
+# Recipes of the models that came with version 0.1.0, as its files have them.
+SHIPPED_BEFORE = Path(__file__).with_name("multi_texture_0.1.0.json")
+
+
+def before(**changes: Any) -> str:
+    """The text of an old file with some settings changed, by their old dotted names."""
+    content = json.loads(SHIPPED_BEFORE.read_text())
+    for name, value in changes.items():
+        stage, setting = name.split("__")
+        content[stage][setting] = value
+    return json.dumps(content)
+
+
+def test_a_file_of_an_earlier_version_loads() -> None:
+    assert load_recipe(SHIPPED_BEFORE) == dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=1)
+
+
+def test_settings_of_an_earlier_version_have_their_places_today(tmp_path: Path) -> None:
+    changes = {
+        "inpainting__final_learning_rate": 2e-4,
+        "separation__segmenter_learning_rate": 3e-4,
+        "separation__warmup_steps": 7,
+        "separation__epsilon": 80.0,
+        "separation__epsilon_hold_steps": 9,
+        "end_to_end__warmup_steps": 3,
+        "consistency__segmenter_learning_rate": 1e-4,
+    }
+    path = tmp_path / "recipe.json"
+    path.write_text(before(**changes))
+    recipe = load_recipe(path)
+    assert recipe.inpainting.learning_rate == Schedule(1e-3, 2e-4, 100)
+    assert recipe.separation.learning_rate == Schedule(3e-4, 0.0, 7)
+    assert recipe.separation.epsilon == Epsilon(30.0, 80.0, 50.0, 9, 300)
+    assert recipe.end_to_end.learning_rate == Schedule(3e-4, 0.0, 3)
+    assert recipe.consistency.learning_rate == Schedule(1e-4, 3e-5, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"separation__inpainter_turns": 2},
+            "separation.inpainter_turns is 2; this version has no such setting, and always takes 1",
+        ),
+        ({"consistency__reach": 0.5}, "consistency.reach is 0.5; this version has no such setting, and always takes 1.0"),
+        (
+            {"end_to_end__vae_learning_rate": 1e-3},
+            "end_to_end.vae_learning_rate is 0.001, but end_to_end.learning_rate.highest is 0.0003",
+        ),
+    ],
+)
+def test_what_this_version_cannot_do_is_refused(changes: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(before(**changes))
+    with pytest.raises(InputError, match=re.escape(f"recipe.json is not a recipe: {complaint}")):
+        load_recipe(tmp_path / "recipe.json")
+
+
+def test_flat_settings_have_dotted_names() -> None:
+    flat = flatten(RECIPE)
+    assert list(flat)[:3] == ["dataset", "data_root", "seed"]
+    assert flat["separation.epsilon.highest"] == RECIPE.separation.epsilon.highest
+    assert flatten(RECIPE.separation.regrouping, "x.") == {"x.weight": 0.6, "x.from_step": 150}
+    assert flatten(dataclasses.asdict(RECIPE)) == flat
+
+
+def test_reading_recipes_loads_neither_pytorch_nor_pydantic() -> None:
+    code = "import sys, intarsia.recipes.file; print({'torch', 'pydantic'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_unknown_network_is_refused(tmp_path: Path) -> None:
     recipe = changed(RECIPE, "segmenter.network", "unet")
-    with pytest.raises(InputError, match=r"^segmenter\.network is 'unet'; choose one of compact, segnet, resnet50"):
+    with pytest.raises(InputError, match=r"^segmenter\.network is \"unet\"; it must be 'compact', 'segnet' or 'resnet50'"):
         check_recipe(recipe)
     save_recipe(recipe, tmp_path / "recipe.json")
-    with pytest.raises(InputError, match=r"segmenter\.network is 'unet', but should be one of"):
+    with pytest.raises(InputError, match=r"segmenter\.network is .unet.; it must be"):
         load_recipe(tmp_path / "recipe.json")
 
 
 def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
-    recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.epsilon", 1)  # a whole number is a float
+    recipe = changed(changed(RECIPE, "data_root", "pictures"), "separation.epsilon.highest", 1)  # a whole number is a float
     recipe = changed(recipe, "vaes.background_per_batch", True)
     save_recipe(recipe, tmp_path / "recipe.json")
     assert load_recipe(tmp_path / "recipe.json") == recipe
@@ -137,16 +205,17 @@ def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("segments", "five", "segments is 'five'"),
+        ("segments", "five", 'segments is "five"; it must be a whole number'),
         ("segments", 5.5, "segments is 5.5"),
-        ("segments", True, "segments is True"),
-        ("inpainting.learning_rate", "fast", "inpainting.learning_rate is 'fast'"),
-        ("data_root", 3, "data_root is 3"),
-        ("vaes.background_per_batch", 1, "vaes.background_per_batch is 1"),
-        ("vaes.steps", True, "vaes.steps is True"),
-        ("separation", None, "separation. holds None"),
-        ("separation.regrouping.often", 3, "separation.regrouping. holds"),
-        ("colour", 1, "the recipe holds"),
+        ("segments", True, "segments is true"),
+        ("inpainting.learning_rate.highest", "fast", 'inpainting.learning_rate.highest is "fast"; it must be a number'),
+        ("separation.epsilon.highest", math.inf, "separation.epsilon.highest is Infinity; it must be a finite number"),
+        ("data_root", 3, "data_root is 3; it must be text"),
+        ("vaes.background_per_batch", 1, "vaes.background_per_batch is 1; it must be true or false"),
+        ("vaes.steps", True, "vaes.steps is true"),
+        ("separation", None, "separation is null; it must be"),
+        ("separation.regrouping.often", 3, "separation.regrouping.often is 3; it must be left out"),
+        ("colour", 1, "colour is 1; it must be left out"),
     ],
 )
 def test_odd_file_is_refused(name: str, value: Any, complaint: str, tmp_path: Path) -> None:
@@ -162,6 +231,14 @@ def test_odd_file_is_refused(name: str, value: Any, complaint: str, tmp_path: Pa
         load_recipe(path)
     assert str(error.value).startswith(f"{path} is not a recipe: ")
     assert complaint in str(error.value)
+
+
+def test_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
+    content = dataclasses.asdict(RECIPE)
+    del content["separation"]["epsilon"]["start"]
+    (tmp_path / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"is not a recipe: separation\.epsilon\.start is missing"):
+        load_recipe(tmp_path / "recipe.json")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}'])
@@ -186,7 +263,11 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
         ("segmenter.channels", 4),
         ("separation.sampled_segments", 0),
         ("separation.sampled_segments", 6),
-        ("separation.regrouping.tolerance", -0.1),
+        ("separation.regrouping.weight", -0.1),
+        ("separation.epsilon.highest", -3.0),
+        ("separation.epsilon.highest", math.nan),
+        ("separation.hard_from_step", -1),
+        ("vaes.learning_rate.warmup_steps", -1),
         ("inpainting.steps", -1),
         ("vaes.batch", 0),
         ("vae.shape_dimension", 0),
@@ -198,7 +279,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_useless_number_is_refused(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=rf"^{name} is {value}"):
+    with pytest.raises(InputError, match=rf"^{name} is {json.dumps(value)}"):
         check_recipe(changed(RECIPE, name, value))
 
 

@@ -22,14 +22,14 @@ def test_good_masks_give_no_warning() -> None:
     found = diagnose(one_hot(boxes()))
     assert found.warning is None
     assert found.confidence == 1
-    assert abs(sum(found.shares) - 1) < 1e-3
+    assert abs(sum(found.fractions) - 1) < 1e-3
 
 
 def test_figures_by_hand() -> None:
     labels = torch.zeros(2, 4, 4, dtype=torch.long)
     labels[0, :, 2:] = 1  # halves in one image, all of the other: 8 of 32 pixels
     found = diagnose(one_hot(labels))
-    assert found.shares == [0.75, 0.25, 0.0]
+    assert found.fractions == [0.75, 0.25, 0.0]
     assert found.variation == 0.25  # half of the pixels have one of two images against them
     # Of the inner 2x2 pixels, one column has a neighbour of the other channel; channel 0 has the whole other image.
     assert found.solidity == [round(4 / 6, 4), 0.0, 0.0]

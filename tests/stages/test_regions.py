@@ -1,18 +1,31 @@
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from intarsia.stages.regions import boxes, everything, fields, one_side, random_angles, shared_box, slivers, with_margin
+from intarsia.recipes.settings import Inpainting, Recipe, Regions
+from intarsia.stages.regions import (
+    boxes,
+    everything,
+    fields,
+    one_side,
+    random_angles,
+    random_regions,
+    shared_box,
+    slivers,
+    with_margin,
+)
 
 SIZES = [(64, 64), (32, 96)]
 
 KINDS = {
-    "shared_box": lambda count, height, width, generator: shared_box(count, height, width, generator),
+    "shared_box": lambda count, height, width, rng: shared_box(count, height, width, rng),
     "boxes": boxes,
-    "fields": lambda count, height, width, generator: fields(count, 3, height, width, generator),
+    "fields": lambda count, height, width, rng: fields(count, 3, height, width, rng),
     "slivers": slivers,
-    "everything": lambda count, height, width, generator: everything(count, height, width),
+    "everything": lambda count, height, width, rng: everything(count, height, width),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -41,13 +54,22 @@ def test_regions_partition_every_image(kind, height, width):
 
 
 @every_kind
-def test_all_draws_come_from_the_generator(kind):
+def test_all_draws_come_from_the_rng(kind):
     before = torch.get_rng_state()
     first, again = kind(4, 64, 64, seeded(3)), kind(4, 64, 64, seeded(3))
     assert torch.equal(first, again)
     assert torch.equal(torch.get_rng_state(), before)
     if kind is not KINDS["everything"]:
         assert not torch.equal(first, kind(4, 64, 64, seeded(4)))
+
+
+@pytest.mark.parametrize("kind", [item.name for item in dataclasses.fields(Regions)])
+def test_every_kind_of_region_can_be_asked_for(kind):
+    none = dict.fromkeys((item.name for item in dataclasses.fields(Regions)), 0.0)
+    recipe = Recipe("any", height=32, width=64, inpainting=Inpainting(regions=Regions(**none | {kind: 1.0})))
+    hidden = random_regions(4, recipe, seeded())
+    assert hidden.shape[0] == 4 and hidden.shape[2:] == (32, 64)
+    assert torch.allclose(hidden.sum(1), torch.ones(4, 32, 64), atol=1e-5)
 
 
 def test_shared_box_keeps_the_originals_limits():
@@ -102,7 +124,7 @@ def extent(region: Tensor) -> tuple[slice, slice]:
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_slivers_hide_a_box_or_all_but_for_thin_lines(height, width):
-    shares, wholes = [], []
+    fractions, wholes = [], []
     for seed in range(6):  # each with lines of another grain
         hidden, seen = slivers(100, height, width, seeded(seed)).unbind(1)
         assert torch.equal(hidden, 1 - seen) and set(hidden.unique().tolist()) == {0.0, 1.0}
@@ -114,10 +136,10 @@ def test_slivers_hide_a_box_or_all_but_for_thin_lines(height, width):
         assert far.float().mean() < 0.2
         lines_in_boxes = [region.mean() for region, all_of_it in zip(inside, whole, strict=True) if not all_of_it]
         assert 0.05 < sum(lines_in_boxes) / len(lines_in_boxes) < 0.5
-        shares.append(float(seen[whole].mean()))
+        fractions.append(float(seen[whole].mean()))
         wholes.append(whole)
     assert 0.22 < torch.cat(wholes).float().mean() < 0.38
-    assert 0.05 < min(shares) < 0.2 and 0.25 < max(shares) < 0.5  # from few lines to many
+    assert 0.05 < min(fractions) < 0.2 and 0.25 < max(fractions) < 0.5  # from few lines to many
 
 
 def test_everything_is_all_and_nothing():

@@ -95,9 +95,9 @@ def test_pieces_by_segment_end_at_segment_borders():
 
 def test_of_a_background_in_parts_every_piece_competes_for_every_channel():
     rows = ["1111", "1111", "2222", "1133", "1133", "4113"]  # sky and floor in one segment, a wall between them, an object
-    parts = regroup(logits_of(rows, 5), False, smallest=3, several=True)[0]
+    parts = regroup(logits_of(rows, 5), False, smallest=3, several_backgrounds=True)[0]
     sky, wall, floor, thing = parts[0, 0], parts[2, 0], parts[3, 0], parts[3, 2]
     assert (sky, wall, thing) == (1, 2, 3)  # what the segmenter prefers, and nothing has to be segment 0
     assert floor in (0, 4) and (parts[3:5, :2] == floor).all() and (parts[5, 1:3] == floor).all()
     assert parts[5, 0] == 4  # too small a piece: it stays
-    assert (regroup(logits_of(["11", "11"], 2), False, several=True) == 1).all()
+    assert (regroup(logits_of(["11", "11"], 2), False, several_backgrounds=True) == 1).all()

@@ -14,8 +14,8 @@ from intarsia.commands.train import Train
 from intarsia.data import Scenes, scenes_of
 from intarsia.data.arrays import write
 from intarsia.data.objects_room_mujoco import material
-from intarsia.evaluation import TEST_SEED, score
 from intarsia.evaluation.codes import reconstruction
+from intarsia.evaluation.segments import TEST_SEED, score
 from intarsia.model import Model, load
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import planned

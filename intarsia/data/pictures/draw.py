@@ -1,8 +1,8 @@
-"""Draws the four pictures of Multi-Texture beside this file: `python -m intarsia.data.pictures.draw`.
+"""Draw the four pictures of Multi-Texture beside this file: `python -m intarsia.data.pictures.draw`.
 
-They play the parts of the original's pictures, which have no licence, with the same sizes and about the same contrasts,
-so that the game is as hard: two saturated, opposite colours in a tiling of 8 px period; a mildly saturated background
-with a fine grain, too weak to count as an edge; a square of 13 px and an ellipse of 17 x 11 px around pixel (32, 32).
+They replace the original's pictures, which have no licence. Sizes and contrasts are about the same, so that the scenes are as
+hard to segment: a tiling of 8 px period in two saturated, opposite colours; a mildly saturated background with a fine grain
+that is too weak to count as an edge; a square of 13 px and an ellipse of 17 x 11 px around pixel (32, 32).
 """
 
 from pathlib import Path

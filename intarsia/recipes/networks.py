@@ -1,0 +1,107 @@
+"""The settings of the networks, and the ranges that all settings use."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Interval, MultipleOf
+
+Count = Annotated[int, Ge(0)]
+Size = Annotated[int, Ge(1)]
+Pixels = Annotated[int, Ge(32), MultipleOf(32)]
+Amount = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the inpainter guesses: the pixels, as in the paper, or slow statistics of them on coarser grids."""
+
+    kind: Literal["pixels", "means", "chromaticity", "statistics", "features"] = "pixels"
+    """Means are of colours. Statistics are colours, chromaticity, deviations and gradients. Features are of the backbone."""
+    strides: tuple[Size, Size] = (1, 4)
+    """Pixels from cell to cell of the fine and of the coarse map. Not for pixels."""
+    factors: tuple[Size, Size] = (3, 3)
+    """Maximum autocorrelation factors that each map keeps. Not for pixels."""
+    grid: Size = 4
+    """Side of a cell at the inpainter's own resolution, in pixels. Not for pixels."""
+
+
+@dataclass(frozen=True)
+class Inpainter:
+    """The network that guesses what is hidden."""
+
+    network: Literal["compact", "reference"] = "compact"
+    """Ours, or the original's, which has no sizes to set."""
+    channels: Size = 16
+    """Channels at half size; deeper levels have up to 8 times as many. Compact."""
+    patches: Count = 96
+    """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
+    propagation: Count = 12
+    """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, no pixels."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """The network that splits an image into segments."""
+
+    network: Literal["compact", "segnet", "resnet50"] = "compact"
+    """Ours, or one of the original's two."""
+    channels: Annotated[int, Ge(8)] = 32
+    """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
+    dimension: Size = 16
+    """Length of a pixel's embedding. Compact."""
+    span: Amount = 0.0
+    """Length of the longer side of the image in the space of embeddings: 8 for segments that stay in one place. With 0 the
+    embedding leaves the position out. Compact."""
+    smoothing: Amount = 0.0
+    """Weight of the neighbouring pixels' masks: 3 for borders that are soft over a pixel, 0 to leave them out. Compact."""
+    learn_channels: bool = False
+    """Learn from an object's appearance which channel it gets: for scenes of the same few objects. Compact."""
+    backbone: bool = False
+    """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
+    background_first: bool = True
+    """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
+    upsampling: Size = 2
+    """Factor by which the image is enlarged first. ResNet-50."""
+    dilation: Size = 2
+    """Smallest dilation of the last four convolutions. ResNet-50."""
+
+
+@dataclass(frozen=True)
+class Vae:
+    """The networks that turn objects and background into codes and back."""
+
+    texture_dimension: Size = 5
+    """Length of an object's texture code."""
+    shape_dimension: Size = 10
+    """Length of an object's shape code."""
+    background_dimension: Size = 5
+    """Length of the background's code."""
+    channels: Size = 32
+    """Channels of every convolution."""
+    hidden: Size = 256
+    """Width of the dense layers."""
+    fill_with_mean: bool = True
+    """Show textures and background on their own mean colour; the original shows them on black."""
+    window: Count = 64
+    """Side, in pixels, of a window that follows each object; the shape VAE sees and draws the window alone. With 0 it sees the
+    whole image, as in the original."""
+    sharpness: Amount = 8.0
+    """Factor of the shape logits in a rendered scene: a larger one gives sharper borders. With 1 they are as soft as in
+    training: the original's way."""
+    downsampling: Size = 1
+    """Factor by which images are reduced before the VAEs and fusion networks; their output is enlarged again."""
+    normalise_contrast: bool = False
+    """Stretch the colours of each image to [0, 1] in training."""
+    glorot: bool = False
+    """Initialise VAEs and fusion networks by Glorot's rule, as the original does, instead of He's."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """The networks that put textures, shapes and background together."""
+
+    channels: Size = 16
+    """Channels of every convolution; 32 in the original."""
+    residual: bool = True
+    """Learn a correction of the plain composition. Without it the networks make every pixel anew, as in the original."""
