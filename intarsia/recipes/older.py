@@ -63,6 +63,7 @@ ADDED = {
     "distillation.rounds": 2,
     "distillation.epsilon": 10.0,
     "distillation.margin": 1,
+    "distillation.border_radius": 0,
     "distillation.balance": 0.5,
     "distillation.upside_down": True,
     "distillation.learning_rate.highest": 1e-3,

@@ -190,6 +190,8 @@ class Distillation:
     """Epsilon of the separation loss."""
     margin: Count = 1
     """Cells of the fine content around a segment that are hidden too."""
+    border_radius: Count = 0
+    """Pixels by which the borders of what is found may move to where the colours change; 0 leaves them where they are."""
     balance: Fraction = 0.5
     """Power of a segment's area by which its pixels count less: 0 counts all pixels alike, 1 all segments."""
     upside_down: bool = True

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from intarsia.shapes import Labels, Logits, one_hot
 
-__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "cluster_regions", "match_channels", "without_thin_parts"]
+__all__ = [
+    "CLUSTERINGS",
+    "Clustering",
+    "cluster_levels",
+    "cluster_regions",
+    "match_channels",
+    "nearest_clusters",
+    "without_thin_parts",
+]
 
 ITERATIONS = 5  # of k-means
 MOST_PIECES = 40  # connected pieces of the clusters; of more, the clusters themselves are merged
@@ -146,6 +154,18 @@ def without_thin_parts(labels: Labels, segments: int) -> Labels:
         open_pixels &= ~taken
         thick = torch.maximum(thick, one_hot(labels, segments) * taken[:, None])
     return labels
+
+
+def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
+    """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
+    rng = np.random.default_rng(seed)
+    cells = values.flatten(0, 1).double().cpu().numpy()
+    sample = cells[rng.choice(len(cells), min(sampled, len(cells)), replace=False)]
+    distinct = min(clusters, len(np.unique(sample, axis=0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        centres, _ = kmeans2(sample, distinct, ITERATIONS, minit="++", seed=rng)
+    return torch.cdist(torch.from_numpy(cells), torch.from_numpy(centres)).argmin(1).view(values.shape[:2])
 
 
 def match_channels(labels: Labels, logits: Logits) -> Labels:

@@ -15,6 +15,7 @@ from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
+from intarsia.stages.borders import colour_codes, snap_to_colours
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels
 from intarsia.stages.game import Game, judge, start_game, update_average
 from intarsia.stages.regrouping import regroup
@@ -84,6 +85,10 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
         best.add(logits.argmax(1))
         for across in (False,) if recipe.backgrounds > 1 else (True, False):
             best.add(regroup(logits, across, several_backgrounds=recipe.backgrounds > 1))
+    if settings.border_radius:
+        codes = colour_codes(images, seeds[0])
+        labels = snap_to_colours(best.labels, segments, codes, settings.border_radius)
+        return labels, loss_of(labels)
     return best.labels, best.losses
 
 

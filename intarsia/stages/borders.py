@@ -1,0 +1,48 @@
+"""Segments whose borders lie where the colours change: for segmentations found on a coarse grid."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from intarsia.shapes import Images, Labels, one_hot
+from intarsia.stages.clusters import nearest_clusters
+
+__all__ = ["colour_codes", "snap_to_colours"]
+
+CODES, SAMPLED = 12, 2048  # colours that are told apart in an image, and pixels from which they are taken
+TIMES = 2
+LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
+UNSEEN = 0.5  # pixels that every colour has in every core beforehand
+
+
+def colour_codes(images: Images, seed: int) -> Tensor:
+    """Which of an image's `CODES` colours each pixel has nearest to its own: `b CODES h w`, 0 or 1."""
+    codes = [nearest_clusters(image.permute(1, 2, 0), CODES, SAMPLED, seed) for image in images]
+    return one_hot(torch.stack(codes), CODES).to(images.device)
+
+
+def snap_to_colours(labels: Labels, segments: int, codes: Tensor, radius: int) -> Labels:
+    """Labels `b h w` whose pixels near borders go to the segment in whose core their colours are commonest.
+
+    A pixel can only go to a segment of which a pixel lies within the radius. The probability of a colour is its frequency in the
+    segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels.
+
+    Args:
+        labels: In 0..segments-1.
+        segments: Number of segments k.
+        codes: `b c h w` of `colour_codes`.
+        radius: Pixels.
+
+    References:
+        Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004, with histograms in place of mixtures and a mean in place of a cut.
+    """
+    for _ in range(TIMES):
+        masks = one_hot(labels, segments)
+        core = 1 - F.max_pool2d(1 - masks, 3, 1, 1)
+        core = torch.where(core.sum((2, 3), keepdim=True) > LEAST_CORE, core, masks)
+        counts = torch.einsum("bkhw,bchw->bkc", core, codes) + UNSEEN
+        log_likelihood = torch.einsum("bkc,bchw->bkhw", (counts / counts.sum(2, keepdim=True)).log(), codes)
+        log_likelihood = F.avg_pool2d(log_likelihood, 3, 1, 1, count_include_pad=False)
+        near = F.max_pool2d(masks, 2 * radius + 1, 1, radius) > 0
+        labels = log_likelihood.masked_fill(~near, -torch.inf).argmax(1)
+    return labels
