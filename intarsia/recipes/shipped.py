@@ -5,6 +5,8 @@ import dataclasses
 from intarsia.errors import InputError
 from intarsia.recipes.settings import (
     Consistency,
+    Content,
+    Distillation,
     EndToEnd,
     Epsilon,
     Fusion,
@@ -53,6 +55,34 @@ _OBJECTS_ROOM = Recipe(
 )
 
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
+
+# The inpainter guesses content, and the segmenter learns what a search finds (docs/notes/008-content.md). Without codes.
+_CONTENT = Recipe(
+    dataset="multi_dsprites",
+    edge_threshold=1e-4,
+    content=Content(kind="means", strides=(1, 4), factors=(3, 3)),
+    inpainter=Inpainter(channels=32),
+    inpainting=Inpainting(
+        steps=1000,
+        beta2=0.98,
+        regions=Regions(boxes=0.18, fields=0.0, slivers=0.0, everything=0.06, ellipses=0.18, partitions=0.18, clusters=0.4),
+    ),
+    separation=Separation(steps=0),
+    distillation=Distillation(steps=1925, scenes=1500),
+    vaes=Vaes(steps=0),
+)
+
+_CONTENT_ROOM = dataclasses.replace(
+    _CONTENT,
+    dataset="objects_room",
+    segments=6,
+    backgrounds=3,  # sky, floor and walls
+    edge_threshold=0.2,
+    content=Content(kind="chromaticity", strides=(1, 4), factors=(3, 3)),
+    segmenter=Segmenter(background_first=False),
+    inpainting=dataclasses.replace(_CONTENT.inpainting, steps=1400),
+    distillation=Distillation(steps=1700, scenes=1992, border_radius=3, upside_down=False),
+)
 
 # The published procedure with the original's networks; what differs between datasets is given where they are listed.
 _REFERENCE = Recipe(
@@ -138,10 +168,32 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             vaes=Vaes(steps=0),
             end_to_end=EndToEnd(steps=0),
         ),
+        "content": dataclasses.replace(
+            _CONTENT,
+            dataset="multi_texture",
+            edge_threshold=0.5,
+            content=Content(kind="statistics", strides=(2, 4), factors=(6, 6)),
+            segmenter=Segmenter(span=8.0, smoothing=3.0),
+            inpainter=Inpainter(channels=32, propagation=0),
+            inpainting=dataclasses.replace(
+                _CONTENT.inpainting, steps=900, regions=dataclasses.replace(_CONTENT.inpainting.regions, clusters=0.15)
+            ),
+            separation=Separation(
+                steps=540,
+                epsilon=Epsilon(start=10.0, highest=30.0, final=30.0, hold_steps=200, ramp_steps=200),
+                hard_from_step=50,
+                propagation_from_step=540,
+                split_fraction=0.3,
+                margin=1,
+                regrouping=Regrouping(weight=1.0, from_step=200),
+            ),
+            distillation=Distillation(steps=1366, scenes=1992, rounds=0, epsilon=30.0, border_radius=4),
+        ),
         "reference": _REFERENCE,
     },
     "multi_dsprites": {
         "compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4),
+        "content": _CONTENT,
         "reference": dataclasses.replace(
             _REFERENCE,
             dataset="multi_dsprites",
@@ -182,6 +234,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
     "objects_room": {
         "compact": _OBJECTS_ROOM,
+        "content": _CONTENT_ROOM,
         "reference": dataclasses.replace(
             _REFERENCE,
             dataset="objects_room",
@@ -193,7 +246,10 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             vaes=dataclasses.replace(_REFERENCE.vaes, batch=8, texture_beta=6.0, capacity_ramp_steps=100_000),
         ),
     },
-    "objects_room_mujoco": {"compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco")},
+    "objects_room_mujoco": {
+        "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
+        "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
+    },
     "flying_animals": {"compact": _FLYING_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),

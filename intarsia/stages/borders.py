@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.shapes import Images, Labels, one_hot
+from intarsia.shapes import Labels, one_hot
 from intarsia.stages.clusters import nearest_clusters
 
 __all__ = ["colour_codes", "snap_to_colours"]
@@ -15,8 +15,8 @@ LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
 UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
-def colour_codes(images: Images, seed: int) -> Tensor:
-    """Which of an image's `CODES` colours each pixel has nearest to its own: `b CODES h w`, 0 or 1."""
+def colour_codes(images: Tensor, seed: int) -> Tensor:
+    """Which of an image's `CODES` colours is nearest to each pixel's own: `b CODES h w`, 0 or 1. Any channels may be colours."""
     codes = [nearest_clusters(image.permute(1, 2, 0), CODES, SAMPLED, seed) for image in images]
     return one_hot(torch.stack(codes), CODES).to(images.device)
 
@@ -24,8 +24,8 @@ def colour_codes(images: Images, seed: int) -> Tensor:
 def snap_to_colours(labels: Labels, segments: int, codes: Tensor, radius: int) -> Labels:
     """Labels `b h w` whose pixels near borders go to the segment in whose core their colours are commonest.
 
-    A pixel can only go to a segment of which a pixel lies within the radius. The probability of a colour is its frequency in the
-    segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels.
+    A pixel can only go to a segment of which a pixel lies within the radius. The probability of a colour is its frequency in
+    the segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels.
 
     Args:
         labels: In 0..segments-1.
@@ -34,7 +34,7 @@ def snap_to_colours(labels: Labels, segments: int, codes: Tensor, radius: int) -
         radius: Pixels.
 
     References:
-        Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004, with histograms in place of mixtures and a mean in place of a cut.
+        Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004; here with histograms in place of mixtures, and no cut.
     """
     for _ in range(TIMES):
         masks = one_hot(labels, segments)
