@@ -16,7 +16,7 @@ UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
 def colour_codes(images: Tensor, seed: int) -> Tensor:
-    """Which of an image's `CODES` colours is nearest to each pixel's own: `b CODES h w`, 0 or 1. Any channels may be colours."""
+    """Which of an image's `CODES` colours is nearest to each pixel's own: `b CODES h w`, 0 or 1. Colours are any channels."""
     codes = [nearest_clusters(image.permute(1, 2, 0), CODES, SAMPLED, seed) for image in images]
     return one_hot(torch.stack(codes), CODES).to(images.device)
 
