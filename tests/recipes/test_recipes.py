@@ -16,7 +16,7 @@ from intarsia.masks import signed_edge_map
 from intarsia.model import Model
 from intarsia.recipes import RECIPES, STARTS
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes.settings import STAGES, Epsilon, Recipe, Schedule, flatten, planned
+from intarsia.recipes.settings import Epsilon, Recipe, Schedule, flatten, planned
 from intarsia.stages.game import INPAINTER_LEARNING_RATE
 from intarsia.stages.regions import random_regions
 from intarsia.stages.schedules import capacity_at, epsilon_at, learning_rate_at
