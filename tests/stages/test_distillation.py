@@ -146,7 +146,7 @@ def test_learning_loss_by_hand(balance, weights):
 def test_the_segmenter_learns_what_is_found(taught, tmp_path):
     settings = dataclasses.replace(
         CONTENT.distillation,
-        steps=180,
+        steps=300,
         batch=8,
         scenes=160,
         rounds=1,
