@@ -75,13 +75,18 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:
-        """The backbone's maps of images, finest first; none for a recipe without a backbone."""
-        return [] if self.backbone is None else self.backbone(images)
+        """The backbone's maps of images that the segmenter takes, finest first; none for a segmenter without a backbone."""
+        return self.backbone(images) if self.backbone is not None and self.recipe.segmenter.backbone else []
+
+    @torch.no_grad()
+    def content_maps(self, images: Images) -> list[Tensor]:
+        """The backbone's maps of images that their content is made of, finest first; none for content of other kinds."""
+        return self.backbone(images) if self.backbone is not None and self.content.kind == "features" else []
 
     @torch.no_grad()
     def contents(self, images: Images) -> list[Tensor]:
         """What the inpainter guesses of images `b 3 h w`: maps `b c h/stride w/stride`, finest first."""
-        found: list[Tensor] = self.content(images, self.maps(images) if self.content.kind == "features" else [])
+        found: list[Tensor] = self.content(images, self.content_maps(images))
         return found
 
     def ordered_masks(self, images: Images) -> Masks:

@@ -66,7 +66,7 @@ class Content(nn.Module):
         """Compute means and factors from some hundred images; on the CPU, so that they are the same on every device."""
         for level, maps in enumerate([] if self.kind == "pixels" else self._measured(images, features)):
             distance = max(NEIGHBOURS // self.strides[level], FEWEST_CELLS)
-            mean, basis = factors(maps.cpu().double(), distance, self.counts[level])
+            mean, basis = factors(maps.cpu().double(), min(distance, min(maps.shape[2:]) // 2), self.counts[level])
             self.get_buffer(f"mean{level}").copy_(mean)
             self.get_buffer(f"basis{level}").copy_(basis)
 

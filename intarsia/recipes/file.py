@@ -50,13 +50,15 @@ def check_recipe(recipe: Recipe) -> None:
     if vae.downsampling > 1 and trains_consistency:
         raise InputError(f"vae.downsampling is {vae.downsampling}; consistency.steps above 0 need 1, as in the original.")
     _check_content(recipe)
-    if not any(dataclasses.astuple(recipe.inpainting.regions)):
-        raise InputError("All weights of inpainting.regions are 0; at least one kind of region is needed.")
+    if not any(weight for kind, weight in vars(recipe.inpainting.regions).items() if kind != "clusters"):  # the game has none
+        raise InputError("All weights of inpainting.regions but clusters are 0; at least one kind of random region is needed.")
 
 
 def _check_content(recipe: Recipe) -> None:
     """Raise `InputError` for content that the recipe's networks can't use."""
     content, learned = recipe.content, recipe.distillation
+    if recipe.segmenter.backbone and recipe.segmenter.network != "compact":
+        raise InputError(f"segmenter.network is {recipe.segmenter.network!r}; segmenter.backbone needs 'compact'.")
     if content.kind == "pixels":
         if recipe.inpainting.regions.clusters or learned.steps:
             raise InputError("content.kind is 'pixels'; inpainting.regions.clusters and distillation.steps must be 0 then.")
@@ -69,6 +71,8 @@ def _check_content(recipe: Recipe) -> None:
             f"content.strides are {fine} and {coarse}, and content.grid is {content.grid}; each must be a multiple of the one "
             f"before it, and height and width of 4 times the grid."
         )
+    if fine == 1 and content.grid % 2 and recipe.inpainter.propagation:  # which is done at half size then
+        raise InputError(f"content.grid is {content.grid}; it must be even for content.strides from 1.")
     if content.kind == "features" and content.strides != (4, 8):
         raise InputError(f"content.strides are {fine} and {coarse}; the backbone's features have 4 and 8.")
     if learned.steps and (learned.scenes % learned.batch or learned.scenes // learned.batch >= learned.steps):

@@ -148,7 +148,7 @@ def update_average(average: nn.Module, segmenter: nn.Module, decay: float, step:
 
 
 def hidden_regions(segmenter: nn.Module, turn: Turn, recipe: Recipe) -> Masks:
-    """What the inpainter has to guess in its turn: random regions, or segments with their margin.
+    """What the inpainter has to guess in its turn: random regions, or segments with their margin, in the finest content's cells.
 
     Now and then the segments are cut in two: in a game of whole objects the inpainter would forget how to guess one part of an
     object from the other.
@@ -156,7 +156,7 @@ def hidden_regions(segmenter: nn.Module, turn: Turn, recipe: Recipe) -> Masks:
     settings, rng = recipe.separation, turn.rng
     if torch.rand((), generator=rng) < settings.random_region_fraction:
         return random_regions(turn.batch, recipe, rng)[turn.mine].to(turn.images.device)
-    segments = sample_segments(segmenter, turn, settings.sampled_segments)
+    segments = cells_of(sample_segments(segmenter, turn, settings.sampled_segments), turn.contents[:1])[0]
     if settings.split_fraction and torch.rand((), generator=rng) < settings.split_fraction:
         segments = segments * one_side(segments, random_angles(turn.batch, segments.shape[1], rng)[turn.mine])
     return with_margin(segments, turn.rules.margin)

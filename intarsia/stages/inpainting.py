@@ -46,7 +46,7 @@ def fit_content(model: Model, scenes: TrainingScenes) -> None:
     """Compute the factors of the content. They depend on the scenes alone, so a resumed run has the same ones."""
     if model.content.kind != "pixels":
         images = scenes.train.first(FITTED).images
-        model.content.fit(images, model.maps(images.to(model.device)) if model.content.kind == "features" else [])
+        model.content.fit(images, model.content_maps(images.to(model.device)))
 
 
 def regions_to_hide(batch: int, mine: slice, contents: list[Tensor], recipe: Recipe, rng: Generator) -> Masks:

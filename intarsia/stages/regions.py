@@ -22,7 +22,7 @@ def random_regions(count: int, recipe: Recipe, rng: Generator) -> Masks:
         "slivers": lambda: slivers(count, *size, rng),
         "everything": lambda: everything(count, *size),
     }
-    if recipe.content.kind != "pixels":
+    if weights.ellipses or weights.partitions:  # else all that is drawn stays what it was before there were these two
         kinds |= {
             "ellipses": lambda: ellipses(count, *size, rng),
             "partitions": lambda: partitions(count, *size, rng),

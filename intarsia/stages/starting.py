@@ -14,7 +14,7 @@ __all__ = ["started_from"]
 
 # For each network: the settings of how it computes, the settings of its size, and the stage that trains it first.
 PARTS = {
-    "inpainter": (("inpainter",), ("height", "width"), "inpainting"),
+    "inpainter": (("inpainter", "content"), ("height", "width"), "inpainting"),
     "segmenter": (("segmenter",), ("height", "width", "segments"), "separation"),
     "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
@@ -42,7 +42,7 @@ def started_from(source: Path, recipe: Recipe) -> tuple[Model, list[str]]:
         raise InputError(f"{source} has learned nothing: all its weights are initial ones.")
     state, names = model.state_dict(), []
     for part, (kinds, sizes, stage) in PARTS.items():
-        own = {name: value for name, value in learned.items() if name.startswith(f"{part}.")}
+        own = {name: value for name, value in learned.items() if name.partition(".")[0] in (part, *kinds)}
         fits = all(name in state and state[name].shape == value.shape for name, value in own.items())
         other = _odd(kinds, given.recipe, recipe)
         if own and (fits or other or not getattr(recipe, stage).steps):

@@ -14,7 +14,10 @@ from intarsia.stages.validation import code_scores
 def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
     """Train `model.autoencoder` in place, on what the segmenter finds; segmenter and inpainter are not trained."""
     recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
-    model.segmenter.to(fabric.device).train()  # batch normalisation takes the statistics of the batch, as in the original
+    # The original's batch normalisation takes the statistics of the batch, and prototypes of appearance go on being learned.
+    model.segmenter.to(fabric.device).train(recipe.segmenter.network != "compact" or recipe.segmenter.learn_channels)
+    if model.backbone is not None:
+        model.backbone.to(fabric.device)
     autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
 
     for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):

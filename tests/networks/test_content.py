@@ -77,3 +77,10 @@ def test_the_factors_are_part_of_the_weights():
     fitted.fit(images())
     loaded.load_state_dict(fitted.state_dict())
     assert all(torch.equal(*pair) for pair in zip(fitted(images(2)), loaded(images(2)), strict=True))
+
+
+def test_factors_of_images_of_few_cells_are_numbers():
+    """Images of 32 pixels have 4 cells of 8: those that are compared are nearer then."""
+    content = Content("means", (4, 8), (3, 3))
+    content.fit(images(32))
+    assert all(value.isfinite().all() and value.abs().sum() > 0 for value in content.state_dict().values())

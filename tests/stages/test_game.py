@@ -6,6 +6,7 @@ from torch import Generator
 
 from intarsia.model import Model
 from intarsia.networks.tensorflow import BatchNorm
+from intarsia.recipes.settings import Content
 from intarsia.stages.game import Turn, harden, hidden_regions, judge, propose, update_average
 from intarsia.stages.schedules import StepRules
 from tests.stages.toys import TINY
@@ -33,7 +34,7 @@ def test_what_lies_in_the_margin_is_not_seen():
     other = images.clone()
     other[..., 3:11, 3:11] = torch.where(box[..., 3:11, 3:11] > 0, images[..., 3:11, 3:11], 1 - images[..., 3:11, 3:11])
     for margin, blind in ((0, False), (1, True)):
-        losses = [judge(model.inpainter, seen, edges, box, StepRules(30.0, margin=margin)) for seen in (images, other)]
+        losses = [judge(model.inpainter, [seen], edges, box, StepRules(30.0, margin=margin)) for seen in (images, other)]
         assert torch.equal(*losses) == blind
 
 
@@ -45,7 +46,7 @@ def test_the_inpainter_practises_halves():
         game = dataclasses.replace(TINY.separation, random_region_fraction=0.0, split_fraction=split_fraction)
         recipe = dataclasses.replace(TINY, separation=game)
         model, rng = Model(recipe), Generator().manual_seed(1)
-        turn = Turn(images[mine], model.edges(images[mine]), StepRules(30.0), rng, batch=4, mine=mine)
+        turn = Turn(images[mine], [images[mine]], model.edges(images[mine]), [], StepRules(30.0), rng, batch=4, mine=mine)
         return hidden_regions(model.segmenter, turn, recipe)
 
     every = slice(None)
@@ -60,7 +61,7 @@ def test_the_better_proposal_is_taken_for_each_image():
     rows[:, 2:6, 1:4], rows[:, 2:6, 4:7] = 1, 2  # two objects that touch
     logits = 5 * torch.nn.functional.one_hot(rows, 3).permute(0, 3, 1, 2).float()
     losses = iter([torch.tensor([1.0, 0.0]), torch.tensor([0.5, 2.0])])  # of pieces across segments, then of pieces by segment
-    labels, judged = propose(lambda _: logits, torch.zeros(2, 3, 8, 8), lambda _: next(losses), False)
+    labels, judged = propose(logits, lambda _: next(losses), False)
     assert torch.equal(labels[0], rows[0])  # by segment
     assert labels[1].unique().numel() == 2  # across: one piece
     assert judged.tolist() == [0.5, 0.0]
@@ -85,3 +86,47 @@ def test_the_average_takes_over_statistics_as_they_are():
     player(torch.arange(8.0).view(1, 2, 2, 2))
     update_average(average, player, 0.995, 10**6)
     assert average.mean.any() and torch.equal(average.mean, player.mean) and torch.equal(average.variance, player.variance)
+
+
+def content_turn(margin: int) -> tuple[Model, Turn]:
+    """A model of statistics at strides 2 and 4 whose segmenter finds one square of 8 px, and a turn with such a margin."""
+    recipe = dataclasses.replace(
+        TINY,
+        segments=2,
+        content=Content("statistics", (2, 4), (4, 4)),
+        separation=dataclasses.replace(TINY.separation, random_region_fraction=0.0, sampled_segments=2),
+    )
+    model = Model(recipe)
+    images, square = torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0)), torch.zeros(2, 64, 64, dtype=torch.int64)
+    square[:, 8:16, 8:16] = 1
+    model.segmenter.forward = lambda _: 50 * torch.nn.functional.one_hot(square, 2).permute(0, 3, 1, 2).float()
+    rules, rng = StepRules(10.0, margin=margin), Generator().manual_seed(0)
+    return model, Turn(images, model.contents(images), model.edges(images), [], rules, rng, 2, slice(None))
+
+
+@pytest.mark.parametrize(("margin", "cells"), [(0, 16), (1, 36)])
+def test_segments_to_guess_are_given_in_cells_of_the_finest_content(margin, cells):
+    model, turn = content_turn(margin)
+    hidden = hidden_regions(model.segmenter, turn, model.recipe)
+    assert hidden.shape == (2, 2, 32, 32)
+    assert sorted(hidden[0].sum((1, 2)).round().tolist())[0] == cells
+
+
+def test_the_judge_of_content_sees_nothing_of_a_segment_and_its_margin():
+    model, turn = content_turn(1)
+    other = [each.clone() for each in turn.contents]
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[..., 8:16, 8:16] = 1
+    other[0][..., 3, 3:9] += 1  # in the margin of one cell; it touches the coarse cells from 1 to 4
+    other[1][..., 1, 1:5] += 1
+    losses = [judge(model.inpainter, seen, turn.edges, masks, turn.rules) for seen in (turn.contents, other)]
+    assert torch.equal(*losses)
+    bare = [judge(model.inpainter, seen, turn.edges, masks, StepRules(10.0)) for seen in (turn.contents, other)]
+    assert not torch.equal(*bare)
+
+
+def test_masks_teach_through_the_inpainter_of_content():
+    model, turn = content_turn(1)
+    logits = torch.randn(2, 3, 64, 64, generator=Generator().manual_seed(0), requires_grad=True)
+    judge(model.inpainter, turn.contents, turn.edges, harden(logits), turn.rules).sum().backward()
+    assert logits.grad.isfinite().all() and logits.grad.abs().amax((2, 3)).gt(0).all()

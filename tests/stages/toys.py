@@ -15,12 +15,15 @@ from intarsia.model import Model
 from intarsia.recipes.options import Options
 from intarsia.recipes.settings import (
     Consistency,
+    Content,
+    Distillation,
     EndToEnd,
     Epsilon,
     Fusion,
     Inpainter,
     Inpainting,
     Recipe,
+    Regions,
     Regrouping,
     Schedule,
     Segmenter,
@@ -28,6 +31,7 @@ from intarsia.recipes.settings import (
     Vae,
     Vaes,
 )
+from intarsia.shapes import one_hot
 from intarsia.stages.scenes import TrainingScenes, training_scenes
 
 ONE_THREAD = Options(precision="32-true", accelerator="cpu", threads=1, save_every=7, show_every=1000)
@@ -99,6 +103,19 @@ TOY = dataclasses.replace(
     end_to_end=EndToEnd(steps=60, batch=8, learning_rate=Schedule(2e-3, warmup_steps=0)),
 )
 
+# Over content, with the segmentations that a search finds.
+CONTENT = dataclasses.replace(
+    TOY,
+    segments=3,
+    edge_threshold=0.2,
+    content=Content("means", (1, 4), (3, 3)),
+    inpainter=Inpainter(channels=8, propagation=4),
+    segmenter=Segmenter(channels=8, dimension=4, span=8.0),
+    inpainting=Inpainting(steps=60, batch=8, learning_rate=Schedule(2e-3, warmup_steps=5), regions=Regions(clusters=0.6)),
+    separation=dataclasses.replace(TINY.separation, steps=0),
+    distillation=Distillation(steps=16, batch=4, scenes=16, rounds=2, epsilon=2.0),
+)
+
 
 def toy_scenes(indices) -> SceneSample:
     """A grey square, bright or dark, in one of four places, on a reddish or bluish ground; neighbours differ in all of it."""
@@ -114,6 +131,27 @@ def toy_scenes(indices) -> SceneSample:
 
 
 TOYS = Scenes("toys", None, 32, 32, 2, toy_scenes)
+
+
+def disc_scenes(indices) -> SceneSample:
+    """A disc at the left and one at the right, each flat and of a random colour, or the left one alone, on flat ground."""
+    rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
+    images, masks = [], []
+    for index in torch.as_tensor(indices).tolist():
+        rng = torch.Generator().manual_seed(index)
+        labels = torch.zeros(32, 32, dtype=torch.int64)
+        for number in range(1, 3 - index % 3 // 2):
+            y, x, radius = (
+                torch.rand(3, generator=rng) * torch.tensor([16, 3, 3]) + torch.tensor([8, 16 * number - 9, 4])
+            ).tolist()
+            labels[(rows - y) ** 2 + (columns - x) ** 2 <= radius**2] = number
+        colours = torch.rand(1, 3, generator=rng) / 3 + torch.eye(3)[torch.randperm(3, generator=rng)] * 2 / 3
+        images.append(colours[labels].permute(2, 0, 1))
+        masks.append(one_hot(labels[None], 3)[0])
+    return SceneSample(torch.stack(images), torch.stack(masks))
+
+
+DISCS = Scenes("discs", None, 32, 32, 3, disc_scenes)
 
 
 class GreySegmenter(nn.Module):
