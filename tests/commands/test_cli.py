@@ -235,11 +235,7 @@ REFUSED = {  # what tyro says: what was wrong, and what is allowed
     "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],
     "train multi_dsprites/compact multi_texture": ["Unrecognized options: multi_texture"],
     "train multi_dsprites/compact --seed one": ["Error parsing --seed", "'one'", "--seed INT"],
-    "train multi_dsprites/compact --separation.epsilon.final big": [
-        "--separation.epsilon",
-        "'big'",
-        "--separation.epsilon FLOAT",
-    ],
+    "train multi_dsprites/compact --separation.margin big": ["--separation.margin", "'big'", "--separation.margin INT"],
     "train multi_dsprites/compact --seed": ["Missing value for argument '--seed'"],
     "train multi_dsprites/compact --precision 8": ["'8' for argument '--precision'", "('auto', '32-true', 'bf16-mixed')"],
     "train multi_dsprites/compact --vaes.background-per-batch yes": ["vaes.background-per-batch", "('True', 'False')"],

@@ -37,7 +37,7 @@ TINY = Recipe(
     vaes=Vaes(steps=0),
 )
 REPOSITORY, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-TRAINED = Trained("intarsia train multi_dsprites --seed 0", 6500, 32.31, "Abacus", 1, "0.1.0")
+TRAINED = Trained("intarsia train multi_dsprites/compact --seed 0", 6500, 32.31, "Abacus", 1, "0.1.0")
 FIGURES = {"iou": 0.91, "miou": 0.92, "mbo": 0.93, "ari": 0.94, "fg_ari": 0.95}
 WIDE = Recipe("multi_dsprites", height=64, width=96, segments=5)
 

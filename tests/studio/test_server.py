@@ -242,7 +242,7 @@ REQUESTS: dict[str, Any] = {
     "The input is []; it must be an object.": b"[]",
     "edits: Field required.": b"{}",
     "edits is null; it must be a valid array.": b'{"edits": null}',
-    "raw is 1; it must be a valid boolean.": b'{"edits": [], "raw": 1}',
+    "raw is 1; it must be true or false.": b'{"edits": [], "raw": 1}',
     "it must hold 'edit' with one of 'move'": b'{"edits": [{"edit": "fly"}]}',
     "edits.0.move.dx is NaN; it must be a finite number.": b'{"edits": [{"edit": "move", "object": 1, "dx": NaN, "dy": 0}]}',
     "the picture is 32x32 pixels": b'{"edits": [{"edit": "move", "object": 1, "dx": 1e9, "dy": 0}]}',
