@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from intarsia.clusters import vote
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
@@ -71,7 +73,18 @@ class Model(nn.Module):
     def segment(self, images: Images, chunk: int = 50) -> Masks:
         """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time, in evaluation mode."""
         with _evaluating(self.segmenter):
-            return torch.cat([self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)])
+            masks = [self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)]
+        return self.voted(torch.cat(masks), images)
+
+    @torch.no_grad()
+    def voted(self, masks: Masks, images: Images) -> Masks:
+        """The segmenter's masks `b k h w` after the votes of the image's own content, for a recipe that has them."""
+        sizes = self.recipe.segmenter
+        if not sizes.votes:
+            return masks
+        finest = self.contents(images)[0]
+        content = F.interpolate(finest, size=masks.shape[-2:], mode="bilinear") if finest.shape[2] < masks.shape[2] else finest
+        return vote(masks, content, sizes.clusters, sizes.votes)
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "formats"},
-    {"data", "networks", "scene", "masks", "objectives", "metrics", "pictures", "engine", "weights"},
+    {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
     {"model", "records"},
     {"rendering"},
     {"stages", "manipulation", "baselines"},

@@ -61,6 +61,11 @@ class Segmenter:
     """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
     background_first: bool = True
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
+    votes: Count = 0
+    """Clusterings of an image's own content that vote on the final masks: every connected piece of a cluster belongs to one
+    segment. 0 leaves the network's own masks."""
+    clusters: Size = 8
+    """Clusters in each vote."""
     upsampling: Size = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Size = 2

@@ -54,6 +54,8 @@ ADDED = {
     "segmenter.learn_channels": False,
     "segmenter.backbone": False,
     "segmenter.background_first": True,
+    "segmenter.votes": 0,
+    "segmenter.clusters": 8,
     "inpainting.regions.ellipses": 0.0,
     "inpainting.regions.partitions": 0.0,
     "inpainting.regions.clusters": 0.0,

@@ -62,6 +62,7 @@ _CONTENT = Recipe(
     edge_threshold=1e-4,
     content=Content(kind="means", strides=(1, 4), factors=(3, 3)),
     inpainter=Inpainter(channels=32),
+    segmenter=Segmenter(votes=3),
     inpainting=Inpainting(
         steps=1000,
         beta2=0.98,
@@ -79,7 +80,7 @@ _CONTENT_ROOM = dataclasses.replace(
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
     content=Content(kind="chromaticity", strides=(1, 4), factors=(3, 3)),
-    segmenter=Segmenter(background_first=False),
+    segmenter=Segmenter(background_first=False, votes=3),
     inpainting=dataclasses.replace(_CONTENT.inpainting, steps=1400),
     distillation=Distillation(steps=1700, scenes=1992, border_radius=3, upside_down=False),
 )

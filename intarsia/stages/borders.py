@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from intarsia.clusters import nearest_clusters
 from intarsia.shapes import Labels, one_hot
-from intarsia.stages.clusters import nearest_clusters
 
 __all__ = ["colour_codes", "snap_to_colours"]
 

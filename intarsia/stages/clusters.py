@@ -4,33 +4,20 @@ Cells of similar content are clustered; the clusters, or their connected pieces,
 first. Each number of segments on the way gives one candidate. No network and no label has a part in it.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy import ndimage
-from scipy.cluster.vq import kmeans2
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from intarsia.clusters import cluster, connected_pieces, without_thin_parts
 from intarsia.shapes import Labels, Logits, one_hot
 
-__all__ = [
-    "CLUSTERINGS",
-    "Clustering",
-    "cluster_levels",
-    "cluster_regions",
-    "match_channels",
-    "nearest_clusters",
-    "without_thin_parts",
-]
+__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "cluster_regions", "match_channels"]
 
-ITERATIONS = 5  # of k-means
 MOST_PIECES = 40  # connected pieces of the clusters; of more, the clusters themselves are merged
 PLACE = 6.0  # of the image's width, in deviations of the content, where places count
-RIM = 3  # px: whatever is narrower goes to a neighbour
 
 
 @dataclass(frozen=True)
@@ -60,10 +47,10 @@ def cluster_levels(content: Tensor, segments: int, way: Clustering, seed: int) -
     height, width, channels = values.shape
     cells = values.reshape(-1, channels)
     distinct = min(way.clusters, len(np.unique(cells, axis=0)))
-    labels = _nearest(cells, distinct, np.random.default_rng(seed))
+    labels = cluster(cells, distinct, np.random.default_rng(seed))
     regions = without_thin_parts(torch.from_numpy(labels.reshape(1, height, width)).long(), distinct)[0].numpy()
     if way.apart:
-        pieces = _connected(regions)
+        pieces = connected_pieces(regions)
         regions = pieces if pieces.max() < MOST_PIECES else regions
     regions = np.unique(regions, return_inverse=True)[1].reshape(height, width)
     levels = _merged(regions, cells, segments, way)
@@ -85,27 +72,9 @@ def cluster_regions(content: Tensor, seeds: list[int]) -> Tensor:
             values = np.concatenate([values, places], 2)
         flat = values.reshape(height * width, -1)
         centres = flat[rng.choice(len(flat), count, replace=False)]
-        labels = _nearest(flat, centres).reshape(height, width)
+        labels = cluster(flat, centres).reshape(height, width)
         regions.append(np.stack([labels == label for label in rng.permutation(count)[:2]]))
     return torch.from_numpy(np.stack(regions)).to(content)
-
-
-def _nearest(cells: np.ndarray, centres: int | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """The k-means cluster of each of the cells `n c`, from these centres, or from so many by k-means++."""
-    start = "++" if isinstance(centres, int) else "matrix"
-    with warnings.catch_warnings():  # that a cluster became empty, which does no harm
-        warnings.simplefilter("ignore", UserWarning)
-        return kmeans2(cells, centres, ITERATIONS, minit=start, seed=rng)[1]
-
-
-def _connected(labels: np.ndarray) -> np.ndarray:
-    """The connected pieces of labels `h w`, numbered from 0."""
-    found, count = np.zeros_like(labels), 0
-    for label in np.unique(labels):
-        pieces, number = ndimage.label(labels == label)
-        found += np.where(pieces > 0, pieces + count - 1, 0)
-        count += number
-    return found
 
 
 def _merged(regions: np.ndarray, cells: np.ndarray, segments: int, way: Clustering) -> list[np.ndarray]:
@@ -135,37 +104,6 @@ def _merged(regions: np.ndarray, cells: np.ndarray, segments: int, way: Clusteri
         last = levels.get(number, last)
         found.append(last)
     return found
-
-
-def without_thin_parts(labels: Labels, segments: int) -> Labels:
-    """Labels `b h w` in which parts narrower than 3 pixels belong to the smallest of the segments next to them.
-
-    Such parts are rims: pixels that mix the colours of two segments.
-    """
-    masks = one_hot(labels, segments)
-    wide = F.pad(masks, (1, 1, 1, 1), mode="replicate")
-    thick = F.max_pool2d(-F.max_pool2d(-wide, RIM, 1), RIM, 1, 1) * masks
-    small_first = 2 - thick.mean((2, 3), keepdim=True)
-    open_pixels = thick.amax(1) == 0
-    for reach in (1, 1, 2, 3):
-        near = F.max_pool2d(thick, 2 * reach + 1, 1, reach) * small_first
-        taken = open_pixels & (near.amax(1) > 0)
-        labels = torch.where(taken, near.argmax(1), labels)
-        open_pixels &= ~taken
-        thick = torch.maximum(thick, one_hot(labels, segments) * taken[:, None])
-    return labels
-
-
-def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
-    """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
-    rng = np.random.default_rng(seed)
-    cells = values.flatten(0, 1).double().cpu().numpy()
-    sample = cells[rng.choice(len(cells), min(sampled, len(cells)), replace=False)]
-    distinct = min(clusters, len(np.unique(sample, axis=0)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        centres, _ = kmeans2(sample, distinct, ITERATIONS, minit="++", seed=rng)
-    return torch.cdist(torch.from_numpy(cells), torch.from_numpy(centres)).argmin(1).view(values.shape[:2])
 
 
 def match_channels(labels: Labels, logits: Logits) -> Labels:

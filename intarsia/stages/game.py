@@ -148,7 +148,7 @@ def update_average(average: nn.Module, segmenter: nn.Module, decay: float, step:
 
 
 def hidden_regions(segmenter: nn.Module, turn: Turn, recipe: Recipe) -> Masks:
-    """What the inpainter has to guess in its turn: random regions, or segments with their margin, in the finest content's cells.
+    """What the inpainter has to guess in its turn: random regions or segments, in cells of the finest content.
 
     Now and then the segments are cut in two: in a game of whole objects the inpainter would forget how to guess one part of an
     object from the other.

@@ -8,17 +8,10 @@ import torch
 from scipy import ndimage
 from torch import Generator, Tensor
 
+from intarsia.clusters import nearest_clusters, without_thin_parts
 from intarsia.metrics import adjusted_rand_index
 from intarsia.shapes import one_hot
-from intarsia.stages.clusters import (
-    CLUSTERINGS,
-    Clustering,
-    cluster_levels,
-    cluster_regions,
-    match_channels,
-    nearest_clusters,
-    without_thin_parts,
-)
+from intarsia.stages.clusters import CLUSTERINGS, Clustering, cluster_levels, cluster_regions, match_channels
 
 COLOURS = torch.tensor([[0.2, 0.2, 0.2], [0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.2, 0.3, 0.9]])
 

@@ -1,0 +1,90 @@
+"""Clusters of an image's own pixels: by k-means, in connected pieces, without rims. No network has a part in it."""
+
+import warnings
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from intarsia.shapes import Labels, Masks, one_hot
+
+__all__ = ["cluster", "connected_pieces", "nearest_clusters", "vote", "without_thin_parts"]
+
+ITERATIONS = 5  # of k-means
+RIM = 3  # px: whatever is narrower goes to a neighbour
+
+
+def vote(masks: Masks, content: Tensor, clusters: int, votes: int) -> Masks:
+    """Masks `b k h w` with the borders of the image's own colours: 0 to 1, summing to 1 over k.
+
+    In each vote the pixels of an image are clustered by their content. Every connected piece of a cluster belongs to the
+    segment with the largest sum of mask values in it. The result is the mean of the votes, whose first centres differ.
+
+    Args:
+        masks: As a segmenter gives them.
+        content: `b c h w`, of each pixel.
+        clusters: Number of clusters.
+        votes: How often.
+    """
+    found = torch.zeros_like(masks)
+    for image, (mask, values) in enumerate(zip(masks, content, strict=True)):
+        cells = values.permute(1, 2, 0).flatten(0, 1).double().cpu().numpy()
+        distinct = min(clusters, len(np.unique(cells, axis=0)))
+        for seed in range(votes):
+            labels = cluster(cells, distinct, np.random.default_rng(seed)).reshape(mask.shape[1:])
+            pieces = torch.from_numpy(connected_pieces(labels)).to(mask.device).long()
+            sums = mask.new_zeros(len(mask), int(pieces.max()) + 1).index_add_(1, pieces.flatten(), mask.flatten(1))
+            found[image].scatter_add_(0, sums.argmax(0)[pieces][None], torch.full_like(mask[:1], 1 / votes))
+    return found
+
+
+def cluster(cells: np.ndarray, centres: int | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The k-means cluster of each of the cells `n c`: from the given centres, or from so many that k-means++ chooses."""
+    start = "++" if isinstance(centres, int) else "matrix"
+    with warnings.catch_warnings():  # that a cluster became empty, which does no harm
+        warnings.simplefilter("ignore", UserWarning)
+        return kmeans2(cells, centres, ITERATIONS, minit=start, seed=rng)[1]
+
+
+def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
+    """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
+    rng = np.random.default_rng(seed)
+    cells = values.flatten(0, 1).double().cpu().numpy()
+    sample = cells[rng.choice(len(cells), min(sampled, len(cells)), replace=False)]
+    distinct = min(clusters, len(np.unique(sample, axis=0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        centres, _ = kmeans2(sample, distinct, ITERATIONS, minit="++", seed=rng)
+    return torch.cdist(torch.from_numpy(cells), torch.from_numpy(centres)).argmin(1).view(values.shape[:2])
+
+
+def connected_pieces(labels: np.ndarray) -> np.ndarray:
+    """The connected pieces of labels `h w`, numbered from 0."""
+    found, count = np.zeros_like(labels), 0
+    for label in np.unique(labels):
+        pieces, number = ndimage.label(labels == label)
+        found += np.where(pieces > 0, pieces + count - 1, 0)
+        count += number
+    return found
+
+
+def without_thin_parts(labels: Labels, segments: int) -> Labels:
+    """Labels `b h w` in which parts narrower than 3 pixels belong to the smallest of the segments next to them.
+
+    Such parts are rims: pixels that mix the colours of two segments.
+    """
+    masks = one_hot(labels, segments)
+    wide = F.pad(masks, (1, 1, 1, 1), mode="replicate")
+    thick = F.max_pool2d(-F.max_pool2d(-wide, RIM, 1), RIM, 1, 1) * masks
+    small_first = 2 - thick.mean((2, 3), keepdim=True)
+    open_pixels = thick.amax(1) == 0
+    for reach in (1, 1, 2, 3):
+        near = F.max_pool2d(thick, 2 * reach + 1, 1, reach) * small_first
+        taken = open_pixels & (near.amax(1) > 0)
+        labels = torch.where(taken, near.argmax(1), labels)
+        open_pixels &= ~taken
+        thick = torch.maximum(thick, one_hot(labels, segments) * taken[:, None])
+    return labels
