@@ -1,6 +1,7 @@
 """The shipped recipes side by side: one per dataset and variant. What is not named here is a default of `recipes.settings`."""
 
 import dataclasses
+from typing import Any
 
 from intarsia.errors import InputError
 from intarsia.recipes.settings import (
@@ -274,10 +275,14 @@ def command_line(recipe: Recipe) -> str:
     spellings: list[list[str]] = []
     for variant, shipped in RECIPES[recipe.dataset].items():
         known, given = flatten(shipped), flatten(dataclasses.replace(recipe, seed=shipped.seed))
-        spellings.append(
-            [variant, *(f"--{name.replace('_', '-')} {value}" for name, value in given.items() if value != known[name])]
-        )
+        changed = {name: value for name, value in given.items() if value != known[name]}
+        spellings.append([variant, *(f"--{name.replace('_', '-')} {_words(value)}" for name, value in changed.items())])
     return " ".join(sorted(spellings, key=len)[0])
+
+
+def _words(value: Any) -> str:
+    """A setting's value in the words of the command line."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def train_command(recipe: Recipe) -> str:

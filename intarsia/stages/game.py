@@ -148,7 +148,7 @@ def update_average(average: nn.Module, segmenter: nn.Module, decay: float, step:
 
 
 def hidden_regions(segmenter: nn.Module, turn: Turn, recipe: Recipe) -> Masks:
-    """What the inpainter has to guess in its turn: random regions or segments, in cells of the finest content.
+    """What the inpainter guesses in its turn, in cells of the finest content: random regions, or segments with their margin.
 
     Now and then the segments are cut in two: in a game of whole objects the inpainter would forget how to guess one part of an
     object from the other.
@@ -170,7 +170,14 @@ def sample_segments(segmenter: nn.Module, turn: Turn, count: int) -> Masks:
 
 
 def judge(inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, masks: Masks, rules: StepRules) -> PerImage:
-    """The separation loss of masks `b k h w`, each guessed from what is visible outside it and its margin.
+    """The separation loss of masks `b k h w`."""
+    return separation_loss(*segment_errors(inpainter, contents, edges, masks, rules), rules.epsilon)
+
+
+def segment_errors(
+    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, masks: Masks, rules: StepRules
+) -> tuple[PerSegment, PerSegment]:
+    """The errors in masks `b k h w` of guesses from what is visible outside each and its margin, and of unconditional ones.
 
     The unconditional guess is made in the same batch and gets no gradient.
     """
@@ -180,7 +187,7 @@ def judge(inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, masks:
     guesses = guess(inpainter, contents, edges, everything, rules.propagate)
     own, prior = [each[:, :-1] for each in guesses], [each[:, -1:].detach().expand_as(each[:, :-1]) for each in guesses]
     error = pixel_error if is_pixels(contents) else content_error
-    return separation_loss(error(contents, cells, own), error(contents, cells, prior), rules.epsilon)
+    return error(contents, cells, own), error(contents, cells, prior)
 
 
 def guessing_loss(

@@ -125,6 +125,7 @@ def test_train_help_shows_the_numbers_of_the_recipe(name: str, capsys: Capture, 
     assert "--dataset" not in shown and "--name" not in shown
     for option, value in [*leaves(SHIPPED_RECIPES[name]), *leaves(Options())]:
         text = shown.partition(f" {option} ")[2]
+        value = " ".join(map(str, value)) if isinstance(value, tuple) else value
         assert text.partition("(default: ")[2].startswith(f"{value})"), option
 
 
