@@ -18,8 +18,6 @@ from intarsia.errors import InputError
 from intarsia.recipes.options import Options
 from intarsia.shapes import Images, Masks
 
-__all__ = ["SlotAttention", "learning_rate_at", "segment", "train"]
-
 CHANNELS, DIMENSION, HIDDEN = 32, 64, 128  # channels of the convolutions, numbers of a slot, units of the slots' perceptron
 ITERATIONS = 3
 LEARNING_RATE, WARM_UP, HALVINGS = 4e-4, 10_000 / 500_000, 500_000 / 100_000  # relative to the paper's 500,000 steps

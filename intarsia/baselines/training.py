@@ -14,8 +14,6 @@ from torch.optim import Adam
 
 from intarsia.errors import InputError
 
-__all__ = ["Trained", "check_budget", "fit"]
-
 Network = TypeVar("Network", bound=nn.Module)
 
 

@@ -31,11 +31,6 @@ from intarsia.objectives import divergence
 from intarsia.recipes.options import Options
 from intarsia.shapes import Images
 
-__all__ = [
-    "DIMENSION", "Posterior", "WholeImageVae", "changes", "decode", "encode", "learning_rate_at", "load",
-    "save", "train",
-]  # fmt: skip
-
 DIMENSION = 4 * (10 + 5) + 5  # the codes of four objects (shape and texture) and of the background
 BETA = 6.0  # the original's for textures and background
 LEARNING_RATE, WARM_UP = 1e-3, 0.02

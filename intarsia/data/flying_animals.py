@@ -19,19 +19,6 @@ from intarsia.data.compose import paste
 from intarsia.data.random import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
-__all__ = [
-    "HEIGHT",
-    "MOST",
-    "WIDTH",
-    "Animals",
-    "Parameters",
-    "composed_scenes",
-    "cut_out",
-    "draw_parameters",
-    "reduced",
-    "render",
-]
-
 HEIGHT, WIDTH = 192, 256  # px
 MOST = 5  # animals
 NUMBERS = np.array([5, 4, 3, 2, 1])

@@ -23,8 +23,6 @@ from intarsia.data.random import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 
-__all__ = ["Components", "Parameters", "components", "draw_parameters", "factors", "open_scenes", "render", "shift_hue"]
-
 SIZE = 64  # px
 MOST = 4  # objects
 NUMBERS = np.array([4, 3, 2, 1])

@@ -8,8 +8,6 @@ does not depend on its batch, and a repeated draw is a draw with a higher number
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Keys", "scene_keys", "shuffled", "uniform"]
-
 Keys = NDArray[np.uint64]
 
 U = np.uint64

@@ -6,8 +6,6 @@ from rich.table import Table
 from intarsia.evaluation.means import number
 from intarsia.records.scores import Codes, Figures, Scores
 
-__all__ = ["table"]
-
 
 def table(scores: Scores) -> Group:
     """A table of the segments' scores and, if the codes are trained, one of theirs."""

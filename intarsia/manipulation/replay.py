@@ -29,8 +29,6 @@ from intarsia.model import Model
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
-__all__ = ["Edited", "begin", "check_history", "copied", "model_sha256", "picture_sha256", "replay"]
-
 
 @dataclass(frozen=True, eq=False)
 class Edited:
