@@ -35,7 +35,7 @@ from intarsia.stages.game import Turn, judge, sample_segments
 from intarsia.stages.regions import random_regions
 from intarsia.stages.schedules import StepRules
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = ("float32", "bfloat16")
 LARGE, SMALL = (RECIPES[name]["reference"] for name in ("multi_texture", "multi_texture_pair"))
 Loss = Callable[[Model, Images, Generator], Tensor]
 
@@ -44,35 +44,35 @@ def rules_of(model: Model) -> StepRules:
     return StepRules(model.recipe.separation.epsilon.highest)
 
 
-def pretraining(model: Model, images: Images, draws: Generator) -> Tensor:
-    hidden = random_regions(len(images), model.recipe, draws)
+def pretraining(model: Model, images: Images, rng: Generator) -> Tensor:
+    hidden = random_regions(len(images), model.recipe, rng)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 
-def inpainter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
-    hidden = sample_segments(model.segmenter, images, model.recipe.separation.sampled_segments, draws)
+def inpainter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
+    hidden = sample_segments(model.segmenter, images, model.recipe.separation.sampled_segments, rng)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 
-def segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
+def segmenter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
     masks = model.segmenter(images).softmax(1)
     return judge(model.inpainter, images, model.edges(images), masks, rules_of(model)).mean()
 
 
-def codes(model: Model, images: Images, draws: Generator) -> Tensor:
-    settings, drawn = model.recipe.vaes, draw(model.recipe, len(images), slice(None), draws, images.device)
+def codes(model: Model, images: Images, rng: Generator) -> Tensor:
+    settings, draws = model.recipe.vaes, draw(model.recipe, len(images), slice(None), rng, images.device)
     with torch.no_grad():
         masks = model.ordered(model.segmenter(images).softmax(1))
-    errors = errors_of(reconstruct(model.autoencoder, images, masks, drawn, model.recipe), images, masks)
+    errors = errors_of(reconstruct(model.autoencoder, images, masks, draws, model.recipe), images, masks)
     loss = settings.shape_gamma * capacity_loss(errors["shape_nats"], 0.1)
     loss = loss + settings.texture_beta * errors["texture_nats"] + settings.background_beta * errors["background_nats"]
     return loss + sum(value for name, value in errors.items() if name.endswith("_error"))
 
 
-def consistent_segmenter_turn(model: Model, images: Images, draws: Generator) -> Tensor:
+def consistent_segmenter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
     logits, edges, rules = model.segmenter(images), model.edges(images), rules_of(model)
     judged = judge(model.inpainter, images, edges, logits.softmax(1), rules)
-    turn = Turn(images, edges, rules, draws, len(images), slice(None))
+    turn = Turn(images, edges, rules, rng, len(images), slice(None))
     error = error_of_changes(Fabric(accelerator="cpu"), model, model.segmenter, logits, turn)
     return judged.mean() + model.recipe.consistency.weight * error
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from statistics import median, quantiles
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # tests/halves.py and tests/studio.py
+sys.path.insert(0, str(Path(__file__).parent.parent))  # tests/halves.py and tests/studio/serving.py
 
 import torch
 import tyro

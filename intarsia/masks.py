@@ -11,20 +11,6 @@ from torch.nn.functional import pad
 
 from intarsia.shapes import Edges, Images, Maps, Masks
 
-__all__ = [
-    "background_last",
-    "background_last_order",
-    "downsample",
-    "edge_map",
-    "normalise_contrast",
-    "open_masks",
-    "reorder_channels",
-    "signed_edge_map",
-    "translate",
-    "upsample",
-    "visible_shapes",
-]
-
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
 

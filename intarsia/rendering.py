@@ -15,8 +15,6 @@ from intarsia.model import Model
 from intarsia.networks.vae import VAE
 from intarsia.scene import Parts, Scene
 
-__all__ = ["Memo", "Renderer"]
-
 
 class Memo:
     """A cache of tensors by the content of the tensors that they were computed from. Not safe for several threads.

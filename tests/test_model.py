@@ -345,7 +345,7 @@ def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     scene, renderer = model.encode(image), Renderer(model)
     decoded = renderer.decode(scene)
     codes = small.autoencoder.shape.encode(scene.masks[:-1, None, ::2, ::2])[0]
-    assert torch.allclose(scene.shape, codes, atol=1e-6)  # of the image as it is: colours are stretched in training alone
+    assert torch.allclose(scene.shape, codes, atol=1e-6)  # of the image as it is: contrast is normalised in training alone
     halves = Parts(*(getattr(decoded, part.name)[..., ::2, ::2] for part in dataclasses.fields(decoded)))
     expected = Renderer(small).fuse(halves)
     rendered = model.render(scene)

@@ -186,13 +186,13 @@ def test_capacity_by_hand():
         assert value.grad.item() == slope
 
 
-def test_capacity_shared_by_processes_is_that_of_the_whole():
-    shares = torch.tensor([2.0, 6.0], requires_grad=True)  # their mean, 4, is below 5, though the second is above
-    whole = float(shares.detach().mean())
-    losses = torch.stack([capacity_loss(share, 5.0, whole) for share in shares])
+def test_capacity_shared_by_processes_is_that_of_the_batch():
+    nats = torch.tensor([2.0, 6.0], requires_grad=True)  # their mean, 4, is below 5, though the second is above
+    mean = float(nats.detach().mean())
+    losses = torch.stack([capacity_loss(each, 5.0, mean) for each in nats])
     assert losses.mean().item() == 1
     losses.mean().backward()
-    assert shares.grad.tolist() == [-0.5, -0.5]
+    assert nats.grad.tolist() == [-0.5, -0.5]
 
 
 def test_shape_error_by_hand():

@@ -70,7 +70,7 @@ def test_sheet_enlarges_by_whole_pixels() -> None:
 def test_game_sheet_fills_hidden_segments_with_guesses() -> None:
     images, masks = torch.zeros(1, 3, 1, 1), torch.tensor([0.25, 0.75]).view(1, 2, 1, 1)
     grid = game_sheet(images, masks, torch.ones(1, 2, 3, 1, 1))
-    # Image, hard segments, two masks, two images of which the hidden share is guessed as 1; each 2 px and a gap of 2.
+    # Image, hard segments, two masks, two images of which the hidden fraction is guessed as 1; each 2 px and a gap of 2.
     assert grid.shape == (4, 24, 3)
     assert grid[0, ::4].tolist() == [[0, 0, 0], [86, 180, 233], [64] * 3, [191] * 3, [64] * 3, [191] * 3]
 

@@ -9,8 +9,6 @@ from scipy.cluster.vq import kmeans2
 from intarsia.errors import InputError
 from intarsia.shapes import Images, Labels, Masks, one_hot
 
-__all__ = ["segment"]
-
 ITERATIONS = 20  # of Lloyd's algorithm, which converges earlier on most images
 
 

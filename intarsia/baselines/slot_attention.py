@@ -11,14 +11,10 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 
-from intarsia.baselines.training import Trained, check_budget, fit
+from intarsia.baselines.training import Trained, fit
 from intarsia.data import Scenes
-from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-from intarsia.recipes.options import Options
 from intarsia.shapes import Images, Masks
-
-__all__ = ["SlotAttention", "learning_rate_at", "segment", "train"]
 
 CHANNELS, DIMENSION, HIDDEN = 32, 64, 128  # channels of the convolutions, numbers of a slot, units of the slots' perceptron
 ITERATIONS = 3
@@ -211,17 +207,14 @@ def train(
     Raises:
         InputError: if a number is out of range, or the loss is not finite.
     """
-    check_budget(minutes, steps, batch)
-    fabric = fabric or start_fabric(Options())
     network = SlotAttention(scenes.segments if slots is None else slots, seed)
     rng = Generator().manual_seed(seed)
 
-    def loss_of(model: SlotAttention, step: int) -> Tensor:
-        images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
-        noise = draw_noise(batch, network.slots, rng).to(fabric.device)
+    def loss_of(model: SlotAttention, images: Images) -> Tensor:
+        noise = draw_noise(batch, network.slots, rng).to(images.device)
         return F.mse_loss(model(images, noise)[0], images)
 
-    return fit("Slot Attention", network, loss_of, learning_rate_at, fabric, minutes, steps)
+    return fit("Slot Attention", network, scenes, loss_of, learning_rate_at, minutes, steps, batch, fabric)
 
 
 def learning_rate_at(progress: float) -> float:

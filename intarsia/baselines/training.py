@@ -12,9 +12,11 @@ from rich.progress import Progress
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from intarsia.data import Scenes
+from intarsia.engine import start_fabric
 from intarsia.errors import InputError
-
-__all__ = ["Trained", "check_budget", "fit"]
+from intarsia.recipes.options import Options
+from intarsia.shapes import Images
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -27,37 +29,38 @@ class Trained(NamedTuple, Generic[Network]):
     losses: list[float]
 
 
-def check_budget(minutes: float, steps: float, batch: int) -> None:
-    """Raise `InputError` if a number is out of range, or training would never end."""
-    if not (minutes > 0 and steps >= 1 and min(minutes, steps) < math.inf and batch >= 1):
-        raise InputError(
-            f"minutes must be above 0, steps and batch at least 1, minutes or steps finite; got {minutes}, {steps} and {batch}."
-        )
-
-
 def fit(
     name: str,
     model: Network,
-    loss_of: Callable[[Any, int], Tensor],
+    scenes: Scenes,
+    loss_of: Callable[[Any, Images], Tensor],
     learning_rate_at: Callable[[float], float],
-    fabric: Fabric,
     minutes: float,
     steps: float,
+    batch: int,
+    fabric: Fabric | None,
 ) -> Trained[Network]:
     """Minimise a loss with Adam until the minutes or the steps are over, whichever comes first.
 
     Args:
         name: Of the model, for messages.
         model: Trained in place.
-        loss_of: The loss, given the model (wrapped by Fabric) and the step, from 0.
+        scenes: An endless split; the first step uses the first `batch` scenes, and so on.
+        loss_of: The loss, given the model (wrapped by Fabric) and a batch of images.
         learning_rate_at: The learning rate after a fraction in [0, 1] of the training.
-        fabric: Device and precision.
         minutes: Of training, including drawing the scenes.
-        steps: Of training; minutes or steps must be finite (`check_budget`).
+        steps: Of training; minutes or steps must be finite.
+        batch: Images per step.
+        fabric: Device and precision; None for the defaults of `start_fabric`.
 
     Raises:
-        InputError: if the loss is not finite.
+        InputError: if a number is out of range, or the loss is not finite.
     """
+    if not (minutes > 0 and steps >= 1 and min(minutes, steps) < math.inf and batch >= 1):
+        raise InputError(
+            f"minutes must be above 0, steps and batch at least 1, minutes or steps finite; got {minutes}, {steps} and {batch}."
+        )
+    fabric = fabric or start_fabric(Options())
     module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
     losses, started = list[float](), monotonic()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
@@ -65,7 +68,8 @@ def fit(
         while (progress := max((monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(progress)
-            loss = loss_of(module, len(losses))
+            indices = range(len(losses) * batch, (len(losses) + 1) * batch)
+            loss = loss_of(module, scenes(indices).images.to(fabric.device))
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()

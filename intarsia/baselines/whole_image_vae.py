@@ -20,21 +20,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Generator, Tensor
 
-from intarsia.baselines.training import Trained, check_budget, fit
+from intarsia.baselines.training import Trained, fit
 from intarsia.data import Scenes
-from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.files import replacing
 from intarsia.metrics.locality import Change, Changed
 from intarsia.networks.vae import VAE
 from intarsia.objectives import divergence
-from intarsia.recipes.options import Options
 from intarsia.shapes import Images
-
-__all__ = [
-    "DIMENSION", "Posterior", "WholeImageVae", "changes", "decode", "encode", "learning_rate_at", "load",
-    "save", "train",
-]  # fmt: skip
 
 DIMENSION = 4 * (10 + 5) + 5  # the codes of four objects (shape and texture) and of the background
 BETA = 6.0  # the original's for textures and background
@@ -73,14 +66,6 @@ class WholeImageVae(VAE):
         mean, log_variance, logits = super().forward(images, noise)
         return logits.sigmoid(), Posterior(mean, log_variance)
 
-    def posterior(self, images: Images) -> Posterior:
-        """The posterior of the codes of images `b 3 h w` in [0, 1]."""
-        return Posterior(*self.encoder(images))
-
-    def render(self, codes: Tensor) -> Images:
-        """Codes `b d` to images in (0, 1)."""
-        return self.decoder(codes).sigmoid()
-
 
 def train(
     scenes: Scenes,
@@ -108,20 +93,17 @@ def train(
     Raises:
         InputError: if a number is out of range, or the loss is not finite.
     """
-    check_budget(minutes, steps, batch)
     if not 0 <= beta < math.inf:
         raise InputError(f"beta must be a number of at least 0; got {beta}.")
     network = WholeImageVae(scenes.height, scenes.width, dimension, seed)
-    fabric = fabric or start_fabric(Options())
     rng = Generator().manual_seed(seed)
 
-    def loss_of(model: WholeImageVae, step: int) -> Tensor:
-        images = scenes(range(step * batch, (step + 1) * batch)).images.to(fabric.device)
-        noise = torch.randn(batch, dimension, generator=rng).to(fabric.device)
+    def loss_of(model: WholeImageVae, images: Images) -> Tensor:
+        noise = torch.randn(batch, dimension, generator=rng).to(images.device)
         rendered, posterior = model(images, noise)
         return (F.l1_loss(rendered, images, reduction="sum") + beta * divergence(*posterior).sum()) / batch
 
-    return fit("Whole-image VAE", network, loss_of, learning_rate_at, fabric, minutes, steps)
+    return fit("Whole-image VAE", network, scenes, loss_of, learning_rate_at, minutes, steps, batch, fabric)
 
 
 def learning_rate_at(progress: float) -> float:
@@ -132,14 +114,14 @@ def learning_rate_at(progress: float) -> float:
 @torch.no_grad()
 def encode(model: WholeImageVae, images: Images, chunk: int = 100) -> Posterior:
     """The posterior of the codes of images `b 3 h w` in [0, 1], computed for `chunk` images at a time."""
-    parts = [model.posterior(part) for part in images.split(chunk)]
+    parts = [model.encode(part) for part in images.split(chunk)]
     return Posterior(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
 @torch.no_grad()
 def decode(model: WholeImageVae, codes: Tensor, chunk: int = 100) -> Images:
     """Images `b 3 h w` in (0, 1) from codes `b d`, computed for `chunk` codes at a time."""
-    return torch.cat([model.render(part) for part in codes.split(chunk)])
+    return torch.cat([model.decode(part).sigmoid() for part in codes.split(chunk)])
 
 
 def changes(

@@ -17,8 +17,6 @@ from intarsia.pictures import check_targets, overlay, sheet, write_gif, write_pi
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
-__all__ = ["demo"]
-
 FRAMES = 48  # of the animation, which moves the object there and back
 DISTANCE = 0.25  # as a fraction of the image's width
 LEGS = 4  # parts of the way. Codes are interpolated within a part; over the whole way, that would distort the object

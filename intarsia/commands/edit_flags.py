@@ -12,8 +12,6 @@ from intarsia.errors import InputError, one_line
 if TYPE_CHECKING:
     from intarsia.manipulation.history import Edit
 
-__all__ = ["EditFlags", "check_flags", "edits_of"]
-
 Flag = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 
 

@@ -16,8 +16,6 @@ from intarsia.recipes.settings import STAGES, Recipe, planned
 from intarsia.records import TRAINING, Training, check_finished, read_training
 from intarsia.weights import RECIPE, WEIGHTS, latest, weights_sha256
 
-__all__ = ["export"]
-
 
 def export(run: Path, out: Path, float32: bool = False) -> int:
     """Write the newest model of a finished run into a folder of its own, with a record of its training, `training.json`.

@@ -18,8 +18,6 @@ from intarsia.pictures import check_targets, read_picture, sheet, write_gif, wri
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
-__all__ = ["listing", "manipulate"]
-
 COLUMNS = 9  # of a sheet of traversals
 
 

@@ -12,8 +12,6 @@ from intarsia.files import make_folder, replacing
 from intarsia.model import load
 from intarsia.pictures import check_targets, overlay, read_picture, sheet, zoom_for
 
-__all__ = ["predict"]
-
 
 def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
     """Segment image files with the newest model of a run.

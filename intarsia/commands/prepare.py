@@ -10,8 +10,6 @@ from intarsia.data import PREPARED
 from intarsia.data.arrays import Stored, begun, check_limit, open_arrays, write
 from intarsia.errors import InputError
 
-__all__ = ["prepare"]
-
 
 def prepare(dataset: str, source: Path | None, out: Path, limit: int | None = None) -> Stored:
     """Write the images of a dataset into a folder, or resume it. First prints how much disk space that takes.

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
-from intarsia.commands.edit_flags import EditFlags
+from intarsia.commands.edit_flags import EditFlags, Flag
 from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
 from intarsia.errors import InputError
 from intarsia.files import check_new
@@ -29,7 +29,6 @@ _CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
 RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
-Flag = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 Overwrite = Annotated[FlagCreatePairsOff[bool], arg(help="Replace files that exist.", help_behavior_hint="")]
 Threads = Annotated[int, arg(help="CPU threads; 0 lets PyTorch choose.")]
 

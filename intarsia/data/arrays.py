@@ -25,20 +25,6 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.shapes import one_hot
 
-__all__ = [
-    "CONTENTS",
-    "Contents",
-    "Material",
-    "Rows",
-    "Stored",
-    "begun",
-    "check_limit",
-    "open_arrays",
-    "split_range",
-    "stored_scenes",
-    "write",
-]
-
 CONTENTS = "dataset.json"
 FORMAT = 1
 HEADER = 128  # bytes before the first row; NumPy leaves space for a larger number of rows

@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["sixths"]
-
 
 def sixths(colours: NDArray[Any]) -> NDArray[Any]:
     """The hue (of HSV) of colours `... 3` (red, green, blue), in sixths of a turn from -1 to 5.

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from intarsia.data.scenes import SceneSample
 
-__all__ = ["paste", "visible_masks"]
-
 
 def visible_masks(shapes: NDArray[Any]) -> NDArray[np.float32]:
     """The visible part of each object: masks `b k+1 h w` that sum to 1, the background first.

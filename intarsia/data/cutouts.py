@@ -18,8 +18,6 @@ from intarsia.data.flying_animals import HEIGHT, MOST, WIDTH, composed_scenes, c
 from intarsia.data.scenes import Scenes
 from intarsia.errors import InputError
 
-__all__ = ["Pictures", "material_of", "open_scenes"]
-
 USES = ("train", "both", "test")  # in this order, the rows for training, and those for tests, are contiguous
 AT_ONCE = 64  # pictures
 

@@ -26,8 +26,6 @@ from intarsia.data.flying_animals import HEIGHT, WIDTH
 from intarsia.data.random import scene_keys, uniform
 from intarsia.errors import InputError
 
-__all__ = ["material"]
-
 NAME = "flying_animals_debian"
 ANIMALS = "tuxpaint-stamps-default"
 DRAWINGS = r"cartoon|toys|hedgehog|/bee|/fly|Woodlouse|abalone|mussel"  # and what hardly looks like an animal

@@ -16,21 +16,8 @@ from numpy.typing import NDArray
 
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
-from intarsia.data.random import Keys, scene_keys, uniform
+from intarsia.data.random import Keys, scene_keys, spaced, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
-
-__all__ = [
-    "HEIGHT",
-    "MOST",
-    "WIDTH",
-    "Animals",
-    "Parameters",
-    "composed_scenes",
-    "cut_out",
-    "draw_parameters",
-    "reduced",
-    "render",
-]
 
 HEIGHT, WIDTH = 192, 256  # px
 MOST = 5  # animals
@@ -138,7 +125,7 @@ def draw_parameters(keys: Keys, backgrounds: int, animals: int) -> Parameters:
     counts = [1, 1, MOST, MOST, MOST + 1]
     u = uniform(keys, np.arange(sum(counts)))
     number, background, animal, zoom, brightness = np.split(u, np.cumsum(counts)[:-1], axis=1)
-    place = _places(keys, sum(counts))
+    place = spaced(keys, sum(counts), MOST, [DY[0], DX[0]], [DY[1], DX[1]], SPACING)
     return Parameters(
         number=NUMBERS[np.searchsorted(NUMBER_LIMITS, number[:, 0])],
         background=(backgrounds * background[:, 0]).astype(np.int64),
@@ -148,20 +135,6 @@ def draw_parameters(keys: Keys, backgrounds: int, animals: int) -> Parameters:
         dy=place[..., 0],
         brightness=BRIGHTNESS * (2 * brightness - 1),
     )
-
-
-def _places(keys: Keys, first: int) -> Floats:
-    """Places `b n 2` (dy, dx) in px, redrawn until far enough from the earlier ones; uses the draws from `first` on."""
-    low, high = np.array([DY, DX]).T
-    places = np.empty((len(keys), MOST, 2))
-    for i in range(MOST):
-        unplaced, draw = np.arange(len(keys)), first + 2 * i
-        while len(unplaced):
-            places[unplaced, i] = low + (high - low) * uniform(keys[unplaced], [draw, draw + 1])
-            distance = np.abs(places[unplaced, i, None] - places[unplaced, :i]).sum(axis=2)
-            unplaced = unplaced[(distance <= SPACING).any(axis=1)]
-            draw += 2 * MOST
-    return places
 
 
 def render(backgrounds: Bytes, animals: Animals, parameters: Parameters) -> SceneSample:

@@ -27,8 +27,6 @@ from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 from intarsia.shapes import one_hot
 
-__all__ = ["open_scenes"]
-
 NAME, MASKS = "folder", "masks"
 KINDS = {".png", ".jpg", ".jpeg", ".webp"}
 FEWEST = 30  # images: ten for each split

@@ -24,8 +24,6 @@ from intarsia.data.multi_objects import material as tfrecord_material
 from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
-__all__ = ["material", "open_scenes"]
-
 NAME = "multi_dsprites"
 LAYOUTS = {  # entities: the background and the sprites
     "colored_on_colored": Layout(3, (0, 1, 2, 3, 4), SPLITS_OF_THE_ORIGINAL),

@@ -18,8 +18,6 @@ from intarsia.data.arrays import Contents, Material, Rows
 from intarsia.errors import InputError
 from intarsia.formats.tfrecord import Record, byte_values, features, records
 
-__all__ = ["SPLITS_OF_THE_ORIGINAL", "Layout", "material"]
-
 SIZE = 64  # px
 PIXELS = SIZE * SIZE
 AT_ONCE = 512  # scenes in memory, 8 MiB

@@ -19,11 +19,9 @@ from scipy.ndimage import spline_filter
 
 from intarsia.data.colours import sixths
 from intarsia.data.compose import paste
-from intarsia.data.random import Keys, scene_keys, uniform
+from intarsia.data.random import Keys, scene_keys, spaced, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
-
-__all__ = ["Components", "Parameters", "components", "draw_parameters", "factors", "open_scenes", "render", "shift_hue"]
 
 SIZE = 64  # px
 MOST = 4  # objects
@@ -157,7 +155,7 @@ def draw_parameters(keys: Keys) -> Parameters:
     counts = [1, MOST, MOST + 1]
     u = uniform(keys, np.arange(sum(counts)))
     number, shape, hue = np.split(u, np.cumsum(counts)[:-1], axis=1)
-    offsets = _offsets(keys, sum(counts))
+    offsets = spaced(keys, sum(counts), MOST, [-REACH, -REACH], [REACH, REACH], SPACING)
     return Parameters(
         number=NUMBERS[np.searchsorted(NUMBER_LIMITS, number[:, 0])],
         shape_index=(2 * shape).astype(np.int64),
@@ -165,19 +163,6 @@ def draw_parameters(keys: Keys) -> Parameters:
         dc=offsets[..., 1],
         hue=HUE * (2 * hue - 1),
     )
-
-
-def _offsets(keys: Keys, first: int) -> Floats:
-    """Offsets `b n 2` in px, each redrawn until it is far enough from the earlier ones; uses the draws from `first` on."""
-    offsets = np.empty((len(keys), MOST, 2))
-    for i in range(MOST):
-        unplaced, draw = np.arange(len(keys)), first + 2 * i
-        while len(unplaced):
-            offsets[unplaced, i] = REACH * (2 * uniform(keys[unplaced], [draw, draw + 1]) - 1)
-            distance = np.abs(offsets[unplaced, i, None] - offsets[unplaced, :i]).sum(axis=2)
-            unplaced = unplaced[(distance <= SPACING).any(axis=1)]
-            draw += 2 * MOST
-    return offsets
 
 
 def render(

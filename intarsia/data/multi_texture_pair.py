@@ -16,8 +16,6 @@ from intarsia.data.multi_texture import SIZE, Components, Parameters, components
 from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
-__all__ = ["open_scenes"]
-
 PLACES = np.arange(-24.0, 25.0, 6.0)  # px, of an offset as in `Parameters`
 OFFSETS = 4  # the ellipse's row and column, the square's row and column; the first changes fastest from scene to scene
 HUES = -0.2, 0.0, 0.2  # turns: background, ellipse, square

@@ -19,8 +19,6 @@ from intarsia.data.random import scene_keys, uniform
 from intarsia.data.scenes import Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 
-__all__ = ["darkened_in_training", "material", "open_scenes"]
-
 NAME = "objects_room"
 DARKEST = 0.2  # smallest factor of the sky
 SKY = 0  # its segment

@@ -30,8 +30,6 @@ from intarsia.data.rooms import BOX, CAPSULE, CONE, CYLINDER, REACH, SPHERE, VAR
 from intarsia.data.scenes import Scenes
 from intarsia.errors import InputError
 
-__all__ = ["material", "open_scenes", "render"]
-
 NAME = "objects_room_mujoco"
 SIZE = 64  # px
 VIEW = 60  # degrees

@@ -18,8 +18,6 @@ from intarsia.data.cutouts import Bytes, Pictures, material_of
 from intarsia.data.flying_animals import HEIGHT, WIDTH
 from intarsia.errors import InputError
 
-__all__ = ["material"]
-
 NAME = "flying_animals"
 FOLDERS = ("foregrounds", "masks", "backgrounds")
 REMOVED = "removed_from_test.json"

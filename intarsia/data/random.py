@@ -8,8 +8,6 @@ does not depend on its batch, and a repeated draw is a draw with a higher number
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Keys", "scene_keys", "shuffled", "uniform"]
-
 Keys = NDArray[np.uint64]
 
 U = np.uint64
@@ -28,6 +26,24 @@ def uniform(keys: Keys, draws: ArrayLike) -> NDArray[np.float64]:
     """Numbers in [0, 1), uniform in steps of 2**-53: `b n` for `b` keys and `n` draw numbers >= 0."""
     bits = _stream(keys[:, None], np.asarray(draws, np.uint64)) >> U(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+def spaced(keys: Keys, first: int, count: int, low: ArrayLike, high: ArrayLike, spacing: float) -> NDArray[np.float64]:
+    """Places `b n 2` for `n` = `count` objects of each scene, uniform from low to high (2 numbers each).
+
+    A place is redrawn until it differs from each earlier one by more than `spacing`, rows and columns added. This uses the
+    draws from `first` on.
+    """
+    low, high = np.asarray(low), np.asarray(high)
+    places = np.empty((len(keys), count, 2))
+    for i in range(count):
+        unplaced, draw = np.arange(len(keys)), first + 2 * i
+        while len(unplaced):
+            places[unplaced, i] = low + (high - low) * uniform(keys[unplaced], [draw, draw + 1])
+            distance = np.abs(places[unplaced, i, None] - places[unplaced, :i]).sum(axis=2)
+            unplaced = unplaced[(distance <= spacing).any(axis=1)]
+            draw += 2 * count
+    return places
 
 
 def shuffled(seed: int, indices: NDArray[np.int64], size: int) -> NDArray[np.int64]:

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from intarsia.data.random import Keys, uniform
 
-__all__ = ["BOX", "CAPSULE", "CONE", "CYLINDER", "REACH", "SPHERE", "VARIANTS", "Rooms", "draw_rooms"]
-
 SPHERE, BOX, CYLINDER, CAPSULE, CONE = range(5)
 VARIANTS = {"train": (1, 3), "empty_room": (0, 0), "six_objects": (4, 6), "identical_color": (4, 6)}  # fewest, most objects
 

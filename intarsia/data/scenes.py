@@ -12,8 +12,6 @@ from torch import Tensor
 from intarsia.errors import InputError
 from intarsia.shapes import Images, Masks
 
-__all__ = ["SPLITS", "Factors", "Indices", "SceneSample", "Scenes"]
-
 SPLITS: dict[str, int | None] = {"train": None, "val": 200, "test": 2000}  # scenes per split; None is endless
 AT_ONCE = 16  # scenes drawn together; with more, the intermediate arrays don't fit the processor's cache
 

@@ -29,8 +29,6 @@ from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
 from intarsia.shapes import Images, Masks, PerImage, one_hot
 
-__all__ = ["AT_ONCE", "LOCALITY_SCENES", "CodedObjects", "changes", "evaluate_codes", "find", "inspect", "reconstruction"]
-
 LOCALITY_SCENES = 200  # from the first test scene on
 AT_ONCE = 25  # scenes in memory; with more, the decoders' activations don't fit the processor's cache and take twice the time
 

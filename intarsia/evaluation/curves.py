@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-__all__ = ["Curve", "curve", "curves"]
-
 WIDTH, HEIGHT = 240, 90  # of a drawing
 POINTS = 120  # of a line; longer logs are averaged
 

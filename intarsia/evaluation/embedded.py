@@ -10,8 +10,6 @@ from torch import Tensor
 
 from intarsia.shapes import Images
 
-__all__ = ["Embedded", "animation", "still"]
-
 MILLISECONDS = 80  # per frame of an animation
 
 

@@ -23,8 +23,6 @@ from intarsia.pictures import write_gif, write_picture
 from intarsia.records import PICTURE, Scores
 from intarsia.weights import RECIPE, has_codes, latest, weights_sha256
 
-__all__ = ["evaluate_run"]
-
 ANIMATION = "identity.gif"
 
 

@@ -4,8 +4,6 @@ import math
 
 from torch import Tensor
 
-__all__ = ["mean", "number", "rounded"]
-
 
 def mean(values: Tensor) -> float | None:
     """The mean of all values that are not nan, as `rounded` gives it."""

@@ -12,8 +12,6 @@ from intarsia.recipes import train_command
 from intarsia.recipes.settings import Recipe, flatten
 from intarsia.records import Records
 
-__all__ = ["TEMPLATES", "page"]
-
 TEMPLATES = Environment(
     loader=PackageLoader("intarsia.evaluation", ""),
     autoescape=True,

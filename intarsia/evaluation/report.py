@@ -9,8 +9,6 @@ from intarsia.files import replacing
 from intarsia.model import load
 from intarsia.records import read_records
 
-__all__ = ["report"]
-
 REPORT = "report.html"
 TRAVERSED = 2  # scenes: the middle ones
 

@@ -9,8 +9,6 @@ from intarsia.files import make_folder, replacing
 from intarsia.recipes import command_line
 from intarsia.records import check_finished, read_json, read_records
 
-__all__ = ["results", "results_of"]
-
 SHARED = ("recipe", "test_images")  # the same for all runs of a dataset; everything else is a list by seed
 
 

@@ -15,8 +15,6 @@ from intarsia.records.scores import NumberScore
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
-__all__ = ["Example", "Traversals", "examples", "traversals"]
-
 FRAMES, REACH = 24, 2.0  # of an animation: there and back, in standard deviations of the prior
 COLUMNS = {"shape": 4, "texture": 3}  # numbers of each part that are shown
 

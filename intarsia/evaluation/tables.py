@@ -1,12 +1,10 @@
 """Scores as tables for the terminal."""
 
 from rich.console import Group
-from rich.table import Table
+from rich.table import Column, Table
 
 from intarsia.evaluation.means import number
 from intarsia.records.scores import Codes, Figures, Scores
-
-__all__ = ["table"]
 
 
 def table(scores: Scores) -> Group:
@@ -19,10 +17,8 @@ def table(scores: Scores) -> Group:
 
 
 def _segments_table(title: str, figures: Figures, scenes: int) -> Table:
-    rows = Table(title=f"{title}: segments of {scenes} test scenes, 1 is perfect", title_justify="left")
-    rows.add_column("")
-    rows.add_column("with background", justify="right")
-    rows.add_column("objects only", justify="right")
+    columns = "", Column("with background", justify="right"), Column("objects only", justify="right")
+    rows = Table(*columns, title=f"{title}: segments of {scenes} test scenes, 1 is perfect", title_justify="left")
     rows.add_row("IoU, the original's protocol", f"{number(figures.iou.mean)} ± {number(figures.iou.std)}", "–")
     rows.add_row("mIoU, matched one-to-one", number(figures.miou), number(figures.miou_objects))
     rows.add_row("mBO, best overlap", number(figures.mbo), number(figures.mbo_objects))
@@ -33,10 +29,8 @@ def _segments_table(title: str, figures: Figures, scenes: int) -> Table:
 
 
 def _codes_table(title: str, figures: Figures, codes: Codes) -> Table:
-    rows = Table(title=f"{title}: codes of {codes.objects} objects", title_justify="left")
-    rows.add_column("")
-    rows.add_column("", justify="right")
-    rows.add_column("perfect", justify="right")
+    columns = "", Column(justify="right"), Column("perfect", justify="right")
+    rows = Table(*columns, title=f"{title}: codes of {codes.objects} objects", title_justify="left")
     rows.add_row("PSNR of the rendered images, dB", number(figures.psnr, 2), "∞")
     rows.add_row("SSIM", number(figures.ssim), "1")
     rows.add_row("mean squared error", number(figures.mse, 4), "0")

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from intarsia.errors import InputError
 from intarsia.formats.protobuf import Message
 
-__all__ = ["Record", "byte_values", "features", "masked_crc32c", "records"]
-
 GZIP = b"\x1f\x8b"
 TAR = 257, b"ustar"
 LONGEST = 1 << 30  # bytes; protobuf allows no message of 2 GiB

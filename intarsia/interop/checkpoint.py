@@ -20,8 +20,6 @@ from intarsia.formats.protobuf import Message, varints
 from intarsia.formats.sstable import entries
 from intarsia.formats.tfrecord import masked_crc32c
 
-__all__ = ["Variable", "read_checkpoint"]
-
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "<u1", 5: "<i2", 6: "<i1", 9: "<i8", 10: "?", 19: "<f2"}  # TensorFlow's numbers
 LISTS = {"<f4": 5, "<f8": 6, "<i4": 7, "<i8": 10}  # fields that hold the older format's values
 

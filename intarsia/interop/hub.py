@@ -13,8 +13,6 @@ from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, SCORES, TRAINING, Scores, read_as
 from intarsia.weights import RECIPE, WEIGHTS, latest
 
-__all__ = ["Trained", "from_pretrained", "model_card", "push_to_hub"]
-
 CARD = "README.md"
 GENERATED = "generated"  # the source of scenes that the package draws; they have its licence
 METRICS = {

@@ -13,8 +13,6 @@ from intarsia.model import Model
 from intarsia.networks.resnet import ResNet50
 from intarsia.recipes.settings import Recipe
 
-__all__ = ["import_tf1"]
-
 SCOPES = {"inpainter": ("Inpainter//",), "segmenter": ("Generator//",), "autoencoder": ("VAE//", "Fusion//")}
 COUNTERS = re.compile(r"(train_op|summary_vars)/.*|.*/Adam(_\d+)?")  # variables of the optimizers and logs
 TRUNK, IMAGENET = "Generator//resnet_v2/", "resnet_v2_50/"

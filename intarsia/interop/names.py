@@ -13,8 +13,6 @@ from intarsia.networks.resnet import BLOCKS, ResNet50
 from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import BatchNorm
 
-__all__ = ["from_original", "original_names", "original_shape"]
-
 Layers = Iterator[tuple[str, str]]  # our name of a layer in its network, and the original's
 
 # Our names of a layer's weights, and the original's.

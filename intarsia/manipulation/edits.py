@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
-from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 Part = Literal["shape", "texture", "background"]
+PER_OBJECT = ("shape", "texture", "shape_kl", "texture_kl")  # fields of a scene with a row for each object
 PRESENT = 0.5  # an object whose decoded shape is nowhere above this is empty
 
 
@@ -65,14 +65,8 @@ def copy(renderer: Renderer, scene: Scene, source: Scene, object: int) -> Scene:
     spare = spare_object(renderer, scene)
     if spare is not None:
         scene = remove(scene, spare)
-    return replace(
-        scene,
-        masks=torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks]),
-        **{
-            name: torch.cat([getattr(source, name)[object][None], getattr(scene, name)])
-            for name in ("shape", "texture", "shape_kl", "texture_kl")
-        },
-    )
+    codes = {name: torch.cat([getattr(source, name)[object][None], getattr(scene, name)]) for name in PER_OBJECT}
+    return replace(scene, masks=torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks]), **codes)
 
 
 def spare_object(renderer: Renderer, scene: Scene) -> int | None:
@@ -136,18 +130,8 @@ def check_code(scene: Scene, part: Part, dimension: int, object: int | None) -> 
 
 def _pick(scene: Scene, objects: list[int]) -> Scene:
     """The scene with only these objects, in this order."""
-
-    def picked(rows: Tensor) -> Tensor:
-        return rows[objects]
-
-    return replace(
-        scene,
-        masks=torch.cat([picked(scene.masks[:-1]), scene.masks[-1:]]),
-        shape=picked(scene.shape),
-        texture=picked(scene.texture),
-        shape_kl=picked(scene.shape_kl),
-        texture_kl=picked(scene.texture_kl),
-    )
+    codes = {name: getattr(scene, name)[objects] for name in PER_OBJECT}
+    return replace(scene, masks=torch.cat([scene.masks[:-1][objects], scene.masks[-1:]]), **codes)
 
 
 def _counted(objects: int) -> str:

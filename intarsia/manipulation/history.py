@@ -14,11 +14,6 @@ from pydantic.dataclasses import dataclass
 from intarsia.errors import InputError, one_line
 from intarsia.manipulation.edits import Part
 
-__all__ = [
-    "Edit", "Edits", "History", "Move", "Order", "Paste", "Recolour", "Remove", "Scale", "SetCode", "SwapTexture",
-    "read_history",
-]  # fmt: skip
-
 MOST_EDITS = 1000
 LONGEST_CODE = 1000  # numbers
 LARGEST_CODE = 20.0  # standard deviations of the prior; nothing can be seen beyond

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,24 +13,11 @@ from torch import Tensor
 
 from intarsia.errors import InputError, one_line
 from intarsia.manipulation import edits as plain
-from intarsia.manipulation.history import (
-    Edit,
-    History,
-    Move,
-    Order,
-    Paste,
-    Recolour,
-    Remove,
-    Scale,
-    SetCode,
-    SwapTexture,
-)
+from intarsia.manipulation.history import Edit, History, Move, Order, Paste, Recolour, Remove, Scale, SetCode, SwapTexture
 from intarsia.manipulation.solving import move, recolour, scale
 from intarsia.model import Model
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
-
-__all__ = ["Edited", "begin", "check_history", "copied", "model_sha256", "picture_sha256", "replay"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +65,9 @@ def copied(scene: Scene, row: int) -> Paste:
     Raises:
         InputError: if its codes are beyond all that an edit may hold.
     """
+    codes: dict[str, Any] = {name: tuple(getattr(scene, name)[row].tolist()) for name in plain.PER_OBJECT}
     try:
-        return Paste(
-            shape=tuple(scene.shape[row].tolist()),
-            texture=tuple(scene.texture[row].tolist()),
-            shape_kl=tuple(scene.shape_kl[row].tolist()),
-            texture_kl=tuple(scene.texture_kl[row].tolist()),
-        )
+        return Paste(**codes)
     except ValidationError as error:
         raise InputError(one_line(error)) from error
 
@@ -140,8 +124,7 @@ def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
 
 def _pasted(renderer: Renderer, edited: Edited, paste: Paste) -> Edited:
     scene, numbers = edited.scene, edited.numbers
-    codes = ("shape", "texture", "shape_kl", "texture_kl")
-    rows = {name: scene.shape.new_tensor(getattr(paste, name))[None] for name in codes}
+    rows = {name: scene.shape.new_tensor(getattr(paste, name))[None] for name in plain.PER_OBJECT}
     for name, row in rows.items():
         length = getattr(scene, name).shape[1]
         if row.shape[1] != length:

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from intarsia.errors import InputError
 
-__all__ = ["Dci", "ProbeR2", "dci", "dimensions_in_use", "mutual_information_gap", "probe_r2"]
-
 FOLDS = 5
 RIDGE = 1e-6  # per object, of standardised codes: makes the system solvable if dimensions are copies of each other
 LASSO = 0.02  # penalty on the weights of standardised codes and factors

@@ -5,8 +5,6 @@ import torch.nn.functional as F
 
 from intarsia.shapes import Images, PerImage
 
-__all__ = ["psnr", "ssim"]
-
 SSIM_SIGMA = 1.5  # px
 
 

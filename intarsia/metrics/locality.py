@@ -14,8 +14,6 @@ from torch import Tensor
 from intarsia.metrics.segments import SOFT_THRESHOLD, hard, matching
 from intarsia.shapes import Images, Masks, PerImage, PerSegment, Regions, one_hot
 
-__all__ = ["FEWEST_PIXELS", "Change", "Changed", "Changes", "Find", "Found", "Movement", "change_inside", "measure", "move"]
-
 FEWEST_PIXELS = 20  # objects with fewer visible pixels don't count
 
 

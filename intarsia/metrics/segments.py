@@ -13,11 +13,6 @@ from torch import Tensor
 from intarsia.errors import InputError
 from intarsia.shapes import Labels, Masks, PerImage, one_hot
 
-__all__ = [
-    "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "identity_switching", "matching", "mean_best_overlap",
-    "shape_iou",
-]  # fmt: skip
-
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
 

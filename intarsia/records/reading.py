@@ -8,8 +8,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from intarsia.errors import InputError
 
-__all__ = ["read_as", "read_json"]
-
 Value = TypeVar("Value")
 
 

@@ -11,10 +11,6 @@ from intarsia.files import replacing
 from intarsia.records.reading import read_as
 from intarsia.weights import latest, weights_sha256
 
-__all__ = [
-    "PICTURE", "SCORES", "Codes", "Examples", "FactorScore", "Figures", "MeanAndStd", "NumberScore", "Scores", "Switching",
-]  # fmt: skip
-
 SCORES = "scores.json"
 PICTURE = "segments.png"  # of the first test scenes
 

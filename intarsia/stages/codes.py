@@ -42,8 +42,8 @@ def draw(recipe: Recipe, batch: int, mine: slice, rng: Generator, device: torch.
 
 def reconstruct(autoencoder: nn.Module, images: Images, masks: Masks, draws: Draws, recipe: Recipe) -> Reconstruction:
     """The scene autoencoder's reconstruction of images and ordered masks; the shape VAE learns shifted masks if asked to."""
-    practice = shifted(masks, draws.shifts) if recipe.vaes.max_shift else None
-    found: Reconstruction = autoencoder(images, masks, draws.noise, practice)
+    examples = shifted(masks, draws.shifts) if recipe.vaes.max_shift else None
+    found: Reconstruction = autoencoder(images, masks, draws.noise, examples)
     return found
 
 

@@ -10,8 +10,6 @@ from intarsia.model import Model
 from intarsia.recipes.settings import Recipe, flatten
 from intarsia.weights import latest
 
-__all__ = ["started_from"]
-
 # For each network: the settings of how it computes, the settings of its size, and the stage that trains it first.
 PARTS = {
     "inpainter": (("inpainter", "content"), ("height", "width"), "inpainting"),

@@ -31,8 +31,6 @@ from intarsia.studio.uploads import MOST_BYTES, picture_of, read_body, read_json
 from intarsia.studio.views import Strip, View, encoded, strip, varied, view
 from intarsia.studio.worker import Worker
 
-__all__ = ["create_app"]
-
 UPLOADS_AT_ONCE = 4  # the others are not read before these are encoded, so that those that wait take no memory
 MOST_FRAMES = 100  # of the animation of a history
 FRAME_MILLISECONDS = 600

@@ -16,8 +16,6 @@ from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 from intarsia.studio.refusals import Refusal
 
-__all__ = ["Store"]
-
 MOST_SCENES = 32
 MOST_STATES = 4  # of a scene
 MOST_BYTES = 2**27  # of decoded and fused tensors: moving a slider then decodes one code, fuses one object, and then the scene

@@ -11,8 +11,6 @@ from intarsia.errors import InputError, one_line
 from intarsia.pictures import Picture, read_picture
 from intarsia.studio.refusals import Refusal
 
-__all__ = ["MOST_BYTES", "MOST_PIXELS", "picture_of", "read_body", "read_json"]
-
 MOST_BYTES = 20_000_000  # of a picture's file
 MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes

@@ -15,8 +15,6 @@ from intarsia.pictures import png
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
-__all__ = ["ObjectView", "Strip", "View", "encoded", "strip", "varied", "view"]
-
 OFFSETS = (-2.0, -1.0, 0.0, 1.0, 2.0)  # values of the number in a strip, in standard deviations of the prior
 STRIP_SIZE = 64  # px, the longer side of a strip's pictures
 SEEN = 0.5  # a pixel belongs to a shape or mask that is above this

@@ -7,8 +7,6 @@ from typing import ParamSpec, TypeVar
 
 from intarsia.studio.refusals import Refusal
 
-__all__ = ["Worker"]
-
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 

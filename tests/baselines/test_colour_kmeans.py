@@ -24,10 +24,10 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("spread", [0, 0.1])
-def test_three_colours_are_three_segments(spread: float) -> None:
+@pytest.mark.parametrize("noisiness", [0, 0.1])
+def test_three_colours_are_three_segments(noisiness: float) -> None:
     images, labels = three_coloured()
-    masks = segment((images + spread * (noise(*images.shape) - 0.5)).clamp(0, 1), 3)
+    masks = segment((images + noisiness * (noise(*images.shape) - 0.5)).clamp(0, 1), 3)
     assert masks.shape == (2, 3, 12, 16)
     assert torch.equal(masks, one_hot(hard(masks), 3))
     assert adjusted_rand_index(labels, hard(masks)).tolist() == [1, 1]

@@ -63,8 +63,8 @@ def test_training_shows_all_pictures_and_tests_what_is_left(tmp_path: Path) -> N
         clean = (images * (masks[:, :1] > 0.999)).sum((1, 2, 3)) / (masks[:, 0] > 0.999).sum((1, 2)) / 3
         return {round(float(level) * 255) for level in clean}
 
-    spread = {split: max(shown(split)) - min(shown(split)) for split in ("train", "test")}
-    assert spread["train"] > 190 - 40 and spread["test"] < spread["train"]
+    extent = {split: max(shown(split)) - min(shown(split)) for split in ("train", "test")}
+    assert extent["train"] > 190 - 40 and extent["test"] < extent["train"]
 
 
 def test_scenes_come_in_the_pictures_size_or_a_fraction_of_it(tmp_path: Path) -> None:

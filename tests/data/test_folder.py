@@ -73,8 +73,8 @@ def test_corrupt_files_are_named_and_skipped(photos: Path, capsys: pytest.Captur
     (photos / "text.png").write_text("no picture")
     assert opened(photos, "test").size == 10
     assert "40 images" in opened(photos).source
-    told = capsys.readouterr().err
-    assert told.count("skipped 2 of 42") == 1 and "half.jpg" in told and "text.png" in told
+    printed = capsys.readouterr().err
+    assert printed.count("skipped 2 of 42") == 1 and "half.jpg" in printed and "text.png" in printed
 
 
 def test_too_few_images_are_an_error(tmp_path: Path) -> None:

@@ -26,9 +26,9 @@ def test_one_to_four_sprites_are_equally_frequent(sample: tuple[torch.Tensor, to
     # The last sprite is the farthest: one that is wholly hidden leaves a gap before it, or makes the count one too low.
     present = sample[1][:, 1:].amax((2, 3)) > 0
     number = (present * torch.arange(1, 5)).amax(1)
-    share = torch.bincount(number, minlength=5) / N
-    assert share[0] == 0
-    assert ((share[1:] - 0.25).abs() < 5 * np.sqrt(0.25 * 0.75 / N)).all()
+    fraction = torch.bincount(number, minlength=5) / N
+    assert fraction[0] == 0
+    assert ((fraction[1:] - 0.25).abs() < 5 * np.sqrt(0.25 * 0.75 / N)).all()
 
 
 def test_colours_are_uniform(sample: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -23,9 +23,9 @@ def parameters() -> Parameters:
 
 
 def test_numbers_of_objects(parameters: Parameters) -> None:
-    share = np.bincount(parameters.number, minlength=5) / N
-    assert share == pytest.approx([0, 0.03, 0.07, 0.1, 0.8], abs=5 * np.sqrt(0.16 / N))
-    assert share[0] == 0
+    fraction = np.bincount(parameters.number, minlength=5) / N
+    assert fraction == pytest.approx([0, 0.03, 0.07, 0.1, 0.8], abs=5 * np.sqrt(0.16 / N))
+    assert fraction[0] == 0
 
 
 def test_shapes_and_hues(parameters: Parameters) -> None:

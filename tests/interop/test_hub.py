@@ -76,10 +76,10 @@ def test_the_card_says_what_the_scores_say() -> None:
     (result,) = model["results"]
     assert model["name"] == "tiny" and result["dataset"]["split"] == "test"
     assert {metric["type"]: metric["value"] for metric in result["metrics"]} == FIGURES
-    for told in ("2,000 test scenes", "b 3 64 96", "b 5 64 96", "`ab12`", "| FG-ARI | 0.950 |", "segments.png", REPOSITORY):
-        assert told in card
-    for told in ("intarsia train multi_dsprites/compact --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
-        assert told in card
+    for shown in ("2,000 test scenes", "b 3 64 96", "b 5 64 96", "`ab12`", "| FG-ARI | 0.950 |", "segments.png", REPOSITORY):
+        assert shown in card
+    for shown in ("intarsia train multi_dsprites/compact --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
+        assert shown in card
 
 
 def test_the_hubs_own_reader_understands_the_card() -> None:

@@ -346,9 +346,9 @@ def test_scene_may_end_up_empty(renderer, scene):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**31))
 def test_over_keeps_what_is_beyond_its_reach(seed):
-    draws = Generator().manual_seed(seed)
-    image, changed = torch.rand(3, 16, 16, generator=draws), torch.rand(2, 3, 16, 16, generator=draws)
-    region = torch.rand(2, 16, 16, generator=draws) * (torch.rand(2, 16, 16, generator=draws) > 0.98)
+    rng = Generator().manual_seed(seed)
+    image, changed = torch.rand(3, 16, 16, generator=rng), torch.rand(2, 3, 16, 16, generator=rng)
+    region = torch.rand(2, 16, 16, generator=rng) * (torch.rand(2, 16, 16, generator=rng) > 0.98)
     shown, size = over(image, changed, region), 2 * REACH + 1
     near = nn.functional.max_pool2d((region > 0.1).float(), size, 1, REACH)[:, None].expand_as(shown) > 0
     assert torch.equal(shown[~near], image.expand_as(shown)[~near])

@@ -84,8 +84,8 @@ def test_dci_of_a_mix_by_hand() -> None:
     torch.testing.assert_close(found.completeness, torch.tensor([mixed, mixed, 1]).double(), rtol=0, atol=0.01)
     weight = HALF - LASSO  # of a mixed dimension for each of its two factors
     assert found.importance[:2, :2].flatten().tolist() == pytest.approx([weight] * 4, abs=0.03)
-    share = 4 * weight / (4 * weight + 1 - LASSO)
-    assert found.disentanglement == pytest.approx(share * mixed + 1 - share, abs=0.01)
+    fraction = 4 * weight / (4 * weight + 1 - LASSO)
+    assert found.disentanglement == pytest.approx(fraction * mixed + 1 - fraction, abs=0.01)
     torch.testing.assert_close(found.informativeness, torch.ones(3).double(), rtol=0, atol=1e-3)
 
 
@@ -117,8 +117,8 @@ def test_gap_is_that_of_scikit_learns_information() -> None:
         return np.digitize(values, np.linspace(values.min(), values.max(), 11)[1:-1])
 
     for i in range(3):
-        told = sorted(mutual_info_score(bins(codes[:, j]), factors[:, i]) for j in range(3))
-        expected = (told[2] - told[1]) / mutual_info_score(factors[:, i], factors[:, i])
+        nats = sorted(mutual_info_score(bins(codes[:, j]), factors[:, i]) for j in range(3))
+        expected = (nats[2] - nats[1]) / mutual_info_score(factors[:, i], factors[:, i])
         found = mutual_information_gap(torch.from_numpy(codes), torch.from_numpy(factors), bins=10)[i]
         assert found.item() == pytest.approx(expected, abs=1e-9)
 

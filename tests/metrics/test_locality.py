@@ -68,8 +68,8 @@ def test_a_soft_border_belongs_to_its_object() -> None:
     """Pixels with a mask of 0.2 belong to the red square; those with a mask of 0.03 don't."""
     images, true = scene()
     darker = with_values((RED, 0.5), ((2, slice(0, 5), slice(5, 7)), 0.5))  # 12.5 inside, 5 in two columns beside it
-    for share, local in ((0.2, 1), (0.03, 12.5 / 17.5)):
-        true[:, 1, :5, 5:7], true[:, 0, :5, 5:7] = share, 1 - share
+    for fraction, local in ((0.2, 1), (0.03, 12.5 / 17.5)):
+        true[:, 1, :5, 5:7], true[:, 0, :5, 5:7] = fraction, 1 - fraction
         assert move(images, true, changed_to((2, darker)), find).locality.tolist() == [[[pytest.approx(local)]]]
 
 
@@ -78,10 +78,10 @@ def test_where_an_object_is_drawn_is_its_place() -> None:
     image, place = scene().images.clone(), torch.zeros(1, 12, 12, dtype=torch.bool)
     image[0][RED], place[:, 5:10, 0:5] = 0, True
     image[:, 1][place] = 1
-    for region, share in ((None, 0.5), (place, 1), (place & (torch.arange(12) < 2), 0.7)):
+    for region, fraction in ((None, 0.5), (place, 1), (place & (torch.arange(12) < 2), 0.7)):
         changes = partial(Changed, image[None])
         found = move(*scene(), lambda images: (images[None], [Change(2, lambda rows: changes(region))]), find)  # noqa: B023
-        assert found.locality.tolist() == [[[pytest.approx(share)]]]
+        assert found.locality.tolist() == [[[pytest.approx(fraction)]]]
 
 
 def test_a_change_of_no_object_is_credited_to_the_best_one() -> None:

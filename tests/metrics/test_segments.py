@@ -355,8 +355,8 @@ def test_locality_by_hand():
     assert change_inside(before, after, region).tolist() == pytest.approx([1, 0.75, 0, np.nan], nan_ok=True)
     assert change_inside(after, before, region).tolist() == pytest.approx([1, 0.75, 0, np.nan], nan_ok=True)
     assert change_inside(before, after, region / 2)[:3].tolist() == pytest.approx([0.5, 0.375, 0])
-    shares = change_inside(before, after, region) + change_inside(before, after, 1 - region)
-    assert shares[:3].tolist() == pytest.approx([1, 1, 1])
+    fractions = change_inside(before, after, region) + change_inside(before, after, 1 - region)
+    assert fractions[:3].tolist() == pytest.approx([1, 1, 1])
 
 
 def test_identity_switching_by_hand():

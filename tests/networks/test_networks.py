@@ -118,29 +118,29 @@ def test_edges_cost_once_per_image_not_once_per_region(model, size):
     assert 2 * one - two > 0.2 * (two - one)  # and less than the first, with which the edges come
 
 
-def test_colours_spread_over_their_patch_and_no_further():
+def test_colours_propagate_over_their_patch_and_no_further():
     """Two patches, left and right, of 2x4 folded pixels each; in the left one, one folded pixel is seen, and half of one."""
     patches = torch.zeros(1, 2, 2, 8)
     patches[:, 0, :, :4], patches[:, 1, :, 4:] = 1, 1
     seen = torch.zeros(1, 1, 4, 4, 16)
     seen[0, 0, :, 0:2, 0:2] = torch.tensor([0.4, -0.2, 0.0, 1.0])[:, None, None]
     seen[0, 0, :, 2:3, 6:8] = torch.tensor([0.1, 0.1, 0.1, 1.0])[:, None, None]
-    spread = propagate_colours(seen, patches)[0, 0]
+    propagated = propagate_colours(seen, patches)[0, 0]
     mean = [(0.4 + 0.05) / 1.51, (-0.2 + 0.05) / 1.51, 0.05 / 1.51, 1.5 / 8]
-    for pixel in spread[:, :, :4].flatten(1).T:
+    for pixel in propagated[:, :, :4].flatten(1).T:
         assert pixel.tolist() == pytest.approx(mean)
-    assert not spread[:, :, 4:].any()  # of the right patch nothing is seen
+    assert not propagated[:, :, 4:].any()  # of the right patch nothing is seen
 
 
-def test_colours_that_spread_can_be_switched_off():
-    """Without them the patches have no say; with them they have."""
+def test_propagation_can_be_switched_off():
+    """Without it the patches have no effect; with it they have."""
     inpainter = CompactInpainter(64, 64, channels=4, patches=12)
     images, hidden, edges = torch.rand(1, 3, 64, 64), torch.zeros(1, 1, 64, 64), torch.rand(1, 2, 64, 64).round()
     hidden[..., :32] = 1
-    without, with_spread = (inpainter(images, hidden, edges, spread) for spread in (False, True))
+    without, propagated = (inpainter(images, hidden, edges, propagate) for propagate in (False, True))
     torch.nn.init.normal_(inpainter.patches.assign.weight)
     assert torch.equal(inpainter(images, hidden, edges, False), without)
-    assert not torch.equal(inpainter(images, hidden, edges, True), with_spread)
+    assert not torch.equal(inpainter(images, hidden, edges, True), propagated)
 
 
 def test_soft_patches_mix_colours_by_membership():

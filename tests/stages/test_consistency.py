@@ -56,8 +56,8 @@ def test_the_whole_chain_is_the_originals(reference):
 
     copies = clean[:, :-1].repeat(4, 1, 1, 1).flatten(0, 1)[:, None]
     right, down = torch.from_numpy(recorded["dx"]), torch.from_numpy(recorded["dy"])
-    practice = translate(copies, right, down)[torch.from_numpy(recorded["perm"]).long()][:8].view(2, 4, 64, 64)
-    found = autoencoder(images, clean, example_masks=practice)
+    examples = translate(copies, right, down)[torch.from_numpy(recorded["perm"]).long()][:8].view(2, 4, 64, 64)
+    found = autoencoder(images, clean, example_masks=examples)
     assert_close(found.shape_logits.sigmoid(), masks_first(recorded["out_masks"]))
     nats = divergence(found.shape_examples.mean, found.shape_examples.log_variance).mean((0, 1))
     assert_close(nats, torch.from_numpy(recorded["mask_kl"]))
@@ -99,9 +99,9 @@ def test_the_whole_chain_is_the_originals(reference):
 def scene(objects: int) -> tuple[SceneAutoencoder, Tensor, Tensor]:
     torch.manual_seed(0)
     autoencoder = SceneAutoencoder(32, 32, objects, 2, 4, 3, channels=6, hidden=12, fusion_channels=5)
-    draws = Generator().manual_seed(0)
-    masks = (4 * torch.rand(2, objects + 1, 32, 32, generator=draws)).softmax(1)
-    return autoencoder, torch.rand(2, 3, 32, 32, generator=draws), masks
+    rng = Generator().manual_seed(0)
+    masks = (4 * torch.rand(2, objects + 1, 32, 32, generator=rng)).softmax(1)
+    return autoencoder, torch.rand(2, 3, 32, 32, generator=rng), masks
 
 
 @torch.no_grad()
@@ -197,17 +197,17 @@ def test_moved_masks_are_the_originals(reference):
     assert torch.equal(translated, images_first(recorded["translated"]))
 
 
-def test_the_shape_vae_practises_on_other_masks_if_given():
+def test_the_shape_vae_learns_other_masks_if_given():
     """And what is shown does not change."""
     autoencoder, images, masks = scene(2)
-    practice = torch.rand(2, 3, 32, 32, generator=Generator().manual_seed(1))
-    plain, other = autoencoder(images, masks), autoencoder(images, masks, example_masks=practice)
+    examples = torch.rand(2, 3, 32, 32, generator=Generator().manual_seed(1))
+    plain, other = autoencoder(images, masks), autoencoder(images, masks, example_masks=examples)
     assert torch.equal(plain.images, other.images) and torch.equal(plain.shape_logits, other.shape_logits)
-    assert torch.equal(other.shape_examples.masks, practice) and other.shape_examples.mean.shape == (2, 3, 4)
+    assert torch.equal(other.shape_examples.masks, examples) and other.shape_examples.mean.shape == (2, 3, 4)
     assert torch.equal(plain.shape_examples.mean, plain.mean.shape) and torch.equal(
         plain.shape_examples.logits, plain.shape_logits
     )
-    mean, _, logits = autoencoder.shape(practice[:, 1, None])
+    mean, _, logits = autoencoder.shape(examples[:, 1, None])
     assert torch.allclose(other.shape_examples.mean[:, 1], mean, atol=1e-6)
     assert torch.allclose(other.shape_examples.logits[:, 1], logits[:, 0], atol=1e-5)
 

@@ -76,7 +76,7 @@ def test_pieces_beyond_the_channels_go_where_they_prefer():
         "........",
     ]
     proposal = regroup(logits_of(rows), True, smallest=2)[0]
-    assert {int(proposal[0, 0]), int(proposal[2, 0])} == {1, 2}  # the two largest share the channels out
+    assert {int(proposal[0, 0]), int(proposal[2, 0])} == {1, 2}  # the two largest get one channel each
     assert proposal[4, 0] == 1 and proposal[6, 5] == 1 and proposal[6, 0] == 2  # the rest keeps its own
 
 

@@ -237,11 +237,11 @@ def test_the_last_stage_alone_of_a_whole_model(source: Path, tmp_path: Path) -> 
     assert same(Model.load(tmp_path / "run" / "consistency"), Model.load(tmp_path / "whole")) == {"autoencoder"}
     record_machine(tmp_path / "run", 1)
     export(tmp_path / "run", tmp_path / "model")
-    told = json.loads((tmp_path / "model" / TRAINING).read_text())
-    assert told["command"].endswith(" --start MODEL") and told["start_weights_sha256"] == weights_sha256(
+    record = json.loads((tmp_path / "model" / TRAINING).read_text())
+    assert record["command"].endswith(" --start MODEL") and record["start_weights_sha256"] == weights_sha256(
         tmp_path / "run" / START
     )
-    command = cli.parse(told["command"].split()[1:])
+    command = cli.parse(record["command"].split()[1:])
     assert isinstance(command, Train) and command.recipe == recipe and command.start == Path("MODEL")
     assert has_codes(tmp_path / "model")
 

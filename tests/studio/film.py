@@ -1,4 +1,4 @@
-"""A session in the studio, filmed: what tests/test_studio_page.py does and shows, and the README's animation."""
+"""A session in the studio, filmed: what tests/studio/test_page.py does and shows, and the README's animation."""
 
 from io import BytesIO
 from pathlib import Path

@@ -547,7 +547,7 @@ def test_a_finger_drags_an_object(browser: Any, port: int) -> None:
 
 
 def test_a_session_is_filmed(browser: Any, tmp_path: Path) -> None:
-    """The README's animation is this session: `INTARSIA_FILM=docs/images pytest tests/test_studio_page.py -k filmed`."""
+    """The README's animation is this session: `INTARSIA_FILM=docs/images pytest tests/studio/test_page.py -k filmed`."""
     path = Path(os.environ.get("INTARSIA_FILM") or tmp_path) / "studio.gif"
     with running(create_app(load("multi_dsprites"))) as port:
         one = Studio(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), port)

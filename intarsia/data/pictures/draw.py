@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-__all__ = ["PICTURES", "ellipse", "grain", "square", "tiling"]
-
 SIZE, MIDDLE, PERIOD = 64, 32, 8  # px
 ROW, COLUMN = np.indices((SIZE, SIZE))
 LIME, VIOLET = (200, 226, 26), (52, 28, 232)
