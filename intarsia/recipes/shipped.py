@@ -70,7 +70,7 @@ _CONTENT = Recipe(
         regions=Regions(boxes=0.18, fields=0.0, slivers=0.0, everything=0.06, ellipses=0.18, partitions=0.18, clusters=0.4),
     ),
     separation=Separation(steps=0),
-    distillation=Distillation(steps=2750, scenes=3000),
+    distillation=Distillation(steps=1925, scenes=1500),
     vaes=Vaes(steps=0),
 )
 
