@@ -1,6 +1,5 @@
 """The known mistakes that `benchmarks/judge.py` judges, drawn by hand, and its tables."""
 
-
 import pytest
 import torch
 from torch import Generator, Tensor
