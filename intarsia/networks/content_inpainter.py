@@ -13,6 +13,7 @@ from intarsia.shapes import Edges
 __all__ = ["ContentInpainter", "propagate_within_edges"]
 
 HALF = 2  # px: the finest stride at which content is propagated
+FAINT = 0.2  # part of a cell that is visible, up to which it counts as hidden: soft regions hide cells in part
 SEEN = 1e-3  # of a cell's weight
 LAST_ROUNDS = 2  # of the propagation, which go over the edges' own pixels
 
@@ -111,9 +112,10 @@ class ContentInpainter(nn.Module):
         shown = 1 - hidden[:, :, None]
         content = content[:, None].expand(-1, hidden.shape[1], -1, -1, -1)
         if self.strides[0] < HALF:
-            weight = _half(shown)
-            content, shown = _half(content * shown) / weight.clamp(min=0.1), (weight > 0.2).float()
-        return propagate_within_edges(content, shown, edges, self.propagation)
+            seen = _half(content * shown)
+            shown = _half(shown)
+            content = seen / shown.clamp(min=FAINT / 2)
+        return propagate_within_edges(content, (shown > FAINT).float(), edges, self.propagation)
 
 
 def propagate_within_edges(content: Tensor, shown: Tensor, edges: Edges, rounds: int) -> Tensor:

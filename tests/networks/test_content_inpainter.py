@@ -66,3 +66,13 @@ def test_what_is_seen_stays_as_it_is():
     found = propagate_within_edges(content, shown, torch.zeros(2, 2, 16, 16), 3)
     assert torch.equal(found[:, :, :-1] * shown, content * shown)
     assert ((found[:, :, :-1] >= 0) & (found[:, :, :-1] <= 1)).all()
+
+
+@pytest.mark.parametrize("strides", [(1, 4), (2, 4)])
+def test_soft_regions_propagate_no_more_than_there_is(strides):
+    """Cells that are visible in part must not gain weight from round to round."""
+    net = ContentInpainter(64, 64, strides, (3, 3), 4, 8, 12)
+    hidden = draw(2, 3, 64 // strides[0], 64 // strides[0], seed=1)
+    content = draw(2, 3, 64 // strides[0], 64 // strides[0])
+    found = net._propagated(content, hidden, torch.zeros(2, 2, 64, 64))
+    assert found.shape == (2, 3, 4, 32, 32) and found.min() >= 0 and found.max() <= 1 + 1e-5
