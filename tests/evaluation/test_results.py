@@ -145,6 +145,8 @@ def spoil(run: Path, how: str) -> None:
         (run / "machine.json").write_text('{"threads": 2}')
     elif how == "not JSON":
         (run / "scores.json").write_text("{")
+    elif how == "endless JSON":
+        (run / "scores.json").write_text("[" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,7 @@ def spoil(run: Path, how: str) -> None:
         ("foreign baseline", r"whole_image_vae\.json is incomplete"),
         ("foreign machine", r"machine\.json is incomplete"),
         ("not JSON", r"scores\.json can't be read"),
+        ("endless JSON", r"scores\.json can't be read"),
     ],
 )
 def test_bad_run_is_refused_and_nothing_written(how: str, complaint: str, tmp_path: Path) -> None:
