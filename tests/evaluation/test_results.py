@@ -131,6 +131,10 @@ def spoil(run: Path, how: str) -> None:
         (run / planned(RECIPE)[0] / "log.jsonl").unlink()
     elif how == "cut log":
         (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 5, "sec')
+    elif how == "foreign log":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 1, "seconds": 1}\n{"step": 2}\n')
+    elif how == "log of nothing":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text("null")
     elif how == "other weights":
         (run / planned(RECIPE)[-1] / WEIGHTS).write_bytes(b"other")
     elif how == "no figures":
@@ -157,6 +161,8 @@ def spoil(run: Path, how: str) -> None:
         ("unfinished", "end_to_end is at step 5 of"),
         ("no log", "inpainting is at step 0 of"),
         ("cut log", r"log\.jsonl can't be read"),
+        ("foreign log", r"log\.jsonl can't be read: line 2 is no record with a step and seconds"),
+        ("log of nothing", r"log\.jsonl can't be read: line 1 is no record"),
         ("other weights", "is of other weights"),
         ("no figures", r"scores\.json is incomplete \(figures\.iou: Field required\); run `intarsia evaluate .*` again\.$"),
         ("text for a number", r"scores\.json is incomplete \(figures\.psnr: "),
