@@ -281,6 +281,8 @@ BAD = {
     "manipulate a b --copy-from c": "--copy-from IMAGE and --copy-object NUMBER belong together",
     "manipulate a b --object 1 --copy-from c --copy-object 1": "leave --object out",
     "manipulate a b --traverse --steps 0": "--steps is 0; it must be at least 1",
+    "manipulate a b --traverse --range nan 1": "--range holds nan; its numbers must be from -1000 to 1000",
+    "manipulate a b --traverse --range 0 1e39": "--range holds 1e+39; its numbers must be from -1000 to 1000",
 }
 
 
