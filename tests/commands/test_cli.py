@@ -269,6 +269,8 @@ BAD = {
     "predict a": "No image is given",
     "results": "No run is given",
     "evaluate a --threads -1": "--threads is -1; it must be at least 0",
+    "evaluate a --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
+    "train multi_dsprites/compact --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move",
     "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
     "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
