@@ -171,16 +171,23 @@ def gif(frames: Images, milliseconds: int) -> bytes:
     return content.getvalue()
 
 
+def check_mp4() -> None:
+    """Raise `InputError` if the package for videos is not installed."""
+    try:
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise InputError("MP4 needs a package that is not installed: pip install 'intarsia[video]'.") from None
+
+
 def write_mp4(path: Path, frames: Images) -> None:
     """Write frames `f 3 h w` in [0, 1], enlarged, as H.264 video.
 
     Raises:
         InputError: if the package for videos is not installed.
     """
-    try:
-        import imageio_ffmpeg
-    except ImportError:
-        raise InputError("MP4 needs a package that is not installed: pip install 'intarsia[video]'.") from None
+    check_mp4()
+    import imageio_ffmpeg
+
     pictures = [sheet([frame[None]], zoom_for(frame), gap=0) for frame in frames]
     size = pictures[0].shape[1::-1]
     with replacing(path) as temporary:

@@ -12,6 +12,8 @@ from intarsia.errors import InputError, one_line
 if TYPE_CHECKING:
     from intarsia.manipulation.history import Edit
 
+LARGEST_OFFSET = 1000  # standard deviations of the prior; nothing can be seen far below
+
 Flag = Annotated[FlagCreatePairsOff[bool], arg(help_behavior_hint="")]
 
 
@@ -93,6 +95,9 @@ def check_flags(flags: EditFlags) -> None:
     for name in ("steps", "count"):
         if getattr(flags, name) < 1:
             raise InputError(f"--{name} is {getattr(flags, name)}; it must be at least 1.")
+    for number in flags.range:
+        if not abs(number) <= LARGEST_OFFSET:  # NaN, too
+            raise InputError(f"--range holds {number:g}; its numbers must be from -{LARGEST_OFFSET} to {LARGEST_OFFSET}.")
 
 
 def edits_of(flags: EditFlags, object: int, objects: int) -> list["Edit"]:

@@ -14,7 +14,7 @@ from intarsia.manipulation.edits import check_code
 from intarsia.manipulation.history import read_history
 from intarsia.manipulation.replay import begin, check_history, copied, replay
 from intarsia.model import load
-from intarsia.pictures import check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
+from intarsia.pictures import check_mp4, check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 
@@ -61,6 +61,8 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
         overview = out / f"{image.stem}-{sheet_name}.png"
         files = [overview, *(path for paths in animations.values() for path in paths)]
         check_targets([image], files, overwrite)
+        if flags.mp4:
+            check_mp4()
         make_folder(out)
         _write_traversals(renderer, scene, flags, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files

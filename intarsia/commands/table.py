@@ -12,6 +12,7 @@ from intarsia.errors import InputError
 from intarsia.files import check_new
 from intarsia.recipes import RECIPES
 from intarsia.recipes.file import check_recipe, load_recipe
+from intarsia.recipes.options import Options, check_options
 from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.weights import latest, shipped
 
@@ -44,8 +45,7 @@ def _home(run: Path) -> Path:
 
 
 def _set_threads(threads: int) -> None:
-    if threads < 0:
-        raise InputError(f"--threads is {threads}; it must be at least 0.")
+    check_options(Options(threads=threads))
     if threads:
         import torch
 

@@ -49,9 +49,7 @@ def read_checkpoint(prefix: Path) -> dict[str, Variable]:
     index = prefix.with_name(f"{prefix.name}.index")
     path, understand = (index, _newer) if index.is_file() else (prefix, _older)
     if not path.is_file():
-        raise InputError(
-            f"There is no checkpoint {prefix}: neither {index.name} nor a file of that name is in {prefix.parent}."
-        )
+        raise InputError(f"There is no checkpoint {prefix}: neither {index} nor a file of that name exists.")
     try:
         return understand(prefix, entries(path.read_bytes()))
     except ValueError as error:

@@ -25,7 +25,7 @@ def load_recipe(path: Path) -> Recipe:
         if not isinstance(values, dict):
             raise ValueError(f"it holds {values!r} instead of settings")
         return _recipe(_nested(updated(flatten(values))))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a recipe: {error}") from error
 
 
@@ -89,7 +89,9 @@ def _nested(values: dict[str, Any]) -> dict[str, Any]:
         *groups, last = name.split(".")
         inner = found
         for group in groups:
-            inner = inner.setdefault(group, {})
+            if not isinstance(inner.get(group), dict):
+                inner[group] = {}
+            inner = inner[group]
         inner[last] = value
     return found
 

@@ -113,6 +113,7 @@ def updated(values: dict[str, Any]) -> dict[str, Any]:
                 raise InputError(f"{name} is {value!r}; this version has no such setting, and always takes {CONSTANT[name]}.")
             continue
         today = RENAMED.get(name, name)
-        if found.setdefault(today, value) != value:
+        if today in found and found[today] != value:
             raise InputError(f"{name} is {value!r}, but {today} is {found[today]!r}; this version has one setting for both.")
+        found[today] = value
     return ADDED | found

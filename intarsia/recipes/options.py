@@ -5,6 +5,8 @@ from typing import Literal
 
 from intarsia.errors import InputError
 
+MOST_THREADS = 1024
+
 
 @dataclass(frozen=True)
 class Options:
@@ -31,3 +33,5 @@ def check_options(options: Options) -> None:
     for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0}.items():
         if getattr(options, name) < least:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")
+    if options.threads > MOST_THREADS:
+        raise InputError(f"--threads is {options.threads}; it must be at most {MOST_THREADS}.")

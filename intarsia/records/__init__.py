@@ -164,6 +164,10 @@ def _processor() -> str:
 def _lines(log: Path) -> list[dict[str, Any]]:
     """The records in a log; none if the file does not exist."""
     try:
-        return [dict(json.loads(line)) for line in log.read_text().splitlines()] if log.is_file() else []
-    except (OSError, ValueError) as error:
+        records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{log} can't be read: {error}.") from error
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, dict) or not all(isinstance(record.get(name), int | float) for name in ("step", "seconds")):
+            raise InputError(f"{log} can't be read: line {number} is no record with a step and seconds.")
+    return records

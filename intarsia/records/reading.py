@@ -15,7 +15,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read the JSON object in a file; raise `InputError` if there is none."""
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} can't be read: {error}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} should hold a JSON object, but holds a {type(content).__name__}.")

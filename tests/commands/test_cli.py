@@ -270,6 +270,8 @@ BAD = {
     "predict a": "No image is given",
     "results": "No run is given",
     "evaluate a --threads -1": "--threads is -1; it must be at least 0",
+    "evaluate a --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
+    "train multi_dsprites/compact --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move",
     "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
     "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
@@ -282,6 +284,8 @@ BAD = {
     "manipulate a b --copy-from c": "--copy-from IMAGE and --copy-object NUMBER belong together",
     "manipulate a b --object 1 --copy-from c --copy-object 1": "leave --object out",
     "manipulate a b --traverse --steps 0": "--steps is 0; it must be at least 1",
+    "manipulate a b --traverse --range nan 1": "--range holds nan; its numbers must be from -1000 to 1000",
+    "manipulate a b --traverse --range 0 1e39": "--range holds 1e+39; its numbers must be from -1000 to 1000",
 }
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,15 @@ def test_what_can_not_be_done_is_said_before_anything_is_written(said: str, run:
     with pytest.raises(InputError) as error:
         manipulate(run, photo, WRONG[said], tmp_path / "out")
     assert said in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_package_for_videos_is_said_before_anything_is_written(
+    run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(InputError, match=r"pip install 'intarsia\[video\]'"):
+        manipulate(run, photo, EditFlags(object=1, dimension=0, steps=2, mp4=True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -131,6 +131,10 @@ def spoil(run: Path, how: str) -> None:
         (run / planned(RECIPE)[0] / "log.jsonl").unlink()
     elif how == "cut log":
         (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 5, "sec')
+    elif how == "foreign log":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 1, "seconds": 1}\n{"step": 2}\n')
+    elif how == "log of nothing":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text("null")
     elif how == "other weights":
         (run / planned(RECIPE)[-1] / WEIGHTS).write_bytes(b"other")
     elif how == "no figures":
@@ -145,6 +149,8 @@ def spoil(run: Path, how: str) -> None:
         (run / "machine.json").write_text('{"threads": 2}')
     elif how == "not JSON":
         (run / "scores.json").write_text("{")
+    elif how == "endless JSON":
+        (run / "scores.json").write_text("[" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +161,15 @@ def spoil(run: Path, how: str) -> None:
         ("unfinished", "end_to_end is at step 5 of"),
         ("no log", "inpainting is at step 0 of"),
         ("cut log", r"log\.jsonl can't be read"),
+        ("foreign log", r"log\.jsonl can't be read: line 2 is no record with a step and seconds"),
+        ("log of nothing", r"log\.jsonl can't be read: line 1 is no record"),
         ("other weights", "is of other weights"),
         ("no figures", r"scores\.json is incomplete \(figures\.iou: Field required\); run `intarsia evaluate .*` again\.$"),
         ("text for a number", r"scores\.json is incomplete \(figures\.psnr: "),
         ("foreign baseline", r"whole_image_vae\.json is incomplete"),
         ("foreign machine", r"machine\.json is incomplete"),
         ("not JSON", r"scores\.json can't be read"),
+        ("endless JSON", r"scores\.json can't be read"),
     ],
 )
 def test_bad_run_is_refused_and_nothing_written(how: str, complaint: str, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_another_file_is_refused(content: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no-such", "", "no-such.index"])
 def test_no_file_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no checkpoint"):
+    with pytest.raises(InputError, match=r"There is no checkpoint .*\.index nor a file of that name exists\."):
         read_checkpoint(tmp_path / name)
 
 

@@ -223,6 +223,8 @@ def test_changed_recipe_survives_saving(tmp_path: Path) -> None:
         ("vaes.background_per_batch", 1, "vaes.background_per_batch is 1; it must be true or false"),
         ("vaes.steps", True, "vaes.steps is true"),
         ("separation", None, "separation is null; it must be"),
+        ("separation.steps", math.nan, "separation.steps is NaN; it must be a"),
+        ("vae.window", {"side": 64}, 'vae.window is {"side": 64}; it must be a whole number'),
         ("separation.regrouping.often", 3, "separation.regrouping.often is 3; it must be left out"),
         ("colour", 1, "colour is 1; it must be left out"),
     ],
@@ -250,7 +252,7 @@ def test_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path / "recipe.json")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}'])
+@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}', "[" * 100_000])
 def test_file_that_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(InputError, match="is not a recipe"):
