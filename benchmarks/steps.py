@@ -44,19 +44,23 @@ def rules_of(model: Model) -> StepRules:
     return StepRules(model.recipe.separation.epsilon.highest)
 
 
+def turn_of(model: Model, images: Images, rng: Generator) -> Turn:
+    return Turn(images, [images], model.edges(images), [], rules_of(model), rng, len(images), slice(None))
+
+
 def pretraining(model: Model, images: Images, rng: Generator) -> Tensor:
     hidden = random_regions(len(images), model.recipe, rng)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 
 def inpainter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
-    hidden = sample_segments(model.segmenter, images, model.recipe.separation.sampled_segments, rng)
+    hidden = sample_segments(model.segmenter, turn_of(model, images, rng), model.recipe.separation.sampled_segments)
     return inpainting_loss(images, hidden, model.inpainter(images, hidden, model.edges(images)))
 
 
 def segmenter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
     masks = model.segmenter(images).softmax(1)
-    return judge(model.inpainter, images, model.edges(images), masks, rules_of(model)).mean()
+    return judge(model.inpainter, [images], model.edges(images), masks, rules_of(model)).mean()
 
 
 def codes(model: Model, images: Images, rng: Generator) -> Tensor:
@@ -70,9 +74,8 @@ def codes(model: Model, images: Images, rng: Generator) -> Tensor:
 
 
 def consistent_segmenter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
-    logits, edges, rules = model.segmenter(images), model.edges(images), rules_of(model)
-    judged = judge(model.inpainter, images, edges, logits.softmax(1), rules)
-    turn = Turn(images, edges, rules, rng, len(images), slice(None))
+    logits, turn = model.segmenter(images), turn_of(model, images, rng)
+    judged = judge(model.inpainter, turn.contents, turn.edges, logits.softmax(1), turn.rules)
     error = error_of_changes(Fabric(accelerator="cpu"), model, model.segmenter, logits, turn)
     return judged.mean() + model.recipe.consistency.weight * error
 

@@ -106,7 +106,7 @@ class ImportTf1:
 def _named_recipe(name: str) -> Recipe:
     """The recipe of a file, or the shipped one of that name, `DATASET/NAME`."""
     if Path(name).is_file():
-        recipe = load_recipe(Path(name))
+        recipe = load_recipe(Path(name), to_train=True)
         check_recipe(recipe)
         return recipe
     if name not in SHIPPED_RECIPES:

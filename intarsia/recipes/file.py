@@ -18,13 +18,17 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     path.write_text(json.dumps(dataclasses.asdict(recipe), indent=2) + "\n")
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Read a recipe that `save_recipe` wrote, in this version or an earlier one; `InputError` where the file is no recipe."""
+def load_recipe(path: Path, to_train: bool = False) -> Recipe:
+    """Read a recipe that `save_recipe` wrote, in this version or an earlier one.
+
+    Raises:
+        InputError: if the file is no recipe, or it is to be trained but this version can't train it as the earlier one did.
+    """
     try:
         values = json.loads(path.read_text())
         if not isinstance(values, dict):
             raise ValueError(f"it holds {values!r} instead of settings")
-        return _recipe(_nested(updated(flatten(values))))
+        return _recipe(_nested(updated(flatten(values), to_train)))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is not a recipe: {error}") from error
 

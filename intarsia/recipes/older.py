@@ -100,20 +100,22 @@ CONSTANT = {
 }
 
 
-def updated(values: dict[str, Any]) -> dict[str, Any]:
+def updated(values: dict[str, Any], to_train: bool) -> dict[str, Any]:
     """The settings of a file of any version, by dotted name, as they are called today.
 
+    Settings that are constants today matter in training alone. Elsewhere they are left out, whatever their value was.
+
     Raises:
-        InputError: if a setting that is a constant today had another value.
+        InputError: if such a setting had another value, or two had different ones that are one today, and it is to be trained.
     """
     found: dict[str, Any] = {}
     for name, value in values.items():
         if name in CONSTANT:
-            if value != CONSTANT[name]:
+            if to_train and value != CONSTANT[name]:
                 raise InputError(f"{name} is {value!r}; this version has no such setting, and always takes {CONSTANT[name]}.")
             continue
         today = RENAMED.get(name, name)
-        if today in found and found[today] != value:
+        if to_train and found.get(today, value) != value:
             raise InputError(f"{name} is {value!r}, but {today} is {found[today]!r}; this version has one setting for both.")
-        found[today] = value
+        found.setdefault(today, value)
     return ADDED | found

@@ -72,8 +72,8 @@ def train(
     scenes = scenes or training_scenes(recipe)
     _check_fit(recipe, scenes, options.devices * options.num_nodes)
     names = _stages_up_to(stage, recipe, folder)
-    learned = _prepare(folder, recipe, start)
     fabric = start_fabric(options)
+    learned = _prepare(folder, recipe, start)
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
     model = Model.load(folder / START) if (folder / START).exists() else Model(recipe)
@@ -123,7 +123,7 @@ def _prepare(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
     path = folder / RECIPE
     model, learned = started_from(start, recipe) if start else (None, [])
     if path.is_file():
-        given, kept = flatten(recipe), flatten(load_recipe(path))
+        given, kept = flatten(recipe), flatten(load_recipe(path, to_train=True))
         odd = [f"{name} is {given[name]} here, {kept[name]} there" for name in given if given[name] != kept[name]]
         if odd:
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")

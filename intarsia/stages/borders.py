@@ -7,17 +7,16 @@ from torch import Tensor
 from intarsia.clusters import nearest_clusters
 from intarsia.shapes import Labels, one_hot
 
-__all__ = ["colour_codes", "snap_to_colours"]
-
 CODES, SAMPLED = 12, 2048  # colours that are told apart in an image, and pixels from which they are taken
 TIMES = 2
 LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
 UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
-def colour_codes(images: Tensor, seed: int) -> Tensor:
+def colour_codes(images: Tensor, seeds: list[int]) -> Tensor:
     """Which of an image's `CODES` colours is nearest to each pixel's own: `b CODES h w`, 0 or 1. Colours are any channels."""
-    codes = [nearest_clusters(image.permute(1, 2, 0), CODES, SAMPLED, seed) for image in images]
+    pixels = images.permute(0, 2, 3, 1)
+    codes = [nearest_clusters(each, CODES, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
     return one_hot(torch.stack(codes), CODES).to(images.device)
 
 

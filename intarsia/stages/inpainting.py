@@ -17,6 +17,7 @@ from intarsia.stages.scenes import TrainingScenes
 from intarsia.stages.schedules import set_learning_rate
 
 FITTED = 300  # training scenes, the first ones, from which the factors of the content are computed
+AT_ONCE = 25  # of them in the backbone
 
 
 def inpainting(model: Model, scenes: TrainingScenes, run: Run) -> None:
@@ -46,7 +47,8 @@ def fit_content(model: Model, scenes: TrainingScenes) -> None:
     """Compute the factors of the content. They depend on the scenes alone, so a resumed run has the same ones."""
     if model.content.kind != "pixels":
         images = scenes.train.first(FITTED).images
-        model.content.fit(images, model.content_maps(images.to(model.device)))
+        parts = [model.content_maps(part.to(model.device)) for part in images.split(AT_ONCE)]
+        model.content.fit(images, [torch.cat(maps) for maps in zip(*parts, strict=True)])
 
 
 def regions_to_hide(batch: int, mine: slice, contents: list[Tensor], recipe: Recipe, rng: Generator) -> Masks:

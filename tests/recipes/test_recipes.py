@@ -176,10 +176,14 @@ def test_settings_of_an_earlier_version_have_their_places_today(tmp_path: Path) 
         ),
     ],
 )
-def test_what_this_version_cannot_do_is_refused(changes: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+def test_what_this_version_cannot_train_is_refused_in_training_alone(
+    changes: dict[str, Any], complaint: str, tmp_path: Path
+) -> None:
     (tmp_path / "recipe.json").write_text(before(**changes))
     with pytest.raises(InputError, match=re.escape(f"recipe.json is not a recipe: {complaint}")):
-        load_recipe(tmp_path / "recipe.json")
+        load_recipe(tmp_path / "recipe.json", to_train=True)
+    (tmp_path / "other.json").write_text(before())
+    assert load_recipe(tmp_path / "recipe.json") == load_recipe(tmp_path / "other.json")
 
 
 def test_flat_settings_have_dotted_names() -> None:
