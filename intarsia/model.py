@@ -6,7 +6,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
@@ -78,13 +77,12 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def voted(self, masks: Masks, images: Images) -> Masks:
-        """The segmenter's masks `b k h w` after the votes of the image's own content, for a recipe that has them."""
+        """The segmenter's masks `b k h w` after the votes of the image's own content or colours, for a recipe that has them."""
         sizes = self.recipe.segmenter
         if not sizes.votes:
             return masks
-        finest = self.contents(images)[0]
-        content = F.interpolate(finest, size=masks.shape[-2:], mode="bilinear") if finest.shape[2] < masks.shape[2] else finest
-        return vote(masks, content, sizes.clusters, sizes.votes)
+        content = self.contents(images)[0]
+        return vote(masks, content if content.shape[2:] == images.shape[2:] else images, sizes.clusters, sizes.votes)
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:

@@ -62,8 +62,8 @@ class Segmenter:
     background_first: bool = True
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
     votes: Count = 0
-    """Clusterings of an image's own content that vote on the final masks: every connected piece of a cluster belongs to one
-    segment. 0 leaves the network's own masks."""
+    """Clusterings of an image's own pixels that vote on the final masks: every connected piece of a cluster belongs to one
+    segment. Pixels have their content, or their colours where the content is coarser. 0 leaves the network's masks."""
     clusters: Size = 8
     """Clusters in each vote."""
     upsampling: Size = 2

@@ -175,7 +175,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             dataset="multi_texture",
             edge_threshold=0.5,
             content=Content(kind="statistics", strides=(2, 4), factors=(6, 6)),
-            segmenter=Segmenter(span=8.0, smoothing=3.0),
+            segmenter=Segmenter(span=8.0, smoothing=3.0, votes=3),
             inpainter=Inpainter(channels=32, propagation=0),
             inpainting=dataclasses.replace(
                 _CONTENT.inpainting, steps=900, regions=dataclasses.replace(_CONTENT.inpainting.regions, clusters=0.15)
@@ -189,7 +189,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
                 margin=1,
                 regrouping=Regrouping(weight=1.0, from_step=200),
             ),
-            distillation=Distillation(steps=1366, scenes=1992, rounds=0, epsilon=30.0, border_radius=4),
+            distillation=Distillation(steps=0),
         ),
         "reference": _REFERENCE,
     },

@@ -184,7 +184,7 @@ def test_gradients_of_the_large_segmenter_are_the_slopes_of_its_loss(reference):
     edges = edge_map(images, 0.5)
 
     def loss() -> Tensor:
-        return judge(inpainter, images, edges, segmenter(images).softmax(1), StepRules(30.0)).mean()
+        return judge(inpainter, [images], edges, segmenter(images).softmax(1), StepRules(30.0)).mean()
 
     loss().backward()
     for part in ("norm.bias", ""):
@@ -206,7 +206,7 @@ def test_losses_and_gradients_through_the_inpainter_are_the_originals(reference)
     inpainter, names = reference_inpainter()
     edges, masks = edge_map(images, 0.5), logits.softmax(1)
 
-    separation = judge(inpainter, images, edges, masks, StepRules(30.0)).mean()
+    separation = judge(inpainter, [images], edges, masks, StepRules(30.0)).mean()
     assert separation.item() == pytest.approx(float(recorded["generator_loss"]), abs=VALUES)
     assert_close(torch.autograd.grad(separation, logits, retain_graph=True)[0],
                  masks_first(recorded["d_generator_loss_d_logits"]), GRADIENTS)  # fmt: skip
@@ -239,7 +239,7 @@ def test_gradients_of_the_small_segmenter_are_the_originals(reference):
     assert norm_of_gradients(inpainter) == pytest.approx(float(recorded["inpainter_grad_global_norm"]), rel=GRADIENTS)
 
     inpainter.requires_grad_(False)
-    separation = judge(inpainter, images, edges, masks, StepRules(30.0)).mean()
+    separation = judge(inpainter, [images], edges, masks, StepRules(30.0)).mean()
     assert separation.item() == pytest.approx(float(recorded["generator_loss"]), abs=VALUES)
     separation.backward()
     assert compare_gradients(segmenter, names, recorded, "d_generator_loss_d_weight/") == 6
@@ -263,7 +263,7 @@ def test_eight_turns_of_the_game_are_the_originals(reference):
     for turn in (*recorded["sequence"], None):
         masks = segmenter(images).softmax(1)
         inpainting = inpainting_loss(images, masks, inpainter(images, masks, edges))
-        separation = judge(inpainter, images, edges, masks, StepRules(epsilon)).mean()
+        separation = judge(inpainter, [images], edges, masks, StepRules(epsilon)).mean()
         losses.append([inpainting.item(), separation.item()])
         if turn is not None:
             loss, optimizer = {"I": (inpainting, inpainter_optimizer), "G": (separation, segmenter_optimizer)}[str(turn)]

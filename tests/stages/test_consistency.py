@@ -78,7 +78,7 @@ def test_the_whole_chain_is_the_originals(reference):
 
     inpainter = filled(ReferenceInpainter()).requires_grad_(False)
     rules = StepRules(float(recorded["epsilon"]))
-    separation = judge(inpainter, images, edge_map(images, 0.5), logits.softmax(1), rules).mean()
+    separation = judge(inpainter, [images], edge_map(images, 0.5), logits.softmax(1), rules).mean()
     assert_close(separation, torch.from_numpy(recorded["loss_cis"]))
     total = separation + float(recorded["ita"]) * error.mean()
     assert float(total.detach()) == pytest.approx(float(recorded["loss_total"]), rel=VALUES)
@@ -248,7 +248,7 @@ def error_in_changed_scenes(model: Model, images: Tensor) -> float:
     judging.load_state_dict(model.state_dict())
     judging.eval()
     edges, rules, rng = judging.edges(images), final_rules(model.recipe.separation), Generator().manual_seed(7)
-    turn = Turn(images, edges, rules, rng, batch=len(images), mine=slice(None))
+    turn = Turn(images, [images], edges, [], rules, rng, batch=len(images), mine=slice(None))
     return float(error_of_changes(start_fabric(ONE_THREAD), judging, judging.segmenter, judging.segmenter(images), turn))
 
 

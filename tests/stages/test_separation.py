@@ -65,7 +65,7 @@ def test_the_margin_goes_when_the_inpainter_gets_stronger(tmp_path):
 
 @torch.no_grad()
 def separation_of(model: Model, inpainter: torch.nn.Module, images: Tensor) -> float:
-    return float(judge(inpainter, images, model.edges(images), model.segment(images), StepRules(epsilon=30.0)).mean())
+    return float(judge(inpainter, [images], model.edges(images), model.segment(images), StepRules(epsilon=30.0)).mean())
 
 
 @pytest.mark.slow
