@@ -1,0 +1,67 @@
+"""Clusters of an image's own pixels, and their votes on masks."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from torch import Generator
+
+from intarsia.clusters import connected_pieces, vote
+from intarsia.model import Model
+from intarsia.recipes import RECIPES
+from intarsia.shapes import one_hot
+from intarsia.stages.borders import colour_codes, snap_to_colours
+
+
+def squares() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image of a grey ground with a red and a blue square, and the labels of its pixels."""
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[0, 4:14, 4:14], labels[0, 18:28, 16:28] = 1, 2
+    colours = torch.tensor([[0.5, 0.5, 0.5], [0.9, 0.1, 0.1], [0.1, 0.1, 0.9]])
+    noise = 0.02 * torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
+    return colours[labels].permute(0, 3, 1, 2) + noise, labels
+
+
+def test_pieces_of_one_label_that_do_not_touch_are_told_apart():
+    labels = np.array([[0, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0]])
+    assert connected_pieces(labels).tolist() == [[0, 0, 2, 1], [0, 2, 2, 1], [3, 1, 1, 1]]
+
+
+def test_votes_give_masks_the_borders_of_the_colours():
+    image, labels = squares()
+    masks = one_hot(labels.roll((1, -1), (1, 2)), 3)  # a pixel too far down and to the left
+    found = vote(masks, image, clusters=3, votes=2)
+    assert torch.equal(found, one_hot(labels, 3))
+
+
+def test_voted_masks_sum_to_one_and_are_the_same_every_time():
+    rng = Generator().manual_seed(0)
+    masks, image = torch.rand(2, 4, 16, 16, generator=rng).softmax(1), torch.rand(2, 3, 16, 16, generator=rng)
+    found = vote(masks, image, clusters=5, votes=3)
+    assert torch.allclose(found.sum(1), torch.ones(2, 16, 16)) and torch.equal(found, vote(masks, image, clusters=5, votes=3))
+
+
+def test_an_image_of_one_colour_goes_to_the_largest_segment():
+    masks = torch.full((1, 2, 8, 8), 0.4)
+    masks[:, 1] = 0.6
+    assert torch.equal(vote(masks, torch.zeros(1, 3, 8, 8), clusters=8, votes=1)[0, 1], torch.ones(8, 8))
+
+
+def test_a_model_lets_pixels_vote_as_often_as_its_recipe_says():
+    recipe = RECIPES["multi_texture"]["content"]
+    model, images = Model(recipe), torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
+    plain = Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0)))
+    masks = plain.segment(images)
+    assert torch.equal(model.segment(images), vote(masks, images, recipe.segmenter.clusters, recipe.segmenter.votes))
+    assert not torch.equal(model.segment(images), masks)
+
+
+def test_borders_snap_to_where_the_colours_change():
+    image, labels = squares()
+    wide = labels.clone()
+    wide[0, 2:16, 2:16], wide[0, 16:30, 14:30] = 1, 2  # both objects 2 px too large
+    codes = colour_codes(image, [0])
+    before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, codes, radius=3)))
+    assert before == 14 * 14 - 100 + 14 * 16 - 120 and after < before / 4
+    # The mean over 3x3 pixels rounds corners.
+    assert (snap_to_colours(labels, 3, codes, radius=3) != labels).sum() <= 8
