@@ -13,13 +13,13 @@ from intarsia.shapes import one_hot
 from intarsia.stages.borders import colour_codes, snap_to_colours
 
 
-def squares() -> tuple[torch.Tensor, torch.Tensor]:
+def squares(noise: float = 0.02) -> tuple[torch.Tensor, torch.Tensor]:
     """An image of a grey ground with a red and a blue square, and the labels of its pixels."""
     labels = torch.zeros(1, 32, 32, dtype=torch.long)
     labels[0, 4:14, 4:14], labels[0, 18:28, 16:28] = 1, 2
     colours = torch.tensor([[0.5, 0.5, 0.5], [0.9, 0.1, 0.1], [0.1, 0.1, 0.9]])
-    noise = 0.02 * torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
-    return colours[labels].permute(0, 3, 1, 2) + noise, labels
+    pixels = noise * torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
+    return colours[labels].permute(0, 3, 1, 2) + pixels, labels
 
 
 def test_pieces_of_one_label_that_do_not_touch_are_told_apart():
@@ -57,7 +57,7 @@ def test_a_model_lets_pixels_vote_as_often_as_its_recipe_says():
 
 
 def test_borders_snap_to_where_the_colours_change():
-    image, labels = squares()
+    image, labels = squares(noise=0.0)
     wide = labels.clone()
     wide[0, 2:16, 2:16], wide[0, 16:30, 14:30] = 1, 2  # both objects 2 px too large
     codes = colour_codes(image, [0])
