@@ -17,7 +17,7 @@ ITERATIONS = 5  # of k-means
 RIM = 3  # px: whatever is narrower goes to a neighbour
 
 
-def vote(masks: Masks, content: Tensor, clusters: int, votes: int) -> Masks:
+def vote(masks: Masks, content: Tensor, clusters: int, votes: int, mixed_borders: bool = False) -> Masks:
     """Masks `b k h w` with the borders of the image's own colours: 0 to 1, summing to 1 over k.
 
     In each vote the pixels of an image are clustered by their content. Every connected piece of a cluster belongs to the
@@ -28,6 +28,8 @@ def vote(masks: Masks, content: Tensor, clusters: int, votes: int) -> Masks:
         content: `b c h w`, of each pixel.
         clusters: Number of clusters.
         votes: How often.
+        mixed_borders: Parts of clusters narrower than 3 pixels join their neighbours first: they are borders whose pixels
+            mix the colours of both sides.
     """
     found = torch.zeros_like(masks)
     for image, (mask, values) in enumerate(zip(masks, content, strict=True)):
@@ -35,6 +37,8 @@ def vote(masks: Masks, content: Tensor, clusters: int, votes: int) -> Masks:
         distinct = min(clusters, len(np.unique(cells, axis=0)))
         for seed in range(votes):
             labels = cluster(cells, distinct, np.random.default_rng(seed)).reshape(mask.shape[1:])
+            if mixed_borders:
+                labels = without_thin_parts(torch.from_numpy(labels)[None].long(), distinct)[0].numpy()
             pieces = torch.from_numpy(connected_pieces(labels)).to(mask.device).long()
             sums = mask.new_zeros(len(mask), int(pieces.max()) + 1).index_add_(1, pieces.flatten(), mask.flatten(1))
             found[image].scatter_add_(0, sums.argmax(0)[pieces][None], torch.full_like(mask[:1], 1 / votes))

@@ -82,7 +82,8 @@ class Model(nn.Module):
         if not sizes.votes:
             return masks
         content = self.contents(images)[0]
-        return vote(masks, content if content.shape[2:] == images.shape[2:] else images, sizes.clusters, sizes.votes)
+        values = content if content.shape[2:] == images.shape[2:] else images
+        return vote(masks, values, sizes.clusters, sizes.votes, sizes.mixed_borders)
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:

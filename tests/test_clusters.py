@@ -34,6 +34,19 @@ def test_votes_give_masks_the_borders_of_the_colours():
     assert torch.equal(found, one_hot(labels, 3))
 
 
+def test_rows_of_mixed_colours_do_not_vote_for_themselves():
+    """A square on a ground of another colour, with a rim of the mean colour that a third segment has taken."""
+    image, truth = torch.zeros(1, 3, 20, 20), torch.zeros(1, 20, 20, dtype=torch.long)
+    image[..., 4:16, 4:16], image[..., 5:15, 5:15] = 0.5, 1.0
+    truth[:, 4:16, 4:16] = 1
+    with_rim = truth.clone()
+    with_rim[:, 4:16, 4:16] = 2
+    with_rim[:, 5:15, 5:15] = 1
+    masks = one_hot(with_rim, 3)
+    assert torch.equal(vote(masks, image, clusters=3, votes=1), masks)
+    assert torch.equal(vote(masks, image, clusters=3, votes=1, mixed_borders=True), one_hot(truth, 3))
+
+
 def test_voted_masks_sum_to_one_and_are_the_same_every_time():
     rng = Generator().manual_seed(0)
     masks, image = torch.rand(2, 4, 16, 16, generator=rng).softmax(1), torch.rand(2, 3, 16, 16, generator=rng)
@@ -60,7 +73,7 @@ def test_borders_snap_to_where_the_colours_change():
     image, labels = squares(noise=0.0)
     wide = labels.clone()
     wide[0, 2:16, 2:16], wide[0, 16:30, 14:30] = 1, 2  # both objects 2 px too large
-    codes = colour_codes(image, [0])
+    codes = colour_codes(image, 12, [0])
     before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, codes, radius=3)))
     assert before == 14 * 14 - 100 + 14 * 16 - 120 and after < before / 4
     # The mean over 3x3 pixels rounds corners.

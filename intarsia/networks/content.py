@@ -20,11 +20,11 @@ from intarsia.shapes import Images, Maps
 __all__ = ["Content", "Kind", "factors"]
 
 Kind = Literal["pixels", "means", "chromaticity", "statistics", "features"]
-CHANNELS = {"pixels": 3, "means": 3, "chromaticity": 3, "statistics": 12}  # of what is measured, before the factors
+CHANNELS = {"pixels": 3, "means": 3, "chromaticity": 2, "statistics": 12}  # of what is measured, before the factors
 NEIGHBOURS = 8  # px between the cells that are compared, at least
 FEWEST_CELLS = 4  # between them
 RIDGE = 1e-3  # of the variance of a channel: leaves out directions that hardly vary
-DARK = 0.15  # sum of the colours: keeps the chromaticity of dark pixels steady
+DARK, DARK_OF_STATISTICS = 0.03, 0.15  # sums of the colours: keep the chromaticity of dark pixels steady
 FAINT = 0.02  # of deviations and gradients: below it their logarithm says little
 
 
@@ -32,8 +32,7 @@ class Content(nn.Module):
     """The content of images: one map for each stride, of unit variance. It is fitted once, and then stays as it is.
 
     Args:
-        kind: `pixels` are the image itself; `means` are mean colours; `chromaticity` is colour without brightness, and a little
-            brightness; `statistics` are colours, chromaticity, deviations and gradients; `features` are maps of a backbone.
+        kind: `pixels` are the image itself; `means` are mean colours; `chromaticity` is colour without brightness; `statistics` are colours, chromaticity, deviations and gradients; `features` are maps of a backbone.
         strides: Of each map, in pixels, the finest first. A cell is as large as its stride.
         counts: How many factors each map keeps; at most as many as are measured.
         channels: Of the backbone's maps, for `features`.
@@ -107,15 +106,20 @@ def _statistics(images: Images, stride: int, kind: Kind) -> Tensor:
     mean = _mean_of(images, stride)
     if kind == "means":
         return mean
-    chromaticity = 4 * _mean_of((images / (images.sum(1, keepdim=True) + DARK))[:, :2], stride)
-    grey = images.mean(1, keepdim=True)
     if kind == "chromaticity":
-        return torch.cat([chromaticity, 0.3 * _mean_of(grey, stride)], 1)
+        return _chromaticity(images, stride, DARK)
+    grey = images.mean(1, keepdim=True)
     opponent = torch.cat([grey, images[:, :1] - grey, images[:, 2:] - grey], 1)
     variance = _mean_of(opponent.square(), stride) - _mean_of(opponent, stride).square()
     deviation = variance.clamp(min=0).sqrt()
     steepness = _mean_of(_gradients(grey).abs(), stride)
-    return torch.cat([mean, chromaticity, 0.5 * (deviation + FAINT).log(), 0.5 * (steepness + FAINT).log()], 1)
+    chromaticity = _chromaticity(images, stride, DARK_OF_STATISTICS)
+    return torch.cat([mean, 4 * chromaticity, 0.5 * (deviation + FAINT).log(), 0.5 * (steepness + FAINT).log()], 1)
+
+
+def _chromaticity(images: Images, stride: int, dark: float) -> Tensor:
+    """The fractions of red and green in the sum of the colours: `b 2 h/stride w/stride`."""
+    return _mean_of((images / (images.sum(1, keepdim=True) + dark))[:, :2], stride)
 
 
 def _mean_of(maps: Tensor, stride: int) -> Tensor:

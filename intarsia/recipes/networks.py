@@ -17,7 +17,7 @@ class Content:
     """What the inpainter guesses: the pixels, as in the paper, or slow statistics of them on coarser grids."""
 
     kind: Literal["pixels", "means", "chromaticity", "statistics", "features"] = "pixels"
-    """Means are of colours. Statistics are colours, chromaticity, deviations and gradients. Features are of the backbone."""
+    """Means are of colours. Chromaticity is colour without brightness. Statistics are colours, chromaticity, deviations and gradients. Features are of the backbone."""
     strides: tuple[Size, Size] = (1, 4)
     """Pixels from cell to cell of the fine and of the coarse map. Not for pixels."""
     factors: tuple[Size, Size] = (3, 3)
@@ -66,6 +66,9 @@ class Segmenter:
     segment. Pixels have their content, or their colours where the content is coarser. 0 leaves the network's masks."""
     clusters: Size = 8
     """Clusters in each vote."""
+    mixed_borders: bool = False
+    """Parts of clusters narrower than 3 pixels join their neighbours before the vote: for images whose borders mix the colours
+    of both sides, as rendered ones do."""
     upsampling: Size = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Size = 2

@@ -192,6 +192,8 @@ class Distillation:
     """Cells of the fine content around a segment that are hidden too."""
     border_radius: Count = 0
     """Pixels by which the borders of what is found may move to where the colours change; 0 leaves them where they are."""
+    border_colours: Size = 12
+    """Colours that are told apart in an image when borders move."""
     balance: Fraction = 0.5
     """Power of a segment's area by which its pixels count less: 0 counts all pixels alike, 1 all segments."""
     upside_down: bool = True

@@ -29,6 +29,10 @@ def _constant(value: float) -> Schedule:
     return Schedule(value, final=value, warmup_steps=0)
 
 
+def _constant_epsilon(value: float) -> Epsilon:
+    return Epsilon(start=value, highest=value, final=value)
+
+
 _MULTI_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
@@ -80,10 +84,34 @@ _CONTENT_ROOM = dataclasses.replace(
     segments=6,
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
-    content=Content(kind="chromaticity", strides=(1, 4), factors=(3, 3)),
-    segmenter=Segmenter(background_first=False, votes=3),
-    inpainting=dataclasses.replace(_CONTENT.inpainting, steps=1400),
-    distillation=Distillation(steps=1700, scenes=1992, border_radius=3, upside_down=False),
+    content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
+    segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
+    distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
+)
+
+_CONTENT_ANIMALS = dataclasses.replace(
+    _CONTENT,
+    dataset="flying_animals",
+    height=192,
+    width=256,
+    segments=6,
+    edge_threshold=0.2,
+    content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
+    segmenter=Segmenter(backbone=True, span=8.0),
+    inpainter=Inpainter(channels=32, propagation=0),
+    inpainting=dataclasses.replace(
+        _CONTENT.inpainting,
+        regions=Regions(boxes=0.3, fields=0.0, slivers=0.0, everything=0.1, ellipses=0.3, partitions=0.3),
+    ),
+    separation=Separation(
+        steps=900,
+        epsilon=_constant_epsilon(50.0),
+        hard_from_step=50,
+        propagation_from_step=900,
+        margin=1,
+        regrouping=Regrouping(weight=1.0, from_step=200),
+    ),
+    distillation=Distillation(steps=0),
 )
 
 # The published procedure with the original's networks; what differs between datasets is given where they are listed.
@@ -175,7 +203,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             dataset="multi_texture",
             edge_threshold=0.5,
             content=Content(kind="statistics", strides=(2, 4), factors=(6, 6)),
-            segmenter=Segmenter(span=8.0, smoothing=3.0, votes=3),
+            segmenter=Segmenter(span=8.0, smoothing=3.0, votes=5),
             inpainter=Inpainter(channels=32, propagation=0),
             inpainting=dataclasses.replace(
                 _CONTENT.inpainting, steps=900, regions=dataclasses.replace(_CONTENT.inpainting.regions, clusters=0.15)
@@ -252,9 +280,10 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
         "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
     },
-    "flying_animals": {"compact": _FLYING_ANIMALS, "reference": _REFERENCE_ANIMALS},
+    "flying_animals": {"compact": _FLYING_ANIMALS, "content": _CONTENT_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),
+        "content": dataclasses.replace(_CONTENT_ANIMALS, dataset="flying_animals_debian"),
         "reference": dataclasses.replace(_REFERENCE_ANIMALS, dataset="flying_animals_debian"),
     },
 }

@@ -7,17 +7,20 @@ from torch import Tensor
 from intarsia.clusters import nearest_clusters
 from intarsia.shapes import Labels, one_hot
 
-CODES, SAMPLED = 12, 2048  # colours that are told apart in an image, and pixels from which they are taken
+SAMPLED = 2048  # pixels of an image, from which its colours are taken
 TIMES = 2
 LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
 UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
-def colour_codes(images: Tensor, seeds: list[int]) -> Tensor:
-    """Which of an image's `CODES` colours is nearest to each pixel's own: `b CODES h w`, 0 or 1. Colours are any channels."""
+def colour_codes(images: Tensor, colours: int, seeds: list[int]) -> Tensor:
+    """Which of an image's `colours` main colours is nearest to each pixel's own: `b colours h w`, 0 or 1.
+
+    Images are `b c h w`, of any channels. The colours are k-means centres, with a seed for each image.
+    """
     pixels = images.permute(0, 2, 3, 1)
-    codes = [nearest_clusters(each, CODES, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
-    return one_hot(torch.stack(codes), CODES).to(images.device)
+    codes = [nearest_clusters(each, colours, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
+    return one_hot(torch.stack(codes), colours).to(images.device)
 
 
 def snap_to_colours(labels: Labels, segments: int, codes: Tensor, radius: int) -> Labels:

@@ -86,8 +86,10 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
         for across in (False,) if recipe.backgrounds > 1 else (True, False):
             best.add(regroup(logits, across, several_backgrounds=recipe.backgrounds > 1))
     if settings.border_radius:
-        codes = colour_codes(values if contents[0].shape == images.shape else images, seeds)
-        labels = snap_to_colours(best.labels, segments, codes, settings.border_radius)
+        values = values if contents[0].shape[2:] == images.shape[2:] else images
+        labels = snap_to_colours(
+            best.labels, segments, colour_codes(values, settings.border_colours, seeds), settings.border_radius
+        )
         return labels, loss_of(labels)
     return best.labels, best.losses
 

@@ -71,8 +71,20 @@ def validate(model: Model, scenes: TrainingScenes, run: Run, step: int) -> dict[
     height, width = contents[0].shape[2:]
     hidden = boxes(len(images), height, width, Generator().manual_seed(0))[:, :1].to(images.device)
     if not is_pixels(contents):
-        return {"box_error": float(guessing_loss(model.inpainter, contents, edges, hidden, True, 0))}
+        error = float(guessing_loss(model.inpainter, contents, edges, hidden, True, 0))
+        if step + 1 == model.recipe.inpainting.steps:
+            run.say(expectation(error))
+        return {"box_error": error}
     guesses = guess(model.inpainter, contents, edges, hidden_cells(hidden, contents, 0), True)[0]
     shown = slice(8)
     run.picture(step, sheet([images[shown], (images * (1 - hidden))[shown], guesses[shown, 0], edges[shown, 0]]))
     return {"box_error": float(hidden_error(images, hidden, guesses).sum() / hidden.sum() / 3)}
+
+
+def expectation(error: float) -> str:
+    """What to expect of the next stages, from the relative error in boxes."""
+    return (
+        f"Of the content of a hidden box, {max(0.0, 100 * (1 - error)):.0f} % is guessed from around it. For comparison: "
+        "Multi-dSprites 89 %, rooms 86 %, Multi-Texture 68 %, animals on photographs 37 %. The less is guessed, the sooner an "
+        "object falls into parts."
+    )

@@ -1,6 +1,7 @@
 """Stage 1 over content, and all stages after it: what is fitted, hidden, kept and handed on."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from intarsia.errors import InputError
 from intarsia.model import Model
 from intarsia.recipes.settings import Content, Regions, Segmenter
 from intarsia.stages import train
-from intarsia.stages.inpainting import inpainting, regions_to_hide
+from intarsia.stages.inpainting import expectation, inpainting, regions_to_hide
 from intarsia.stages.scenes import TrainingScenes
 from intarsia.stages.starting import started_from
 from tests.stages.test_distillation import VAL, Stopped, stopping_after
@@ -35,9 +36,11 @@ FEATURES = dataclasses.replace(
 
 
 @pytest.mark.parametrize("recipe", [CONTENT, FEATURES], ids=["means", "features"])
-def test_all_stages_train_over_content(recipe, tmp_path):
+def test_all_stages_train_over_content(recipe, tmp_path, capsys):
     recipe = in_two_steps(recipe)
     model = train(recipe, tmp_path / "run", ONE_THREAD, scenes=SCENES)
+    error = json.loads((tmp_path / "run" / "inpainting" / "log.jsonl").read_text().splitlines()[-1])["box_error"]
+    assert expectation(error) in capsys.readouterr().err
     stages = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
     assert stages == {"inpainting", "separation", "distillation", "vaes", "end_to_end", "consistency"}
     assert not changed(model, Model.load(tmp_path / "run" / "consistency"))
@@ -50,6 +53,11 @@ def test_all_stages_train_over_content(recipe, tmp_path):
     assert changed(third, fourth) == {"autoencoder"}
     image = DISCS([5]).images[0]
     assert model.render(model.encode(image)).shape == image.shape
+
+
+def test_what_to_expect_is_told_in_per_cent():
+    assert expectation(0.63).startswith("Of the content of a hidden box, 37 % is guessed")
+    assert " 0 % " in expectation(1.2)
 
 
 def test_a_resumed_stage_has_the_same_factors_and_weights(tmp_path):

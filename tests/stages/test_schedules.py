@@ -60,7 +60,7 @@ def test_later_stages_go_on_by_the_rules_of_the_last_step():
     game = Separation(steps=100, epsilon=Epsilon(hold_steps=0, ramp_steps=0), propagation_from_step=200, margin=1)
     last = rules_at(99, game)
     assert (last.propagate, last.margin) == (False, 1)
-    assert final_rules(game) == dataclasses.replace(last, practice=0.0, margin=0)
+    assert final_rules(game) == dataclasses.replace(last, practice=0.0)
     assert final_rules(dataclasses.replace(game, steps=0)) == final_rules(dataclasses.replace(game, steps=1))
 
 
