@@ -32,7 +32,8 @@ class Content(nn.Module):
     """The content of images: one map for each stride, of unit variance. It is fitted once, and then stays as it is.
 
     Args:
-        kind: `pixels` are the image itself; `means` are mean colours; `chromaticity` is colour without brightness; `statistics` are colours, chromaticity, deviations and gradients; `features` are maps of a backbone.
+        kind: `pixels` are the image itself; `means` are mean colours; `chromaticity` is colour without brightness;
+            `statistics` are colours, chromaticity, deviations and gradients; `features` are maps of a backbone.
         strides: Of each map, in pixels, the finest first. A cell is as large as its stride.
         counts: How many factors each map keeps; at most as many as are measured.
         channels: Of the backbone's maps, for `features`.

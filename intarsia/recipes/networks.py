@@ -17,7 +17,8 @@ class Content:
     """What the inpainter guesses: the pixels, as in the paper, or slow statistics of them on coarser grids."""
 
     kind: Literal["pixels", "means", "chromaticity", "statistics", "features"] = "pixels"
-    """Means are of colours. Chromaticity is colour without brightness. Statistics are colours, chromaticity, deviations and gradients. Features are of the backbone."""
+    """Means are of colours. Chromaticity is colour without brightness. Statistics are colours, chromaticity, deviations and
+    gradients. Features are of the backbone."""
     strides: tuple[Size, Size] = (1, 4)
     """Pixels from cell to cell of the fine and of the coarse map. Not for pixels."""
     factors: tuple[Size, Size] = (3, 3)
