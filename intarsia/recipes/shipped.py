@@ -104,14 +104,23 @@ _CONTENT_ANIMALS = dataclasses.replace(
         regions=Regions(boxes=0.3, fields=0.0, slivers=0.0, everything=0.1, ellipses=0.3, partitions=0.3),
     ),
     separation=Separation(
-        steps=900,
+        steps=480,
         epsilon=_constant_epsilon(50.0),
         hard_from_step=50,
-        propagation_from_step=900,
+        propagation_from_step=480,
         margin=1,
         regrouping=Regrouping(weight=1.0, from_step=200),
     ),
-    distillation=Distillation(steps=0),
+    distillation=Distillation(steps=720, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48),
+)
+
+# Things of any size, and more of them.
+_CONTENT_PHOTOGRAPHS = dataclasses.replace(
+    _CONTENT_ANIMALS,
+    dataset="composed_photographs",
+    segments=8,
+    segmenter=Segmenter(backbone=True, span=5.0),
+    vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, downsampling=4),
 )
 
 # The published procedure with the original's networks; what differs between datasets is given where they are listed.
