@@ -270,7 +270,10 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             consistency=Consistency(steps=10_000),
         ),
     },
-    "folder": {"compact": Recipe(dataset="folder", edge_threshold=0.5)},  # own images
+    "folder": {  # own images
+        "compact": Recipe(dataset="folder", edge_threshold=0.5),
+        "photos": dataclasses.replace(_CONTENT_PHOTOGRAPHS, dataset="folder"),
+    },
     "objects_room": {
         "compact": _OBJECTS_ROOM,
         "content": _CONTENT_ROOM,
