@@ -127,7 +127,9 @@ def judged(model: Model, count: int, epsilons: tuple[float, ...], margin: int) -
         contents, edges, truth = model.contents(images), model.edges(images), hard(masks)
         for name, labels in cases(truth, test.segments, test.backgrounds, rng).items():
             errors = segment_errors(model.inpainter, contents, edges, one_hot(labels, test.segments + 1), rules)
-            losses.setdefault(name, []).append(torch.stack([separation_loss(*errors, epsilon) for epsilon in epsilons]))
+            losses.setdefault(name, []).append(
+                torch.stack([separation_loss(*errors, epsilon, rules.empty) for epsilon in epsilons])
+            )
             changed.setdefault(name, []).append((labels != truth).any((1, 2)))
     return {name: torch.cat(parts, 1) for name, parts in losses.items()}, {n: torch.cat(parts) for n, parts in changed.items()}
 

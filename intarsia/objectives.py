@@ -62,7 +62,7 @@ def _weights(contents: Sequence[Tensor]) -> list[float]:
     return [coarse / content[0, 0].numel() * most / content.shape[1] for content in contents]
 
 
-def separation_loss(conditional: PerSegment, unconditional: PerSegment, epsilon: float) -> PerImage:
+def separation_loss(conditional: PerSegment, unconditional: PerSegment, epsilon: float, empty: float = 1.0) -> PerImage:
     """What the segmenter minimises: how well each segment can be guessed from the rest, compared with not seeing the rest.
 
     It is 1 - E(guess) / (epsilon + E(prior)), summed over the segments: the original's code for the objective of Contextual
@@ -72,11 +72,13 @@ def separation_loss(conditional: PerSegment, unconditional: PerSegment, epsilon:
         conditional: `b k`, the error of each segment guessed from the rest: `hidden_error` or `content_error`.
         unconditional: `b k`, the error of the guess that is made with everything hidden.
         epsilon: Added to the denominator, in the errors' unit: segments that hide much less error than this hardly count.
+        empty: What a segment that hides nothing contributes. 1 is the original's. With less, an image of few objects can leave
+            segments empty instead of cutting its background (docs/notes/008-content.md).
 
     Returns:
         `b`; its mean is the loss. Lower is better. A segment that can't be guessed at all contributes about 0.
     """
-    return (1 - conditional / (epsilon + unconditional)).sum(1)
+    return (1 - (conditional + (1 - empty) * epsilon) / (epsilon + unconditional)).sum(1)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

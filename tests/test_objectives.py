@@ -103,6 +103,12 @@ def test_an_empty_segment_contributes_one():
     assert torch.allclose(separation_loss(images, masks, guesses, prior, 30.0), whole + 1)
 
 
+def test_an_empty_segment_can_contribute_less():
+    """With `empty` 0.4: 0.4 for a segment that hides nothing. One with the errors 2 and 6, epsilon 4: (0.4 * 4 + 6 - 2) / (4 + 6)."""
+    found = objectives.separation_loss(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 6.0]]), 4.0, 0.4)
+    assert found.tolist() == pytest.approx([0.4 + 0.56])
+
+
 def test_order_of_segments_and_company_in_the_batch_do_not_matter():
     images, masks = draw(3, 3, 8, 8), draw(3, 4, 8, 8, seed=1).softmax(1)
     guesses, prior = draw(3, 4, 3, 8, 8, seed=2), draw(3, 3, 8, 8, seed=3)

@@ -60,6 +60,7 @@ ADDED = {
     "inpainting.regions.ellipses": 0.0,
     "inpainting.regions.partitions": 0.0,
     "inpainting.regions.clusters": 0.0,
+    "separation.empty": 1.0,
     "distillation.steps": 0,
     "distillation.batch": 12,
     "distillation.scenes": 1536,

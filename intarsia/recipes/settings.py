@@ -151,6 +151,9 @@ class Separation:
     learning_rate: Schedule = Schedule(1e-3)
     """The segmenter's learning rate; the inpainter's is 1e-4 in all stages of the game."""
     epsilon: Epsilon = Epsilon()
+    empty: Fraction = 1.0
+    """What an empty segment adds to the separation loss. 1 is the original's; with less, an image of few objects can leave
+    segments empty instead of cutting its background."""
     hard_from_step: Count | None = None
     """First step from which the inpainter sees hard masks in the segmenter's turns; None keeps them soft."""
     propagation_from_step: Count = 0

@@ -106,12 +106,13 @@ _CONTENT_ANIMALS = dataclasses.replace(
     separation=Separation(
         steps=480,
         epsilon=_constant_epsilon(50.0),
+        empty=0.4,
         hard_from_step=50,
         propagation_from_step=480,
         margin=1,
         regrouping=Regrouping(weight=1.0, from_step=200),
     ),
-    distillation=Distillation(steps=720, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48),
+    distillation=Distillation(steps=720, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
 )
 
 # Things of any size, and more of them.

@@ -65,7 +65,7 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
     """The candidate with the lowest separation loss for each image: labels `b h w`, and that loss."""
     settings, segments = recipe.distillation, recipe.segments
     contents, edges = model.contents(images), model.edges(images)
-    rules = StepRules(epsilon=settings.epsilon, margin=settings.margin)
+    rules = StepRules(epsilon=settings.epsilon, empty=recipe.separation.empty, margin=settings.margin)
 
     def loss_of(labels: Labels) -> PerImage:
         return judge(game.inpainter, contents, edges, one_hot(labels, segments), rules)

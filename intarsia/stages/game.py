@@ -171,7 +171,7 @@ def sample_segments(segmenter: nn.Module, turn: Turn, count: int) -> Masks:
 
 def judge(inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, masks: Masks, rules: StepRules) -> PerImage:
     """The separation loss of masks `b k h w`."""
-    return separation_loss(*segment_errors(inpainter, contents, edges, masks, rules), rules.epsilon)
+    return separation_loss(*segment_errors(inpainter, contents, edges, masks, rules), rules.epsilon, rules.empty)
 
 
 def segment_errors(

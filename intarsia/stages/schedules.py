@@ -13,7 +13,7 @@ from intarsia.recipes.settings import Epsilon, Schedule, Separation, Vaes
 class StepRules:
     """The rules of the game in one step.
 
-    epsilon: Of the separation loss.
+    epsilon, empty: Of the separation loss.
     propagate: Whether visible colours propagate over patches.
     practice: Fraction of the inpainter's turns in which they propagate all the same.
     margin: Pixels around each segment that are hidden too.
@@ -22,6 +22,7 @@ class StepRules:
     """
 
     epsilon: float
+    empty: float = 1.0
     propagate: bool = True
     practice: float = 0.0
     margin: int = 0
@@ -34,6 +35,7 @@ def rules_at(step: int, settings: Separation) -> StepRules:
     propagate = step >= settings.propagation_from_step
     return StepRules(
         epsilon=epsilon_at(step, settings.epsilon, settings.steps),
+        empty=settings.empty,
         propagate=propagate,
         practice=settings.propagation_practice,
         margin=0 if propagate else settings.margin,
