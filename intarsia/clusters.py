@@ -1,6 +1,7 @@
-"""Clusters of an image's own pixels: by k-means, in connected pieces, without rims. No network has a part in it."""
+"""Clusters of an image's own pixels, by k-means, and masks with the borders of these clusters. No network has a part in it."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from intarsia.shapes import Labels, Masks, one_hot
 
-__all__ = ["cluster", "connected_pieces", "nearest_clusters", "vote", "without_thin_parts"]
+__all__ = ["cluster", "connected_pieces", "snap_to_colours", "vote", "without_thin_parts"]
 
 ITERATIONS = 5  # of k-means
 RIM = 3  # px: whatever is narrower goes to a neighbour
+SAMPLED = 2048  # pixels of an image, from which its colours are taken
+TIMES = 2
+LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
+UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
 def vote(masks: Masks, content: Tensor, clusters: int, votes: int, mixed_borders: bool = False) -> Masks:
@@ -45,24 +50,42 @@ def vote(masks: Masks, content: Tensor, clusters: int, votes: int, mixed_borders
     return found
 
 
+def snap_to_colours(labels: Labels, segments: int, images: Tensor, colours: int, radius: int, seeds: Sequence[int]) -> Labels:
+    """Labels `b h w` whose pixels near borders go to the segment in whose core their colours are commonest.
+
+    A pixel can only go to a segment of which a pixel lies within the radius. The probability of a colour is its frequency in
+    the segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels.
+
+    Args:
+        labels: In 0..segments-1.
+        segments: Number of segments k.
+        images: `b c h w`, of any channels.
+        colours: How many colours are told apart in an image: k-means centres.
+        radius: Pixels.
+        seeds: One for the colours of each image.
+
+    References:
+        Rother, Kolmogorov and Blake, "GrabCut", SIGGRAPH 2004; here with histograms in place of mixtures, and no cut.
+    """
+    codes = _colour_codes(images, colours, seeds)
+    for _ in range(TIMES):
+        masks = one_hot(labels, segments)
+        core = 1 - F.max_pool2d(1 - masks, 3, 1, 1)
+        core = torch.where(core.sum((2, 3), keepdim=True) > LEAST_CORE, core, masks)
+        counts = torch.einsum("bkhw,bchw->bkc", core, codes) + UNSEEN
+        log_likelihood = torch.einsum("bkc,bchw->bkhw", (counts / counts.sum(2, keepdim=True)).log(), codes)
+        log_likelihood = F.avg_pool2d(log_likelihood, 3, 1, 1, count_include_pad=False)
+        near = F.max_pool2d(masks, 2 * radius + 1, 1, radius) > 0
+        labels = log_likelihood.masked_fill(~near, -torch.inf).argmax(1)
+    return labels
+
+
 def cluster(cells: np.ndarray, centres: int | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
     """The k-means cluster of each of the cells `n c`: from the given centres, or from so many that k-means++ chooses."""
     start = "++" if isinstance(centres, int) else "matrix"
     with warnings.catch_warnings():  # that a cluster became empty, which does no harm
         warnings.simplefilter("ignore", UserWarning)
         return kmeans2(cells, centres, ITERATIONS, minit=start, seed=rng)[1]
-
-
-def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
-    """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
-    rng = np.random.default_rng(seed)
-    cells = values.flatten(0, 1).double().cpu().numpy()
-    sample = cells[rng.choice(len(cells), min(sampled, len(cells)), replace=False)]
-    distinct = min(clusters, len(np.unique(sample, axis=0)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        centres, _ = kmeans2(sample, distinct, ITERATIONS, minit="++", seed=rng)
-    return torch.cdist(torch.from_numpy(cells), torch.from_numpy(centres)).argmin(1).view(values.shape[:2])
 
 
 def connected_pieces(labels: np.ndarray) -> np.ndarray:
@@ -92,3 +115,25 @@ def without_thin_parts(labels: Labels, segments: int) -> Labels:
         open_pixels &= ~taken
         thick = torch.maximum(thick, one_hot(labels, segments) * taken[:, None])
     return labels
+
+
+def _colour_codes(images: Tensor, colours: int, seeds: Sequence[int]) -> Tensor:
+    """Which of an image's `colours` main colours is nearest to each pixel's own: `b colours h w`, 0 or 1.
+
+    Images are `b c h w`, of any channels. The colours are k-means centres, with a seed for each image.
+    """
+    pixels = images.permute(0, 2, 3, 1)
+    codes = [_nearest_clusters(each, colours, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
+    return one_hot(torch.stack(codes), colours).to(images.device)
+
+
+def _nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
+    """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
+    rng = np.random.default_rng(seed)
+    cells = values.flatten(0, 1).double().cpu().numpy()
+    sample = cells[rng.choice(len(cells), min(sampled, len(cells)), replace=False)]
+    distinct = min(clusters, len(np.unique(sample, axis=0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        centres, _ = kmeans2(sample, distinct, ITERATIONS, minit="++", seed=rng)
+    return torch.cdist(torch.from_numpy(cells), torch.from_numpy(centres)).argmin(1).view(values.shape[:2])

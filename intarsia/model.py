@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from intarsia.clusters import vote
+from intarsia.clusters import snap_to_colours, vote
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
@@ -28,7 +28,7 @@ from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe
 from intarsia.scene import Scene
-from intarsia.shapes import Edges, Images, Masks
+from intarsia.shapes import Edges, Images, Masks, one_hot
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest
 
 BACKBONE_BLOCKS = 11  # strides 4, 8 and 16
@@ -73,17 +73,21 @@ class Model(nn.Module):
         """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time, in evaluation mode."""
         with _evaluating(self.segmenter):
             masks = [self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)]
-        return self.voted(torch.cat(masks), images)
+        return self.with_borders(torch.cat(masks), images)
 
     @torch.no_grad()
-    def voted(self, masks: Masks, images: Images) -> Masks:
-        """The segmenter's masks `b k h w` after the votes of the image's own content or colours, for a recipe that has them."""
+    def with_borders(self, masks: Masks, images: Images) -> Masks:
+        """The segmenter's masks `b k h w` with the borders of the images' own content or colours, for a recipe that asks so."""
         sizes = self.recipe.segmenter
-        if not sizes.votes:
-            return masks
-        content = self.contents(images)[0]
-        values = content if content.shape[2:] == images.shape[2:] else images
-        return vote(masks, values, sizes.clusters, sizes.votes, sizes.mixed_borders)
+        if sizes.votes:
+            content = self.contents(images)[0]
+            values = content if content.shape[2:] == images.shape[2:] else images
+            masks = vote(masks, values, sizes.clusters, sizes.votes, sizes.mixed_borders)
+        if sizes.border_radius:
+            seeds = [0] * len(images)
+            labels = snap_to_colours(masks.argmax(1), masks.shape[1], images, sizes.border_colours, sizes.border_radius, seeds)
+            masks = one_hot(labels, masks.shape[1])
+        return masks
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:

@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Generator
 
-from intarsia.clusters import connected_pieces, vote
+from intarsia.clusters import connected_pieces, snap_to_colours, vote
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
 from intarsia.shapes import one_hot
-from intarsia.stages.borders import colour_codes, snap_to_colours
 
 
 def squares(noise: float = 0.02) -> tuple[torch.Tensor, torch.Tensor]:
@@ -73,8 +72,18 @@ def test_borders_snap_to_where_the_colours_change():
     image, labels = squares(noise=0.0)
     wide = labels.clone()
     wide[0, 2:16, 2:16], wide[0, 16:30, 14:30] = 1, 2  # both objects 2 px too large
-    codes = colour_codes(image, 12, [0])
-    before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, codes, radius=3)))
+    before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, image, 12, 3, seeds=[0])))
     assert before == 14 * 14 - 100 + 14 * 16 - 120 and after < before / 4
     # The mean over 3x3 pixels rounds corners.
-    assert (snap_to_colours(labels, 3, codes, radius=3) != labels).sum() <= 8
+    assert (snap_to_colours(labels, 3, image, 12, 3, seeds=[0]) != labels).sum() <= 8
+
+
+def test_a_model_moves_borders_as_far_as_its_recipe_says():
+    recipe = RECIPES["multi_texture"]["content"]
+    images = torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
+    plain, snapped = (
+        Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0, border_radius=radius)))
+        for radius in (0, 2)
+    )
+    labels = snap_to_colours(plain.segment(images).argmax(1), 5, images, recipe.segmenter.border_colours, 2, [0, 0])
+    assert torch.equal(snapped.segment(images), one_hot(labels, 5))

@@ -104,7 +104,7 @@ def test_an_empty_segment_contributes_one():
 
 
 def test_an_empty_segment_can_contribute_less():
-    """0.4 for a segment that hides nothing; for one with the errors 2 and 6 and epsilon 4, (0.4 * 4 + 6 - 2) / (4 + 6) = 0.56."""
+    """0.4 for a segment that hides nothing. For one with the errors 2 and 6, and epsilon 4: (0.4 * 4 + 6 - 2) / (4 + 6)."""
     found = objectives.separation_loss(torch.tensor([[0.0, 2.0]]), torch.tensor([[0.0, 6.0]]), 4.0, 0.4)
     assert found.tolist() == pytest.approx([0.4 + 0.56])
 

@@ -70,6 +70,10 @@ class Segmenter:
     mixed_borders: bool = False
     """Parts of clusters narrower than 3 pixels join their neighbours before the vote: for images whose borders mix the colours
     of both sides, as rendered ones do."""
+    border_radius: Count = 0
+    """Pixels by which the borders of the final masks may move to where the colours change; 0 leaves them where they are."""
+    border_colours: Size = 48
+    """Colours that are told apart in an image when borders move."""
     upsampling: Size = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Size = 2

@@ -154,6 +154,8 @@ class Separation:
     empty: Fraction = 1.0
     """What an empty segment adds to the separation loss. 1 is the original's; with less, an image of few objects can leave
     segments empty instead of cutting its background."""
+    empty_from_step: Count = 0
+    """First step in which it adds so much. Before it adds 1: otherwise one segment could take all and keep it."""
     hard_from_step: Count | None = None
     """First step from which the inpainter sees hard masks in the segmenter's turns; None keeps them soft."""
     propagation_from_step: Count = 0

@@ -97,7 +97,7 @@ _CONTENT_ANIMALS = dataclasses.replace(
     segments=6,
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
-    segmenter=Segmenter(backbone=True, span=8.0),
+    segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
         _CONTENT.inpainting,
@@ -107,12 +107,13 @@ _CONTENT_ANIMALS = dataclasses.replace(
         steps=480,
         epsilon=_constant_epsilon(50.0),
         empty=0.4,
+        empty_from_step=150,
         hard_from_step=50,
         propagation_from_step=480,
         margin=1,
         regrouping=Regrouping(weight=1.0, from_step=200),
     ),
-    distillation=Distillation(steps=720, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
+    distillation=Distillation(steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
 )
 
 # Things of any size, and more of them.
@@ -120,7 +121,7 @@ _CONTENT_PHOTOGRAPHS = dataclasses.replace(
     _CONTENT_ANIMALS,
     dataset="composed_photographs",
     segments=8,
-    segmenter=Segmenter(backbone=True, span=5.0),
+    segmenter=Segmenter(backbone=True, span=5.0, border_radius=4),
     vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, downsampling=4),
 )
 

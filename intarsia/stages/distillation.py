@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from intarsia.clusters import snap_to_colours
 from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
-from intarsia.stages.borders import colour_codes, snap_to_colours
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels
 from intarsia.stages.game import Game, judge, start_game, update_average
 from intarsia.stages.regrouping import regroup
@@ -87,9 +87,7 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
             best.add(regroup(logits, across, several_backgrounds=recipe.backgrounds > 1))
     if settings.border_radius:
         values = values if contents[0].shape[2:] == images.shape[2:] else images
-        labels = snap_to_colours(
-            best.labels, segments, colour_codes(values, settings.border_colours, seeds), settings.border_radius
-        )
+        labels = snap_to_colours(best.labels, segments, values, settings.border_colours, settings.border_radius, seeds)
         return labels, loss_of(labels)
     return best.labels, best.losses
 

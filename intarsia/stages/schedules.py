@@ -35,7 +35,7 @@ def rules_at(step: int, settings: Separation) -> StepRules:
     propagate = step >= settings.propagation_from_step
     return StepRules(
         epsilon=epsilon_at(step, settings.epsilon, settings.steps),
-        empty=settings.empty,
+        empty=settings.empty if step >= settings.empty_from_step else 1.0,
         propagate=propagate,
         practice=settings.propagation_practice,
         margin=0 if propagate else settings.margin,

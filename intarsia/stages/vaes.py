@@ -27,7 +27,7 @@ def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
         draws = draw(recipe, settings.batch, mine, run.rng(step=step), fabric.device)
         with fabric.autocast(), torch.no_grad():
             images, masks = model.autoencoder_input(
-                images, model.ordered(model.voted(model.segmenter(images, *model.maps(images)).softmax(1), images))
+                images, model.ordered(model.with_borders(model.segmenter(images, *model.maps(images)).softmax(1), images))
             )
 
         errors = errors_of(reconstruct(autoencoder, images, masks, draws, recipe), images, masks)

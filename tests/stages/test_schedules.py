@@ -56,6 +56,12 @@ def test_each_rule_changes_at_its_step():
     assert not any(rules_at(step, dataclasses.replace(game, hard_from_step=None)).hard for step in (0, 99))
 
 
+def test_an_empty_segment_costs_one_before_its_price_falls():
+    game = Separation(steps=100, empty=0.4, empty_from_step=2)
+    assert [rules_at(step, game).empty for step in (0, 1, 2, 99)] == [1.0, 1.0, 0.4, 0.4]
+    assert final_rules(game).empty == 0.4
+
+
 def test_later_stages_go_on_by_the_rules_of_the_last_step():
     game = Separation(steps=100, epsilon=Epsilon(hold_steps=0, ramp_steps=0), propagation_from_step=200, margin=1)
     last = rules_at(99, game)
