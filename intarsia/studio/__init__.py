@@ -26,9 +26,10 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = 
     """
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError:
         raise InputError("The studio needs packages that are not installed: pip install 'intarsia[studio]'.") from None
+    from intarsia.studio.listening import Server
     from intarsia.studio.server import create_app
 
     if not 0 <= port < 2**16:
@@ -46,4 +47,4 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = 
     print(f"Intarsia Studio: {address} (Ctrl-C ends it)", flush=True)
     if show:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+    Server(app).run(sockets=[listening])

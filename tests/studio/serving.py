@@ -10,16 +10,17 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
+from starlette.types import ASGIApp
+
+from intarsia.studio.listening import Server
 
 
 @contextmanager
-def running(app: FastAPI, port: int = 0) -> Iterator[int]:
+def running(app: ASGIApp, port: int = 0) -> Iterator[int]:
     """The server, on a port that it takes by itself."""
     listening = socket.create_server(("127.0.0.1", port), backlog=512)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
