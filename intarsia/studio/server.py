@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import torch
 from fastapi import FastAPI, Query, Request
@@ -27,11 +27,11 @@ from intarsia.scene import Scene
 from intarsia.studio.gate import Gate
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.store import Store
-from intarsia.studio.uploads import MOST_BYTES, picture_of, read_body, read_json
+from intarsia.studio.uploads import MOST_BYTES, body_of, picture_of, read_json
 from intarsia.studio.views import Strip, View, encoded, strip, varied, view
 from intarsia.studio.worker import Worker
 
-UPLOADS_AT_ONCE = 4  # the others are not read before these are encoded, so that those that wait take no memory
+UPLOADS_AT_ONCE = 100  # of which at most 2 GB are on the disk; the others are not read before these are encoded
 MOST_FRAMES = 100  # of the animation of a history
 FRAME_MILLISECONDS = 600
 KINDS_OF_FILES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -131,8 +131,8 @@ def _random_scenes(model: Model) -> Scenes | str:
 def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, random_scenes: Scenes | str) -> None:
     recipe, slots = model.recipe, asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    def opened(content: bytes) -> Opened:
-        picture = picture_of(content, recipe.height, recipe.width)
+    def opened(content: IO[bytes]) -> Opened:
+        picture = picture_of(content.read(), recipe.height, recipe.width)
         return Opened(store.add(picture.pixels), encoded(png(picture.pixels)), picture.notices)
 
     def drawn(index: int) -> Opened:
@@ -145,8 +145,8 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
     @app.post("/api/scenes", openapi_extra={"requestBody": {"required": True, "content": file}})
     async def open_picture(request: Request) -> Opened:
         """Encode a picture: the body is a PNG, JPEG or WebP file."""
-        async with slots:
-            return await worker(opened, await read_body(request, MOST_BYTES))
+        async with slots, body_of(request, MOST_BYTES) as content:
+            return await worker(opened, content)
 
     @app.post("/api/scenes/random")
     async def open_random_scene(index: Annotated[int | None, Query(ge=0)] = None) -> Opened:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from intarsia.studio import listening, server
+from intarsia.studio import listening, server, uploads
 from tests.halves import model_of_halves
-from tests.studio.serving import ask, running
+from tests.studio.serving import ask, photo, running
 
 
 @pytest.fixture
@@ -28,6 +28,11 @@ def sent(port: int, content: bytes) -> Iterator[socket.socket]:
         yield connection
 
 
+def post(path: str, body: bytes, length: int | None = None) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length or len(body)}\r\n\r\n".encode() + body
+
+
+STALLED = post("/api/scenes", b"\x89PNG", 1_000_000)
 HALF_A_REQUEST = b"GET /api/model HTTP/1.1\r\nHost: loc"
 
 
@@ -54,6 +59,29 @@ def is_waiting(connection: socket.socket) -> bool:
 
 
 # Slow ones.
+
+
+def test_stalled_uploads_hold_nobody_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "STALLED_SECONDS", 25.0)
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(sent(port, STALLED)) for _ in range(40)]
+        assert ask(port, "POST", "/api/scenes", photo())[0] == 200
+        assert all(map(is_waiting, stalled))
+
+
+def test_stalled_upload_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "STALLED_SECONDS", 0.2)
+    with sent(port, STALLED) as connection:
+        assert b"408 Request Timeout" in connection.recv(1000)
+
+
+def test_upload_that_drips_ends(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "SECONDS", 0.5)
+    with sent(port, STALLED) as connection:
+        for _ in range(4):
+            time.sleep(0.1)
+            connection.sendall(b".")
+        assert b"408 Request Timeout" in connection.recv(1000)
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /api/model HTTP/1.1\r\nHost: localhost\r\n\r\n"])
