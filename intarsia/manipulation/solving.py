@@ -3,7 +3,7 @@
 The meaning of each number of a code is learned and not known in advance. So the decoded shape (or colour) is changed as asked,
 and that is the goal. The search follows the decoder's Jacobian to the goal. It starts from the code that the encoder gives for
 the goal. If that code's shape is not near the goal, it starts from the object's own code and takes several goals on the way, so
-close together that the shape always overlaps the next one.
+close together that the shape overlaps the next one (unless it is tiny and goes far).
 
 References:
     Marquardt, An algorithm for least-squares estimation of nonlinear parameters, SIAM 1963.
@@ -26,6 +26,7 @@ from intarsia.scene import Scene
 
 PLAUSIBLE = 3.0  # standard deviations of the prior: the limit of each number of a code, unless it was beyond before
 STRIDE = 0.3  # most distance between two goals of a shape, as a fraction of its radius
+MOST_GOALS = 50  # of a shape, so that a tiny one that goes far does not take minutes
 COLOUR_STRIDE = 0.25  # most distance between two goals of a colour, in intensity
 ITERATIONS = 4  # per goal
 LAST_ITERATIONS = 12  # for the last goal
@@ -134,7 +135,7 @@ def _reshape(
         code = _search(pictures, encoded, [goal], ENCODED_ITERATIONS)
     else:
         radius = math.sqrt(float(shape.sum()) / math.pi)
-        count = max(1, math.ceil(length / (STRIDE * radius)))
+        count = min(max(1, math.ceil(length / (STRIDE * radius))), MOST_GOALS)
         goals = [_transformed(shape, *path(number / count)) for number in range(1, count + 1)]
         code = _search(pictures, code, goals)
     return replace(scene, shape=_with_row(scene.shape, object, code))

@@ -1,5 +1,6 @@
 """Intarsia Studio: change the objects of a picture in the browser. A server on this machine, and one page."""
 
+import os
 import socket
 import threading
 import webbrowser
@@ -9,6 +10,9 @@ from intarsia.errors import InputError
 from intarsia.model import load
 
 __all__ = ["serve"]
+
+END_SECONDS = 0.5  # that the call of a network may still take after Ctrl-C; it can't be interrupted
+INTERRUPTED = 130  # exit code
 
 
 def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = True) -> None:
@@ -26,14 +30,17 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = 
     """
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError:
         raise InputError("The studio needs packages that are not installed: pip install 'intarsia[studio]'.") from None
+    from intarsia.studio.listening import Server
     from intarsia.studio.server import create_app
+    from intarsia.studio.worker import Worker
 
     if not 0 <= port < 2**16:
         raise InputError(f"--port is {port}; it must be from 0 to {2**16 - 1}.")
-    app = create_app(load(run, with_codes=True), host)
+    worker = Worker()
+    app = create_app(load(run, with_codes=True), host, worker)
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=512)
@@ -46,4 +53,8 @@ def serve(run: str | Path, host: str = "127.0.0.1", port: int = 0, show: bool = 
     print(f"Intarsia Studio: {address} (Ctrl-C ends it)", flush=True)
     if show:
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])
+    try:
+        Server(app).run(sockets=[listening])
+    finally:
+        if not worker.rests_within(END_SECONDS):
+            os._exit(INTERRUPTED)  # nothing is lost: the page keeps the edits

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import torch
 from fastapi import FastAPI, Query, Request
@@ -13,7 +13,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from torch import Tensor
 
 from intarsia import __version__
 from intarsia.data import PREPARED, Scenes, scenes_of
@@ -23,15 +22,14 @@ from intarsia.manipulation.history import Edits
 from intarsia.manipulation.replay import model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
-from intarsia.scene import Scene
 from intarsia.studio.gate import Gate
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.store import Store
-from intarsia.studio.uploads import MOST_BYTES, picture_of, read_body, read_json
+from intarsia.studio.uploads import MOST_BYTES, body_of, picture_of, read_json
 from intarsia.studio.views import Strip, View, encoded, strip, varied, view
-from intarsia.studio.worker import Worker
+from intarsia.studio.worker import Work, Worker
 
-UPLOADS_AT_ONCE = 4  # the others are not read before these are encoded, so that those that wait take no memory
+UPLOADS_AT_ONCE = 100  # of which at most 2 GB are on the disk; the others are not read before these are encoded
 MOST_FRAMES = 100  # of the animation of a history
 FRAME_MILLISECONDS = 600
 KINDS_OF_FILES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -83,7 +81,7 @@ class StripRequest(EditsRequest, strict=True):
     dimension: int
 
 
-def create_app(model: Model, host: str = "localhost") -> FastAPI:
+def create_app(model: Model, host: str = "localhost", worker: Worker | None = None) -> FastAPI:
     """The server of one model, under one name.
 
     No request can name a file: the page's own files are read once, here, and pictures come as bytes.
@@ -92,7 +90,7 @@ def create_app(model: Model, host: str = "localhost") -> FastAPI:
     app.add_middleware(Gate, host=host)
     _answer_errors(app)
     _add_page(app)
-    store, worker, random_scenes = Store(model), Worker(), _random_scenes(model)
+    store, worker, random_scenes = Store(model), worker or Worker(), _random_scenes(model)
     _add_pictures(app, model, store, worker, random_scenes)
     _add_views(app, store, worker)
     about = About(
@@ -131,13 +129,15 @@ def _random_scenes(model: Model) -> Scenes | str:
 def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, random_scenes: Scenes | str) -> None:
     recipe, slots = model.recipe, asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    def opened(content: bytes) -> Opened:
-        picture = picture_of(content, recipe.height, recipe.width)
+    def opened(content: IO[bytes]) -> Work[Opened]:
+        picture = picture_of(content.read(), recipe.height, recipe.width)
+        yield
         return Opened(store.add(picture.pixels), encoded(png(picture.pixels)), picture.notices)
 
-    def drawn(index: int) -> Opened:
+    def drawn(index: int) -> Work[Opened]:
         assert isinstance(random_scenes, Scenes)
         image = (random_scenes([index]).images[0] * 255).round() / 255  # as it will be once it has been a PNG
+        yield
         return Opened(store.add(image), encoded(png(image)), [])
 
     file = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
@@ -145,15 +145,15 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
     @app.post("/api/scenes", openapi_extra={"requestBody": {"required": True, "content": file}})
     async def open_picture(request: Request) -> Opened:
         """Encode a picture: the body is a PNG, JPEG or WebP file."""
-        async with slots:
-            return await worker(opened, await read_body(request, MOST_BYTES))
+        async with slots, body_of(request, MOST_BYTES) as content:
+            return await worker(request, opened(content))
 
     @app.post("/api/scenes/random")
-    async def open_random_scene(index: Annotated[int | None, Query(ge=0)] = None) -> Opened:
+    async def open_random_scene(request: Request, index: Annotated[int | None, Query(ge=0)] = None) -> Opened:
         """Encode a test scene: a random one, or the one of an index."""
         if isinstance(random_scenes, str):
             raise Refusal(404, random_scenes)
-        return await worker(drawn, secrets.randbelow(random_scenes.size or 2**31) if index is None else index)
+        return await worker(request, drawn(secrets.randbelow(random_scenes.size or 2**31) if index is None else index))
 
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:
@@ -164,41 +164,43 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
-    def viewed(name: str, asked: ViewRequest) -> View:
-        return view(store.renderer, store.scene(name), store.edited(name, asked.edits), asked.raw)
+    def viewed(name: str, asked: ViewRequest) -> Work[View]:
+        before = store.scene(name)
+        edited = yield from store.edited(name, asked.edits)
+        return view(store.renderer, before, edited, asked.raw)
 
-    def begun(name: str, asked: StripRequest) -> tuple[list[Scene], Tensor | None]:
-        edited = store.edited(name, asked.edits)
-        scenes = varied(edited, asked.part, asked.dimension, asked.object)
-        return scenes, None if asked.object is None else store.renderer.shapes(edited.scene)[edited.row(asked.object)]
+    def stripped(name: str, asked: StripRequest) -> Work[Strip]:
+        before, pictures = store.scene(name), []
+        edited = yield from store.edited(name, asked.edits)
+        for scene in varied(edited, asked.part, asked.dimension, asked.object):
+            pictures.append(composite(store.renderer, before, scene))
+            yield
+        shape = None if asked.object is None else store.renderer.shapes(edited.scene)[edited.row(asked.object)]
+        return strip(pictures, asked.part, shape)
 
-    def composited(name: str, scene: Scene) -> Tensor:
-        return composite(store.renderer, store.scene(name), scene)
-
-    def animated(name: str, edits: Edits) -> bytes:
-        counts = sorted({*range(0, len(edits), len(edits) // MOST_FRAMES + 1), len(edits)})
-        frames = [composited(name, store.edited(name, edits[:count]).scene) for count in counts]
+    def animated(name: str, edits: Edits) -> Work[bytes]:
+        before, frames = store.scene(name), []
+        for count in sorted({*range(0, len(edits), len(edits) // MOST_FRAMES + 1), len(edits)}):
+            edited = yield from store.edited(name, edits[:count])
+            frames.append(composite(store.renderer, before, edited.scene))
+            yield
         return gif(torch.stack(frames).cpu(), FRAME_MILLISECONDS)
 
     @app.post("/api/scenes/{name}/view", openapi_extra=_body(ViewRequest))
     async def view_scene(name: str, request: Request) -> View:
         """A picture after some edits; with `raw`, the bare output of the fusion networks."""
-        return await worker(viewed, name, await read_json(request, ViewRequest))
+        return await worker(request, viewed(name, await read_json(request, ViewRequest)))
 
     @app.post("/api/scenes/{name}/strip", openapi_extra=_body(StripRequest))
     async def strip_of_scene(name: str, request: Request) -> Strip:
         """What one number of a code does to the picture after some edits."""
-        asked = await read_json(request, StripRequest)
-        scenes, shape = await worker(begun, name, asked)
-        # One at a time, so that requests that a person waits for get their turn in between.
-        pictures = [await worker(composited, name, scene) for scene in scenes]
-        return strip(pictures, asked.part, shape)
+        return await worker(request, stripped(name, await read_json(request, StripRequest)))
 
     @app.post("/api/scenes/{name}/gif", openapi_extra=_body(EditsRequest))
     async def animation_of_edits(name: str, request: Request) -> Response:
         """The edits one after the other, as an animation: a GIF file."""
         asked = await read_json(request, EditsRequest)
-        return Response(await worker(animated, name, asked.edits), media_type="image/gif")
+        return Response(await worker(request, animated(name, asked.edits)), media_type="image/gif")
 
 
 def _answer_errors(app: FastAPI) -> None:

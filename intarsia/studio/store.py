@@ -9,15 +9,17 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from intarsia.errors import InputError
 from intarsia.manipulation.history import Edit
 from intarsia.manipulation.replay import Edited, begin, picture_sha256, replay
 from intarsia.model import Model
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
 from intarsia.studio.refusals import Refusal
+from intarsia.studio.worker import Work
 
-MOST_SCENES = 32
 MOST_STATES = 4  # of a scene
+MOST_SCENE_BYTES = 2**28  # of pictures and masks, those of states included
 MOST_BYTES = 2**27  # of decoded and fused tensors: moving a slider then decodes one code, fuses one object, and then the scene
 
 
@@ -33,12 +35,14 @@ class Store:
 
     Args:
         model: Encodes and renders them.
-        most: The number of scenes to keep; the least recently used are dropped first.
+        most: The number of scenes to keep; the least recently used are dropped first. None for as many as fit in
+            `MOST_SCENE_BYTES`: 409 of `multi_dsprites`.
     """
 
-    def __init__(self, model: Model, most: int = MOST_SCENES) -> None:
-        self.renderer = Renderer(model, Memo(MOST_BYTES))
-        self._most = most
+    def __init__(self, model: Model, most: int | None = None) -> None:
+        self.renderer, recipe = Renderer(model, Memo(MOST_BYTES)), model.recipe
+        scene_bytes = 4 * recipe.height * recipe.width * (3 + recipe.segments) * (1 + MOST_STATES)
+        self._most = max(1, MOST_SCENE_BYTES // scene_bytes) if most is None else most
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def __len__(self) -> int:
@@ -59,19 +63,26 @@ class Store:
         """The scene of this name, before any edit."""
         return self._find(name).scene
 
-    def edited(self, name: str, edits: Sequence[Edit]) -> Edited:
-        """The scene of this name after some edits. Usually all but the last one were made before, so only that one is made."""
+    def edited(self, name: str, edits: Sequence[Edit]) -> Work[Edited]:
+        """The scene of this name after some edits, each of which is a step.
+
+        Usually all but the last one were made before, so only that one is made. Work that is given up is not lost: the next
+        request for the same edits goes on from there.
+        """
         kept, edits = self._find(name), tuple(edits)
-        known = next((count for count in range(len(edits), 0, -1) if edits[:count] in kept.states), 0)
-        state = kept.states[edits[:known]] if known else begin(kept.scene)
+        known = max((made for made in kept.states if made == edits[: len(made)]), key=len, default=())
+        state = kept.states[known] if known else begin(kept.scene)
         if known:
-            kept.states.move_to_end(edits[:known])
-        for count in dict.fromkeys((len(edits) - 1, len(edits))):
-            if count > known:
-                state = replay(self.renderer, state, edits[known:count])
-                kept.states[edits[:count]], known = state, count
-        while len(kept.states) > MOST_STATES:
-            kept.states.popitem(last=False)
+            kept.states.move_to_end(known)
+        for count in range(len(known) + 1, len(edits) + 1):
+            try:
+                state = replay(self.renderer, state, edits[count - 1 : count])
+            except InputError as error:
+                raise InputError(f"Edit {count} of {len(edits)}: {error}" if count < len(edits) else str(error)) from error
+            kept.states[edits[:count]] = state
+            if len(kept.states) > MOST_STATES:
+                kept.states.popitem(last=False)
+            yield
         return state
 
     def _find(self, name: str) -> _Kept:

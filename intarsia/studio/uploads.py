@@ -1,8 +1,11 @@
 """Request bodies: read only up to a size and a time, and checked before they are used."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
+from tempfile import SpooledTemporaryFile
+from typing import IO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -14,31 +17,30 @@ from intarsia.studio.refusals import Refusal
 MOST_BYTES = 20_000_000  # of a picture's file
 MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes
+MOST_IN_MEMORY = 100_000  # bytes of a body while it arrives; the rest is in a file without a name
 SECONDS = 30.0  # that a body may take to arrive
+STALLED_SECONDS = 5.0  # in which some of it must arrive
 
 Body = TypeVar("Body", bound=BaseModel)
 
 
-async def read_body(request: Request, most: int) -> bytes:
-    """The body of a request; `Refusal` if it is longer than `most` bytes or takes too long."""
-    content = bytearray()
-    try:
-        async with asyncio.timeout(SECONDS):
-            async for part in request.stream():
-                content += part
-                if len(content) > most:
-                    raise Refusal(413, f"That is too much: at most {most / 1e6:g} MB are taken.")
-    except TimeoutError:
-        raise Refusal(408, f"It did not arrive within {SECONDS:g} seconds.") from None
-    except ClientDisconnect:
-        raise Refusal(400, "The connection broke off.") from None
-    return bytes(content)
+@asynccontextmanager
+async def body_of(request: Request, most: int) -> AsyncIterator[IO[bytes]]:
+    """The body of a request as a file; `Refusal` if it is longer than `most` bytes or takes too long.
+
+    A body takes hardly any memory while it arrives, so that many may do so at once, and slow ones hold up nobody.
+    """
+    with SpooledTemporaryFile(MOST_IN_MEMORY) as content:
+        await _receive(request, content, most)
+        content.seek(0)
+        yield content
 
 
 async def read_json(request: Request, kind: type[Body]) -> Body:
     """Return the JSON object in the body of a request, checked; `InputError` if it is not of this kind."""
     try:
-        return kind.model_validate_json(await read_body(request, MOST_JSON))
+        async with body_of(request, MOST_JSON) as content:
+            return kind.model_validate_json(content.read())
     except ValidationError as error:
         raise InputError(one_line(error)) from error
 
@@ -46,3 +48,20 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 def picture_of(content: bytes, height: int, width: int) -> Picture:
     """The picture in the bytes of a PNG, JPEG or WebP file; `InputError` if they are none."""
     return read_picture(Path("The picture"), height, width, content, MOST_PIXELS)
+
+
+async def _receive(request: Request, content: IO[bytes], most: int) -> None:
+    clock = asyncio.get_running_loop().time
+    end = clock() + SECONDS
+    try:
+        async with asyncio.timeout(STALLED_SECONDS) as deadline:
+            async for part in request.stream():
+                content.write(part)
+                if content.tell() > most:
+                    raise Refusal(413, f"That is too much: at most {most / 1e6:g} MB are taken.")
+                deadline.reschedule(min(end, clock() + STALLED_SECONDS))
+    except TimeoutError:
+        waited = f"none of it for {STALLED_SECONDS:g} seconds, or not all of it within {SECONDS:g}"
+        raise Refusal(408, f"It did not arrive: {waited}.") from None
+    except ClientDisconnect:
+        raise Refusal(400, "The connection broke off.") from None

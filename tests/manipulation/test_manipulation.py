@@ -22,6 +22,7 @@ from intarsia.manipulation import (
     scale,
     set_code,
     shift_code,
+    solving,
     swap_texture,
     to_back,
     to_front,
@@ -236,6 +237,16 @@ def test_an_encoder_that_knows_the_place_saves_the_way(renderer, scene, monkeypa
     at_once = places(renderer, move(renderer, scene, 0, 30, -4))[0]
     assert (at_once.x, at_once.y) == pytest.approx((45, 12), abs=0.3) == (by_steps.x, by_steps.y)
     assert len(calls) - steps < steps / 4
+
+
+def test_tiny_object_that_goes_far_takes_a_bounded_number_of_goals(renderer, scene, monkeypatch):
+    goals = []
+    real = solving._search
+    monkeypatch.setattr(solving, "_search", lambda *given: goals.append(len(given[2])) or real(*given))
+    disc = renderer.model.autoencoder.shape.decoder.code(15, 16, 0.7)
+    moved = move(renderer, dataclasses.replace(scene, shape=torch.stack([disc, *scene.shape[1:]])), 0, 35, 0)
+    assert goals == [solving.MOST_GOALS]
+    assert places(renderer, moved)[0][1:] == pytest.approx((50, 16), abs=0.5)
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 1.6])

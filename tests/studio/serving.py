@@ -7,19 +7,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-import uvicorn
-from fastapi import FastAPI
 from PIL import Image
+from starlette.types import ASGIApp
+
+from intarsia.studio.listening import Server
+from intarsia.studio.worker import Result, Work
 
 
 @contextmanager
-def running(app: FastAPI, port: int = 0) -> Iterator[int]:
+def running(app: ASGIApp, port: int = 0) -> Iterator[int]:
     """The server, on a port that it takes by itself."""
     listening = socket.create_server(("127.0.0.1", port), backlog=512)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    server = Server(app)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
@@ -41,6 +43,15 @@ def ask(port: int, method: str, path: str, body: Any = None, headers: dict[str, 
         return answer.status, json.loads(read) if "json" in answer.headers["content-type"] else read
     finally:
         connection.close()
+
+
+def made_of(work: Work[Result]) -> Result:
+    """The result of work, computed at once."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            return cast(Result, stop.value)
 
 
 def photo(seed: int = 0, size: tuple[int, int] = (32, 32), kind: str = "png") -> bytes:

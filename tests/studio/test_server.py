@@ -33,7 +33,7 @@ from intarsia.studio.refusals import Refusal
 from intarsia.studio.server import create_app
 from intarsia.studio.store import Store
 from tests.halves import RECIPE, by_hand, model_of_halves
-from tests.studio.serving import ask, photo, pixels, running
+from tests.studio.serving import ask, made_of, photo, pixels, running
 
 EDITS = (Move(2, -3.0, 1.5), SetCode(1, "texture", 0, 2.0), Recolour(1, "#336699"), Order(2, 0))
 
@@ -181,13 +181,13 @@ def test_store_makes_one_edit_at_a_time_and_forgets(model: Model, monkeypatch: p
     kept, images = Store(model, most=2), torch.rand(3, 3, 32, 32)
     names = [kept.add(image) for image in images[:2]]
     edits = [SetCode(1, "shape", 0, 0.1), SetCode(2, "shape", 0, 0.2)]
-    kept.edited(names[0], edits)
+    made_of(kept.edited(names[0], edits))
     assert made == [1, 1]
     for value in range(9):  # a slider
-        kept.edited(names[0], [*edits, SetCode(1, "shape", 1, value / 10)])
+        made_of(kept.edited(names[0], [*edits, SetCode(1, "shape", 1, value / 10)]))
     assert made == [1, 1, *(1 for _ in range(9))]
     whole = replay(Renderer(model), begin(kept.scene(names[0])), [*edits, SetCode(1, "shape", 1, 0.8)]).scene
-    assert torch.equal(kept.edited(names[0], [*edits, SetCode(1, "shape", 1, 0.8)]).scene.shape, whole.shape)
+    assert torch.equal(made_of(kept.edited(names[0], [*edits, SetCode(1, "shape", 1, 0.8)])).scene.shape, whole.shape)
     kept.add(images[2])
     assert len(kept) == 2
     with pytest.raises(Refusal, match="no longer keeps"):
@@ -324,8 +324,7 @@ def test_200_clients_at_once_take_bounded_memory(port: int) -> None:
     with ThreadPoolExecutor(200) as clients:
         statuses = list(clients.map(client, range(200)))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert set(statuses) <= {200, 404}  # 404: dropped meanwhile, as it should be
-    assert statuses.count(200) > 100
+    assert set(statuses) == {200}
     assert grown < 300_000  # KB, the 200 clients' own threads included
 
 
