@@ -252,6 +252,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
         "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
     },
+    "composed_photographs": {
+        "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="composed_photographs", height=192, width=256, segments=8)
+    },
     "flying_animals": {"compact": _FLYING_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),
