@@ -29,7 +29,7 @@ PLAIN = {"networks", "metrics", "objectives", "masks", "formats"}  # take number
 INFERENCE = {"model", "rendering", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
 NAMES_DATASETS = {"recipes", "data"}
 
-DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals)")
+DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals|composed_photographs)")
 MAX_FUNCTION, MAX_MODULE = 60, 350  # lines
 
 

@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from intarsia.data import (
+    composed_photographs,
     cutouts,
     debian_animals,
     folder,
+    free_pictures,
     multi_dsprites,
     multi_texture,
     multi_texture_pair,
@@ -43,6 +45,7 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
     "objects_room_mujoco": objects_room_mujoco.open_scenes,
     "flying_animals": partial(cutouts.open_scenes, "flying_animals"),
     "flying_animals_debian": partial(cutouts.open_scenes, "flying_animals_debian"),
+    "composed_photographs": composed_photographs.open_scenes,
     "folder": folder.open_scenes,
 }
 """Functions that open a split, given seed, split, the folder of the dataset's files, and height and width."""
@@ -56,6 +59,7 @@ PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "objects_room_mujoco_identical_color": partial(objects_room_mujoco.material, "identical_color"),
     "flying_animals": published_animals.material,
     "flying_animals_debian": debian_animals.material,
+    "composed_photographs": free_pictures.material,
 }
 """Functions that give what `intarsia prepare` writes, from a file."""
 

@@ -41,3 +41,14 @@ def paste(shapes: NDArray[Any], textures: Iterable[NDArray[np.float32]]) -> Scen
         images += np.multiply(mask[:, None], texture, out=layer)
     np.clip(images, 0, 1, out=images)  # the sum of soft masks can exceed 1 by a rounding error
     return SceneSample(torch.from_numpy(images), torch.from_numpy(masks))
+
+
+def placed(windows: NDArray[np.float32], corner: NDArray[np.int64], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Windows `b c oh ow` at their places in pictures `b c h w`, which are 0 elsewhere; windows are cut at the border."""
+    pictures = np.zeros((*windows.shape[:2], *size), np.float32)
+    for picture, window, place in zip(pictures, windows, corner, strict=True):
+        begin = np.clip(place, 0, size)
+        end = np.clip(place + window.shape[1:], 0, size)
+        (top, left), (bottom, right) = begin - place, end - place
+        picture[:, begin[0] : end[0], begin[1] : end[1]] = window[:, top:bottom, left:right]
+    return pictures

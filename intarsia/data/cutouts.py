@@ -48,10 +48,11 @@ def material_of(name: str, source: str, backgrounds: Pictures, animals: Pictures
         for use in USES
     }
     contents = Contents(name, source, HEIGHT, WIDTH, MOST + 1, splits)
-    return Material(contents, partial(_rows_from, {"images": images, "masks": masks}), len(images), texts)
+    return Material(contents, partial(rows_from, {"images": images, "masks": masks}), len(images), texts)
 
 
-def _rows_from(rows: Rows, start: int) -> Iterator[Rows]:
+def rows_from(rows: Rows, start: int) -> Iterator[Rows]:
+    """Yield all rows from a given number on, in pieces."""
     for first in range(start, len(rows["images"]), AT_ONCE):
         yield {name: part[first : first + AT_ONCE] for name, part in rows.items()}
 
@@ -65,10 +66,7 @@ def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: 
     if data_root is None:
         raise InputError(f"{name} is composed of pictures from files: `intarsia prepare {name}`, then --data-root FOLDER.")
     stored = open_arrays(data_root, name)
-    height, width = size or (HEIGHT, WIDTH)
-    factor = max(1, HEIGHT // height)
-    if (height * factor, width * factor) != (HEIGHT, WIDTH):
-        raise InputError(f"{name} has scenes of {HEIGHT} x {WIDTH} pixels or a whole fraction of it, not {height} x {width}.")
+    factor = reduction(name, size)
     counts = [count or 0 for count in stored.contents.splits.values()]
     if len(counts) != 2 * len(USES) or stored.rows != sum(counts):
         raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")
@@ -78,6 +76,15 @@ def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: 
         _reduced(stored, slice(starts[kind + first], starts[kind + first + 2]), factor) for kind in (0, len(USES))
     )
     return composed_scenes(name, seed, split, backgrounds[0], cut_out(*animals), stored.contents.source)
+
+
+def reduction(name: str, size: tuple[int, int] | None) -> int:
+    """The n for which scenes of a size (height, width) are 1/n of 192 x 256; `InputError` if there is none."""
+    height, width = size or (HEIGHT, WIDTH)
+    factor = max(1, HEIGHT // height)
+    if (height * factor, width * factor) != (HEIGHT, WIDTH):
+        raise InputError(f"{name} has scenes of {HEIGHT} x {WIDTH} pixels or a whole fraction of it, not {height} x {width}.")
+    return factor
 
 
 def _reduced(stored: Stored, rows: slice, factor: int) -> tuple[Bytes, Bytes]:

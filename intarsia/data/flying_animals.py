@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from intarsia.data.colours import sixths
-from intarsia.data.compose import paste
+from intarsia.data.compose import paste, placed
 from intarsia.data.random import Keys, scene_keys, spaced, uniform
 from intarsia.data.scenes import SPLITS, Factors, Indices, Scenes, SceneSample
 
@@ -95,6 +95,8 @@ def reduced(pictures: Bytes, alpha: Bytes, factor: int) -> tuple[Bytes, Bytes]:
     Each new pixel is the mean of a block of factor x factor pixels, weighted by alpha if any of it is above 0. So the colours
     around an animal don't mix with those at its border.
     """
+    if factor == 1:
+        return pictures, alpha
     n, height, width = alpha.shape
     blocks = n, height // factor, factor, width // factor, factor
     weights = np.maximum(alpha, 1e-6, dtype=np.float32).reshape(*blocks, 1)
@@ -144,12 +146,12 @@ def render(backgrounds: Bytes, animals: Animals, parameters: Parameters) -> Scen
     layers, corner = _zoomed(animals, animal, zoom, _inset(zoom, dx, dy, *size))
     layers[np.arange(animal.shape[1]) >= number[:, None], 3] = 0  # absent animals
     added = brightness.astype(np.float32)[..., None, None, None]
-    shapes = np.stack([_placed(layers[:, k, 3:], corner[:, k], size)[:, 0] for k in range(animal.shape[1])], axis=1)
+    shapes = np.stack([placed(layers[:, k, 3:], corner[:, k], size)[:, 0] for k in range(animal.shape[1])], axis=1)
 
     def textures() -> Iterator[Pixels]:
         yield np.divide(backgrounds[background].transpose(0, 3, 1, 2), 255, dtype=np.float32) + added[:, 0]
         for k in range(animal.shape[1]):
-            yield _placed(layers[:, k, :3], corner[:, k], size) + added[:, k + 1]
+            yield placed(layers[:, k, :3], corner[:, k], size) + added[:, k + 1]
 
     return paste(shapes, textures())
 
@@ -179,14 +181,3 @@ def _zoomed(animals: Animals, animal: NDArray[np.int64], zoom: Floats, inset: Fl
     windows = torch.from_numpy(animals.windows[animal.ravel()]).float().div_(255)
     found = F.grid_sample(windows, torch.from_numpy(grid).float().flatten(0, 1), align_corners=True)
     return found.numpy().reshape(*zoom.shape, 4, *shape[-2:]), first.astype(np.int64)
-
-
-def _placed(windows: Pixels, corner: NDArray[np.int64], size: tuple[int, ...]) -> Pixels:
-    """Windows `b c oh ow` at their places in pictures `b c h w`, which are 0 elsewhere; windows are cut at the border."""
-    pictures = np.zeros((*windows.shape[:2], *size), np.float32)
-    for picture, window, place in zip(pictures, windows, corner, strict=True):
-        begin = np.clip(place, 0, size)
-        end = np.clip(place + window.shape[1:], 0, size)
-        (top, left), (bottom, right) = begin - place, end - place
-        picture[:, begin[0] : end[0], begin[1] : end[1]] = window[:, top:bottom, left:right]
-    return pictures

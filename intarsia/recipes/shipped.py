@@ -121,6 +121,8 @@ _CONTENT_PHOTOGRAPHS = dataclasses.replace(
     _CONTENT_ANIMALS,
     dataset="composed_photographs",
     segments=8,
+    content=Content(kind="features", strides=(4, 8), factors=(3, 4), grid=8),
+    inpainting=dataclasses.replace(_CONTENT_ANIMALS.inpainting, steps=600),
     segmenter=Segmenter(backbone=True, span=5.0, border_radius=4),
     vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, downsampling=4),
 )
@@ -294,6 +296,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
         "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
     },
+    "composed_photographs": {"content": _CONTENT_PHOTOGRAPHS},
     "flying_animals": {"compact": _FLYING_ANIMALS, "content": _CONTENT_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),

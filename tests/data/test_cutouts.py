@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from PIL import Image
 
 from intarsia.data import debian_animals, open_dataset, published_animals
 from intarsia.data.arrays import write
+from intarsia.data.cutting import centred_cut_out
 from intarsia.errors import InputError
+from tests.archives import debian_package
 
 ANIMALS = sorted((Path(__file__).parent / "animals").glob("*.png"))
 LEVELS = (40, 90, 140, 190)  # of the plain backgrounds
@@ -112,17 +113,6 @@ def test_what_holds_no_pictures_is_refused(tmp_path: Path) -> None:
         open_dataset("flying_animals")
 
 
-def package(folder: Path, name: str, files: dict[str, bytes]) -> None:
-    """A Debian package with some files."""
-    tree = folder / name
-    control = f"Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: x\n"
-    for path, content in ({"DEBIAN/control": control.encode()} | files).items():
-        (tree / path).parent.mkdir(parents=True, exist_ok=True)
-        (tree / path).write_bytes(content)
-    subprocess.run(["dpkg-deb", "--build", "-Znone", tree, folder / f"{name}_1.0_all.deb"], check=True, capture_output=True)
-    shutil.rmtree(tree)
-
-
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small package of each name: 8 animals, a drawing, and 9 photographs."""
@@ -140,10 +130,10 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, paths in photographs.items():
         files = {f"usr/share/{path}": png(noise) for path in paths}
-        package(folder, name, files | {f"usr/share/doc/{name}/copyright": f"{name}: free".encode()})
+        debian_package(folder, name, files | {f"usr/share/doc/{name}/copyright": f"{name}: free".encode()})
     stamps = {f"usr/share/tuxpaint/stamps/animals/{path.name}": path.read_bytes() for path in ANIMALS}
     stamps["usr/share/tuxpaint/stamps/animals/birds/cartoon/duck.png"] = ANIMALS[0].read_bytes()
-    package(folder, debian_animals.ANIMALS, stamps | {f"usr/share/doc/{debian_animals.ANIMALS}/copyright": b"GPL"})
+    debian_package(folder, debian_animals.ANIMALS, stamps | {f"usr/share/doc/{debian_animals.ANIMALS}/copyright": b"GPL"})
     return folder
 
 
@@ -170,25 +160,25 @@ def test_an_animals_rim_keeps_its_colour() -> None:
     red = np.zeros((80, 60, 4), np.uint8)
     red[20:60, 10:50] = 200, 10, 20, 255
     red[20:60, 10:50][::2, ::2, 3] = 250  # not quite opaque here and there
-    picture, mask = debian_animals._cut_out(png(red)) or (None, None)
-    assert picture is not None and mask is not None
+    picture, alpha = centred_cut_out(png(red), (192, 256), 100, 2200) or (None, None)
+    assert picture is not None and alpha is not None
     assert np.abs(picture.astype(int) - (200, 10, 20)).max() <= 2  # all over: the colours go on around the animal
-    rows, columns = np.nonzero(mask)
+    rows, columns = np.nonzero(alpha > 127)
     assert (rows.min() + rows.max() + 1, columns.min() + columns.max() + 1) == pytest.approx((192, 256), abs=1)
 
 
 def test_what_has_no_transparent_pixels_is_no_cut_out() -> None:
-    assert debian_animals._cut_out(png(np.full((50, 50, 4), 255, np.uint8))) is None
+    assert centred_cut_out(png(np.full((50, 50, 4), 255, np.uint8)), (192, 256), 100) is None
 
 
 def test_missing_packages_licences_and_programs_are_named(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (packages / "mate-backgrounds_1.0_all.deb").unlink()
     with pytest.raises(InputError, match=r"no mate-backgrounds_\*\.deb.*apt-get download"):
         debian_animals.material(packages)
-    package(packages, "mate-backgrounds", {"usr/share/backgrounds/mate/nature/Dune.jpg": b""})
+    debian_package(packages, "mate-backgrounds", {"usr/share/backgrounds/mate/nature/Dune.jpg": b""})
     with pytest.raises(InputError, match=r"Dune\.jpg in mate-backgrounds_1\.0_all\.deb can't be read"):
         debian_animals.material(packages)
-    package(packages, "mate-backgrounds", {})
+    debian_package(packages, "mate-backgrounds", {})
     with pytest.raises(InputError, match="holds no usr/share/doc/mate-backgrounds/copyright"):
         debian_animals.material(packages)
     monkeypatch.setattr(shutil, "which", lambda program: None)

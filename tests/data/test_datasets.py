@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from intarsia.data import DATASETS, SPLITS, Scenes, SceneSample, open_dataset
+from intarsia.data import DATASETS, SPLITS, Scenes, SceneSample, composed_photographs, open_dataset
 from intarsia.data.arrays import Contents, Material, Rows, write
 from intarsia.data.cutouts import Pictures, material_of
 from intarsia.errors import InputError
@@ -62,6 +62,26 @@ def cutouts(name: str, folder: Path) -> Path:
     return folder
 
 
+def photograph_pictures(folder: Path) -> Path:
+    """A folder of pictures for composed photographs: noise, 8 animals and discs, each for one split."""
+    rng = np.random.default_rng(4)
+    paths = sorted((Path(__file__).parent / "animals").glob("*.png"))
+    pixels = np.pad(np.stack([np.asarray(Image.open(path)) for path in paths]), [(0, 0), (64, 64), (96, 96), (0, 0)])
+    views, empty = rng.integers(0, 256, (9, 192, 256, 3), np.uint8), np.zeros((9, 192, 256), np.uint8)
+    disc = np.uint8(255) * (np.hypot(*(np.mgrid[:192, :256] - np.array([95.5, 127.5])[:, None, None])) < 88)
+
+    def uses(*numbers: int) -> dict[str, np.ndarray]:
+        return dict(zip(SPLITS, np.split(np.arange(sum(numbers)), np.cumsum(numbers)[:-1]), strict=True))
+
+    kinds = {
+        "photograph": (views, empty, uses(3, 3, 3)),
+        "cut-out": (pixels[..., :3], pixels[..., 3], uses(4, 2, 2)),
+        "shape": (views[:3], np.stack([disc] * 3), uses(1, 1, 1)),
+    }
+    write(folder, composed_photographs.material_of("emoji", kinds, {}))
+    return folder
+
+
 @dataclass(frozen=True)
 class Case:
     """A dataset, a function that makes its folder, and the number of scenes in each split."""
@@ -81,6 +101,7 @@ CASES = {
     "multi_texture": Case("multi_texture"),
     "multi_texture_pair": Case("multi_texture_pair", sizes=DRAWN | {"test": 6560}),
     "objects_room": Case("objects_room", partial(stored, "objects_room", 3), STORED),
+    "composed_photographs": Case("composed_photographs", photograph_pictures),
     "flying_animals": Case("flying_animals", partial(cutouts, "flying_animals")),
     "flying_animals_debian": Case("flying_animals_debian", partial(cutouts, "flying_animals_debian")),
     "objects_room_mujoco": Case("objects_room_mujoco", partial(stored, "objects_room_mujoco", 3), STORED),
