@@ -75,7 +75,8 @@ def snap_to_colours(labels: Labels, segments: int, images: Tensor, colours: int,
         counts = torch.einsum("bkhw,bchw->bkc", core, codes) + UNSEEN
         log_likelihood = torch.einsum("bkc,bchw->bkhw", (counts / counts.sum(2, keepdim=True)).log(), codes)
         log_likelihood = F.avg_pool2d(log_likelihood, 3, 1, 1, count_include_pad=False)
-        near = F.max_pool2d(masks, 2 * radius + 1, 1, radius) > 0
+        rows = F.max_pool2d(masks, (2 * radius + 1, 1), 1, (radius, 0))  # first the rows, then the columns: faster
+        near = F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius)) > 0
         labels = log_likelihood.masked_fill(~near, -torch.inf).argmax(1)
     return labels
 
