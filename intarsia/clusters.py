@@ -12,7 +12,7 @@ from torch import Tensor
 
 from intarsia.shapes import Labels, Masks, one_hot
 
-__all__ = ["cluster", "connected_pieces", "snap_to_colours", "vote", "without_thin_parts"]
+__all__ = ["cluster", "connected_pieces", "nearest_clusters", "snap_to_colours", "vote", "without_thin_parts"]
 
 ITERATIONS = 5  # of k-means
 RIM = 3  # px: whatever is narrower goes to a neighbour
@@ -124,11 +124,11 @@ def _colour_codes(images: Tensor, colours: int, seeds: Sequence[int]) -> Tensor:
     Images are `b c h w`, of any channels. The colours are k-means centres, with a seed for each image.
     """
     pixels = images.permute(0, 2, 3, 1)
-    codes = [_nearest_clusters(each, colours, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
+    codes = [nearest_clusters(each, colours, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
     return one_hot(torch.stack(codes), colours).to(images.device)
 
 
-def _nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
+def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:
     """The nearest of some k-means centres for each pixel of `h w c`; the centres are those of a sample of the pixels."""
     rng = np.random.default_rng(seed)
     cells = values.flatten(0, 1).double().cpu().numpy()

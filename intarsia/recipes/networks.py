@@ -39,6 +39,9 @@ class Inpainter:
     """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
     propagation: Count = 12
     """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, no pixels."""
+    places: bool = True
+    """Learn what is usual at each place of an image. Without it a sky is not known beforehand, and pieces of it tell of each
+    other. Compact, no pixels."""
 
 
 @dataclass(frozen=True)

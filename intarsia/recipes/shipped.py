@@ -121,6 +121,7 @@ _CONTENT_PHOTOGRAPHS = dataclasses.replace(
     _CONTENT_ANIMALS,
     dataset="composed_photographs",
     segments=8,
+    inpainter=Inpainter(channels=32, propagation=0, places=False),
     content=Content(kind="features", strides=(4, 8), factors=(3, 4), grid=8),
     inpainting=dataclasses.replace(_CONTENT_ANIMALS.inpainting, steps=600),
     segmenter=Segmenter(backbone=True, span=5.0, border_radius=4),

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.clusters import cluster, connected_pieces, without_thin_parts
 from intarsia.shapes import Labels, Logits, one_hot
 
-__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "cluster_regions", "match_channels"]
+__all__ = ["CLUSTERINGS", "Clustering", "cluster_levels", "cluster_regions", "match_channels", "piece_levels"]
 
 MOST_PIECES = 40  # connected pieces of the clusters; of more, the clusters themselves are merged
+SMALLEST_PIECE = 12  # px, of a segmenter's piece that is merged for itself
 PLACE = 6.0  # of the image's width, in deviations of the content, where places count
 
 
@@ -40,6 +42,8 @@ CLUSTERINGS = tuple(
     for apart in (0.0, 0.02, 0.3, 3.0)
 )
 
+OF_PIECES = Clustering(clusters=0, apart=0.3, heaviest=1000.0)
+
 
 def cluster_levels(content: Tensor, segments: int, way: Clustering, seed: int) -> Labels:
     """Segmentations of one image into 2 to `segments` segments: `segments-1 h w`, from its content `c h w`."""
@@ -52,7 +56,26 @@ def cluster_levels(content: Tensor, segments: int, way: Clustering, seed: int) -
     if way.apart:
         pieces = connected_pieces(regions)
         regions = pieces if pieces.max() < MOST_PIECES else regions
-    regions = np.unique(regions, return_inverse=True)[1].reshape(height, width)
+    return merge_levels(regions, cells, segments, way)
+
+
+def piece_levels(content: Tensor, labels: Labels, segments: int) -> Labels:
+    """Segmentations of one image into 2 to `segments` segments, `segments-1 h w`: pieces of labels `h w`, merged.
+
+    They join what a segmenter has cut, and part what shares a segment.
+    """
+    channels = len(content)
+    cells = content.permute(1, 2, 0).reshape(-1, channels).double().cpu().numpy()
+    pieces = connected_pieces(labels.cpu().numpy())
+    large = np.bincount(pieces.ravel()) >= SMALLEST_PIECE
+    if large.any():  # pixels of smaller pieces belong to the nearest large one
+        pieces = pieces[tuple(ndimage.distance_transform_edt(~large[pieces], return_distances=False, return_indices=True))]
+    return merge_levels(pieces, cells, segments, OF_PIECES)
+
+
+def merge_levels(regions: np.ndarray, cells: np.ndarray, segments: int, way: Clustering) -> Labels:
+    """Regions `h w`, merged pair by pair: for 2 to `segments` segments the segment of each pixel, `segments-1 h w`."""
+    regions = np.unique(regions, return_inverse=True)[1].reshape(regions.shape)
     levels = _merged(regions, cells, segments, way)
     return torch.from_numpy(np.stack([level[regions] for level in levels]))
 

@@ -16,7 +16,7 @@ from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
-from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels
+from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels, piece_levels
 from intarsia.stages.game import Game, judge, start_game, update_average
 from intarsia.stages.regrouping import regroup
 from intarsia.stages.scenes import TrainingScenes
@@ -85,6 +85,9 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
         best.add(logits.argmax(1))
         for across in (False,) if recipe.backgrounds > 1 else (True, False):
             best.add(regroup(logits, across, several_backgrounds=recipe.backgrounds > 1))
+        levels = [piece_levels(v, own, segments) for v, own in zip(values, logits.argmax(1), strict=True)]
+        for candidate in torch.stack(levels, 1).to(images.device):
+            best.add(candidate)
     if settings.border_radius:
         values = values if contents[0].shape[2:] == images.shape[2:] else images
         labels = snap_to_colours(best.labels, segments, values, settings.border_colours, settings.border_radius, seeds)

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from intarsia.clusters import nearest_clusters, without_thin_parts
 from intarsia.metrics import adjusted_rand_index
 from intarsia.shapes import one_hot
-from intarsia.stages.clusters import CLUSTERINGS, Clustering, cluster_levels, cluster_regions, match_channels
+from intarsia.stages.clusters import CLUSTERINGS, Clustering, cluster_levels, cluster_regions, match_channels, piece_levels
 
 COLOURS = torch.tensor([[0.2, 0.2, 0.2], [0.9, 0.1, 0.1], [0.1, 0.8, 0.2], [0.2, 0.3, 0.9]])
 
@@ -75,6 +75,18 @@ def test_pieces_apart_are_merged_last_if_that_costs():
     assert len(apart.unique()) == 4 and adjusted_rand_index(labels[None], apart[None]).item() == 1
     for number in range(4):
         assert ndimage.label((apart == number).numpy())[1] == 1
+
+
+def test_pieces_of_segments_are_joined_and_parted():
+    """A segmenter has cut the ground in two and given two discs one segment. Both mistakes are mended at the level of four."""
+    picture, labels = discs()
+    wrong = labels.clone()
+    wrong[labels == 2] = 1
+    wrong[(labels == 0) & (torch.arange(48) < 24)] = 2
+    wrong[0, 0] = 3  # a single pixel, too small a piece
+    levels = piece_levels(picture, wrong, 5)
+    assert levels.shape == (4, 32, 48)
+    assert adjusted_rand_index(labels[None], levels[2][None]).item() == 1
 
 
 def test_regions_are_two_clusters_of_each_image():

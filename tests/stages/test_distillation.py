@@ -14,7 +14,7 @@ from intarsia.metrics import adjusted_rand_index, hard
 from intarsia.model import Model
 from intarsia.recipes.settings import Schedule
 from intarsia.shapes import one_hot
-from intarsia.stages.clusters import CLUSTERINGS, cluster_levels
+from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, piece_levels
 from intarsia.stages.distillation import SURE, distillation, learning_loss, mirrored, search
 from intarsia.stages.game import judge, start_game
 from intarsia.stages.inpainting import fit_content, inpainting
@@ -43,7 +43,9 @@ def candidates_of(model: Model, images: Tensor, rounds: int, seeds: list[int]) -
     """The clusters' levels, or the segmenter's own segments and their pieces."""
     if not rounds:
         logits = model.segmenter(images)
-        return [logits.argmax(1), *(regroup(logits, across) for across in (True, False))]
+        own = logits.argmax(1)
+        levels = [piece_levels(image, each, 3) for image, each in zip(model.contents(images)[0], own, strict=True)]
+        return [own, *(regroup(logits, across) for across in (True, False)), *torch.stack(levels, 1).unbind()]
     found = []
     for turn in range(rounds):
         levels = [
