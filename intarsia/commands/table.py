@@ -158,7 +158,7 @@ class Predict:
 
     folder: Run
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(required)")]
-    """PNG, JPEG or WebP files. They are resized to the model's size."""
+    """PNG, JPEG, WebP, BMP, TIFF or AVIF files. They are resized to the model's size."""
     out: Annotated[Path | None, _out("RUN/predictions")] = None
     overwrite: Overwrite = False
     threads: Threads = 0
@@ -180,7 +180,7 @@ class Manipulate:
 
     folder: RunWithCodes
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
-    """A PNG, JPEG or WebP file. It is resized to the model's size."""
+    """A PNG, JPEG, WebP, BMP, TIFF or AVIF file. It is resized to the model's size."""
     flags: Annotated[EditFlags, arg(name="")] = field(default_factory=EditFlags)
     out: Annotated[Path | None, _out("RUN/manipulations")] = None
     overwrite: Overwrite = False
