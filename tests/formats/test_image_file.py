@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from intarsia.data.folder import fitted
 from intarsia.errors import InputError
 from intarsia.formats import image_file
 from intarsia.formats.image_file import TURNS, read_photo, read_stored
@@ -104,6 +105,7 @@ def test_every_reader_sees_the_8_bit_picture(seed: int) -> None:
         pixels = read_picture(path, HEIGHT, WIDTH, content).pixels
         np.testing.assert_array_equal((pixels.permute(1, 2, 0).numpy() * 255).round(), shown, name)
         assert picture_of(content, HEIGHT, WIDTH).pixels.equal(pixels), name
+        np.testing.assert_array_equal(fitted(read_photo(path, content).image, HEIGHT, WIDTH), shown, name)
 
 
 @pytest.mark.parametrize(("kind", "image"), [("jpeg", "RGB"), ("jpeg", "L"), ("jpeg", "CMYK"), ("avif", "RGB")])
