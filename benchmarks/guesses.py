@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.evaluation.batches import batches
 from intarsia.evaluation.segments import TEST_SEED
@@ -52,7 +52,7 @@ def regions_of(labels: Labels, rng: torch.Generator) -> dict[str, tuple[torch.Te
 def errors(model: Model, count: int, propagate_colours: bool) -> Errors:
     """For each kind of region: the errors `guess` and `blind` (everything hidden), and `gain`, 1 - guess / blind."""
     recipe = model.eval().recipe
-    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root, (recipe.height, recipe.width))
+    test = scenes_of(recipe, "test", TEST_SEED)
     rng, sums = torch.Generator().manual_seed(0), {}
     for indices in batches(count, AT_ONCE, "Regions"):
         images, masks = test(indices)

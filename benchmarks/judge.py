@@ -19,7 +19,7 @@ from rich.table import Table
 from scipy import ndimage
 from torch import Generator, Tensor
 
-from intarsia.data import open_dataset
+from intarsia.data import scenes_of
 from intarsia.errors import InputError
 from intarsia.evaluation.batches import batches
 from intarsia.evaluation.segments import TEST_SEED
@@ -116,7 +116,7 @@ def cases(labels: Labels, segments: int, backgrounds: int, rng: Generator) -> di
 def judged(model: Model, count: int, epsilons: tuple[float, ...], margin: int) -> tuple[Losses, dict[str, Tensor]]:
     """The losses of all cases in the first test scenes, and which scenes each case changes."""
     recipe = model.eval().recipe
-    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root, (recipe.height, recipe.width))
+    test = scenes_of(recipe, "test", TEST_SEED)
     if test.unlabelled:
         raise InputError(f"The true segments of {recipe.dataset} are not known: {test.unlabelled}")
     rules, rng = replace(final_rules(recipe.separation), margin=margin), Generator().manual_seed(0)

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.files import replacing
+from intarsia.formats.image_file import read_photo
 from intarsia.shapes import Guesses, Images, Masks, one_hot
 
 SHOWN_SIZE = 256  # px: small images are enlarged by an integer factor to about this size
@@ -70,48 +71,23 @@ class Picture:
     notices: list[str]
 
 
-def read_picture(path: Path, height: int, width: int, content: bytes | None = None, most_pixels: int | None = None) -> Picture:
-    """Read a PNG, JPEG or WebP file of any size and colour mode, rotate it by its EXIF tag, put it on white, and resize it.
+def read_picture(path: Path, height: int, width: int, content: bytes | None = None) -> Picture:
+    """Read an image file of any size and kind (`formats.image_file`), put it on white, and resize it.
 
     Args:
         path: The file; only its name for messages if the content is given.
         height: Height of the result in pixels.
         width: Width of the result in pixels.
         content: The file's bytes, if they are not read from the disk.
-        most_pixels: Refuse larger files before they are decompressed.
 
     Raises:
-        InputError: if it can't be read.
+        InputError: if it can't be read, or has too many pixels.
     """
-    try:
-        with Image.open(path if content is None else BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as file:
-            if most_pixels is not None and file.width * file.height > most_pixels:
-                allowed = f"at most {most_pixels / 1e6:g} million pixels are taken"
-                raise InputError(f"{path} has {file.width}x{file.height} pixels; {allowed}.")
-            file.load()
-            image = ImageOps.exif_transpose(file)
-    except FileNotFoundError:
-        raise InputError(f"There is no image {path}.") from None
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} has more pixels than are unpacked, far too many for a picture.") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file.") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} can't be read as an image, a PNG, JPEG or WebP file: {reason}.") from error
-    notices = []
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-        notices.append(f"{path}: its transparent parts are shown on white.")
-    elif image.mode.startswith("I"):  # 16 bits of grey: convert() would clip them, not scale them
-        image = Image.fromarray((np.asarray(image, np.float32) / 257).round().clip(0, 255).astype(np.uint8))
-    image = image.convert("RGB")
-    size = (width, height)
-    if image.size != size:
-        notices.append(_resized(path, image.size, size))
+    photo = read_photo(path, content, max(height, width))
+    notices = [f"{path}: its transparent parts are shown on white."] if photo.transparent else []
+    image, size = photo.image, (width, height)
+    if photo.size != size:
+        notices.append(_resized(path, photo.size, size))
         image = image.resize(size, Image.Resampling.BICUBIC)
     return Picture(path, torch.from_numpy(np.array(image, np.float32) / 255).permute(2, 0, 1).contiguous(), notices)
 

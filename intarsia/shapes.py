@@ -2,8 +2,9 @@
 
 b images, k segments, n objects (segments without those of the background), c channels or colours, d numbers of a code, h rows,
 w columns. Images are float32 in [0, 1]. Masks are float32 in [0, 1] and sum to 1 over k; segment 0 of *true* masks is the
-background. Errors are sums of absolute differences in the images' units. Positions and lengths are in pixels. The tests check
-the aliases at run time (jaxtyping and beartype); otherwise they are plain tensors.
+background, and pixels whose segment is not known, *void* ones, sum to 0. Errors are sums of absolute differences in the images'
+units. Positions and lengths are in pixels. The tests check the aliases at run time (jaxtyping and beartype); otherwise they are
+plain tensors.
 """
 
 from typing import TYPE_CHECKING
@@ -47,5 +48,6 @@ __all__ = [
 
 
 def one_hot(labels: Labels, segments: int) -> Masks:
-    """Labels `b h w` in 0..segments-1 as hard masks `b segments h w` of zeros and ones."""
-    return F.one_hot(labels, segments).permute(0, 3, 1, 2).float()
+    """Labels `b h w` in -1..segments-1 as hard masks `b segments h w` of zeros and ones; -1 (void) is in none of them."""
+    known = (labels >= 0)[..., None]
+    return (F.one_hot(labels.clamp(min=0), segments) * known).permute(0, 3, 1, 2).float()

@@ -50,7 +50,7 @@ def _targets(path: Path, out: Path, segments: int) -> list[Path]:
 
 def _check_names(images: list[Path]) -> None:
     if not images:
-        raise InputError("No image is given; name at least one PNG or JPEG file.")
+        raise InputError("No image is given; name at least one file.")
     names: dict[str, Path] = {}
     for path in images:
         if path.stem in names:

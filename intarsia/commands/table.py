@@ -123,6 +123,8 @@ class Evaluate:
     """Score only the first test scenes, this many, for a quick look. A multiple of 10."""
     data: Annotated[str | None, arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
     """Score on other test scenes: those of dataset NAME in folder PATH."""
+    void: Annotated[int | None, arg(metavar="VALUE", help_behavior_hint="(default: the run's)")] = None
+    """The value in masks of own images of pixels whose segment is not known. They count in no figure."""
     out: Annotated[Path | None, _out("RUN, with --data RUN/NAME, for a shipped model runs/RUN")] = None
     threads: Threads = 0
 
@@ -139,7 +141,7 @@ class Evaluate:
         early = " (the segmenter is not trained yet)" if source.name == STAGES[0] else ""
         print(f"Weights: {source}{early}", flush=True)
         out = self.out or _home(self.folder) / (dataset or "")
-        scores = evaluate_run(self.folder, out, self.scenes, root, dataset)
+        scores = evaluate_run(self.folder, out, self.scenes, root, dataset, self.void)
         Console(highlight=False).print(table(scores))
         print(f"Wrote {out / SCORES}.\nLook at {out / PICTURE}: image, true segments, found segments.")
 
@@ -158,7 +160,7 @@ class Predict:
 
     folder: Run
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(required)")]
-    """PNG, JPEG or WebP files. They are resized to the model's size."""
+    """PNG, JPEG, WebP, BMP, TIFF or AVIF files. They are resized to the model's size."""
     out: Annotated[Path | None, _out("RUN/predictions")] = None
     overwrite: Overwrite = False
     threads: Threads = 0
@@ -180,7 +182,7 @@ class Manipulate:
 
     folder: RunWithCodes
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
-    """A PNG, JPEG or WebP file. It is resized to the model's size."""
+    """A PNG, JPEG, WebP, BMP, TIFF or AVIF file. It is resized to the model's size."""
     flags: Annotated[EditFlags, arg(name="")] = field(default_factory=EditFlags)
     out: Annotated[Path | None, _out("RUN/manipulations")] = None
     overwrite: Overwrite = False

@@ -67,11 +67,16 @@ PREPARED: dict[str, Callable[[Path | None], Material]] = {
 def scenes_of(recipe: Recipe, split: str, seed: int | None = None) -> Scenes:
     """Open a split of a recipe's dataset; `seed` overrides the recipe's."""
     seed = recipe.seed if seed is None else seed
-    return open_dataset(recipe.dataset, seed, split, recipe.data_root, (recipe.height, recipe.width))
+    return open_dataset(recipe.dataset, seed, split, recipe.data_root, (recipe.height, recipe.width), recipe.void)
 
 
 def open_dataset(
-    name: str, seed: int = 0, split: str = "train", data_root: str | Path | None = None, size: Size | None = None
+    name: str,
+    seed: int = 0,
+    split: str = "train",
+    data_root: str | Path | None = None,
+    size: Size | None = None,
+    void: int | None = None,
 ) -> Scenes:
     """Open a split of a dataset.
 
@@ -81,6 +86,7 @@ def open_dataset(
         split: One of `SPLITS`; train is endless, val and test have a size. No two splits share a scene.
         data_root: The folder of the dataset's files, if it has any; None for the files in the package.
         size: Height and width in pixels, for datasets of any size; the others have their own.
+        void: The value in masks of own images of pixels whose segment is not known; None if there are none.
 
     Raises:
         InputError: if the name or the split is unknown, the seed is out of range, or the files can't be used.
@@ -91,4 +97,9 @@ def open_dataset(
         raise InputError(f"There is no split {split!r}; choose one of {', '.join(SPLITS)}.")
     if not 0 <= seed < 2**64:
         raise InputError(f"The seed is {seed}; it must be from 0 to 2**64 - 1.")
-    return DATASETS[name](seed, split, None if data_root is None else Path(data_root), size)
+    root = None if data_root is None else Path(data_root)
+    if void is None:
+        return DATASETS[name](seed, split, root, size)
+    if name != folder.NAME:
+        raise InputError(f"The value of void pixels is {void}, but only masks of own images have one, not those of {name}.")
+    return folder.open_scenes(seed, split, root, size, void)

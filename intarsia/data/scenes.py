@@ -30,7 +30,7 @@ class SceneSample(NamedTuple):
 
     images: `b 3 h w`, float32 in [0, 1].
     masks: `b k h w`, float32 in [0, 1], summing to 1 over k: the background first, then the objects. An object that is
-        absent or hidden has an empty mask.
+        absent or hidden has an empty mask. Pixels whose segment is not known (void) are 0 in all masks.
     """
 
     images: Images

@@ -18,7 +18,7 @@ from intarsia.evaluation.batches import batches
 from intarsia.evaluation.means import mean, rounded
 from intarsia.manipulation.compositing import over
 from intarsia.masks import visible_shapes
-from intarsia.metrics import hard, matching, psnr, ssim
+from intarsia.metrics import hard, known_pixels, matching, mean_squared_error, psnr, ssim, true_labels
 from intarsia.metrics.disentanglement import FOLDS, dci, dimensions_in_use, mutual_information_gap, probe_r2
 from intarsia.metrics.locality import FEWEST_PIXELS, Change, Changed, Found, Movement, measure
 from intarsia.model import Model
@@ -27,7 +27,7 @@ from intarsia.recipes.settings import Vae
 from intarsia.records.scores import Codes, FactorScore, NumberScore
 from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
-from intarsia.shapes import Images, Masks, PerImage, one_hot
+from intarsia.shapes import Images, Masks, PerImage, Regions, one_hot
 
 LOCALITY_SCENES = 200  # from the first test scene on
 AT_ONCE = 25  # scenes in memory; with more, the decoders' activations don't fit the processor's cache and take twice the time
@@ -84,16 +84,16 @@ def inspect(model: Model, scenes: Scenes, indices: Iterable[range]) -> tuple[dic
     for batch in indices:
         images, true = (part.to(device) for part in scenes(batch))
         scene = model.encode(images)
-        scores.append(reconstruction(images, model.render(scene)))
+        scores.append(reconstruction(images, model.render(scene), known_pixels(true)))
         found.append(_coded_objects(scene, true, _factors(scenes, batch)))
     per_image = {name: torch.cat([part[name] for part in scores]) for name in scores[0]}
     return per_image, CodedObjects(*(torch.cat(columns) for columns in zip(*found, strict=True)))
 
 
-def reconstruction(images: Images, rendered: Images) -> dict[str, PerImage]:
-    """How close rendered images are to the given ones: mean squared error, PSNR in dB, SSIM."""
-    mse = (images.double() - rendered.double()).square().mean((1, 2, 3))
-    return {"mse": mse.cpu(), "psnr": psnr(images, rendered).cpu(), "ssim": ssim(images, rendered).cpu()}
+def reconstruction(images: Images, rendered: Images, known: Regions | None = None) -> dict[str, PerImage]:
+    """How close rendered images are to the given ones in known pixels: mean squared error, PSNR in dB, SSIM."""
+    metrics = {"mse": mean_squared_error, "psnr": psnr, "ssim": ssim}
+    return {name: metric(images, rendered, known).cpu() for name, metric in metrics.items()}
 
 
 @torch.no_grad()
@@ -182,7 +182,7 @@ def _numbers(kl: Tensor, informative: list[int], movement: Movement | None, size
 
 def _coded_objects(scene: Scene, true: Masks, factors: Tensor) -> CodedObjects:
     """The true objects of a batch that are visible enough and whose segment is not the model's background."""
-    truth, k, objects = hard(true), true.shape[1], scene.shape.shape[1]
+    truth, k, objects = true_labels(true), true.shape[1], scene.shape.shape[1]
     segments = matching(truth, hard(_partition(scene.masks)), max(k, objects + 1))[:, 1:k]
     counted = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < objects)
     image, which = counted.nonzero(as_tuple=True)

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from intarsia.data import open_dataset
+from intarsia.data import Scenes, scenes_of
 from intarsia.errors import InputError
 from intarsia.evaluation.codes import evaluate_codes
 from intarsia.evaluation.segments import (
@@ -20,6 +20,7 @@ from intarsia.evaluation.segments import (
 from intarsia.files import make_folder
 from intarsia.model import Model
 from intarsia.pictures import write_gif, write_picture
+from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, Scores
 from intarsia.weights import RECIPE, has_codes, latest, weights_sha256
 
@@ -27,7 +28,12 @@ ANIMATION = "identity.gif"
 
 
 def evaluate_run(
-    run: Path, out: Path, scenes: int | None = None, data_root: str | None = None, dataset: str | None = None
+    run: Path,
+    out: Path,
+    scenes: int | None = None,
+    data_root: str | None = None,
+    dataset: str | None = None,
+    void: int | None = None,
 ) -> Scores:
     """Score the newest model of a run, and write `scores.json` and `segments.png` into a folder, in place of older ones.
 
@@ -37,6 +43,7 @@ def evaluate_run(
         scenes: The number of test scenes, from the first on, a multiple of 10; None for all.
         data_root: The folder of the scenes, if they are not those of the run's recipe.
         dataset: The dataset of the scenes, if it is not that of the run.
+        void: The value of void pixels in the masks of own images, if it is not that of the run's recipe.
 
     Raises:
         InputError: if the true segments of the scenes are not known.
@@ -44,8 +51,7 @@ def evaluate_run(
     source = latest(run)
     model = Model.load(source, device="auto")
     recipe = model.recipe
-    root = data_root or (recipe.data_root if dataset in (None, recipe.dataset) else None)
-    test = open_dataset(dataset or recipe.dataset, TEST_SEED, "test", root, (recipe.height, recipe.width))
+    test = _test_scenes(recipe, data_root, dataset, void)
     if test.unlabelled:
         raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
     count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
@@ -70,6 +76,14 @@ def evaluate_run(
         write_gif(out / ANIMATION, one_channel_animation(model, test))
     scores.save(out)
     return scores
+
+
+def _test_scenes(recipe: Recipe, data_root: str | None, dataset: str | None, void: int | None) -> Scenes:
+    """The test scenes of a recipe, or others of its size."""
+    if dataset and dataset != recipe.dataset:
+        recipe = dataclasses.replace(recipe, dataset=dataset, data_root=None, void=None)
+    void = recipe.void if void is None else void
+    return scenes_of(dataclasses.replace(recipe, data_root=data_root or recipe.data_root, void=void), "test", TEST_SEED)
 
 
 def _checked(scenes: int | None, most: int) -> int:

@@ -19,6 +19,7 @@ from intarsia.metrics import (
     identity_switching,
     matching,
     mean_best_overlap,
+    true_labels,
 )
 from intarsia.model import Model
 from intarsia.pictures import coloured, sheet
@@ -64,8 +65,7 @@ def score(true: Masks, predicted: Masks, backgrounds: int = 1) -> dict[str, PerI
     The first `backgrounds` true segments are the background. All metrics except the paper's IoU compare hard segments. The
     foreground ARI is the ARI of the object pixels.
     """
-    truth, found = hard(true), hard(predicted)
-    objects = (truth - (backgrounds - 1)).clamp(min=0)  # all backgrounds are 0
+    truth, objects, found = true_labels(true), true_labels(true, backgrounds), hard(predicted)
     return {
         "iou": best_overlap_iou(true, predicted)[0].cpu(),
         "miou": hungarian_iou(truth, found).cpu(),
@@ -130,9 +130,9 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
 
 
 def matched_colours(true: Masks, predicted: Masks) -> tuple[Images, Images]:
-    """True segments in colours, and hard predicted segments, each in the colour of the true one that it matches."""
+    """True segments in colours, black where void, and hard predicted segments, each in the colour of its true one."""
     predicted = predicted.cpu()
     k = max(true.shape[1], predicted.shape[1])
-    truth, found = hard(true), hard(predicted)
+    truth, found = true_labels(true), hard(predicted)
     places = matching(truth, found, k)[:, :, None, None].expand(-1, -1, *true.shape[2:])
     return coloured(one_hot(truth, k)), coloured(one_hot(found, k).gather(1, places))

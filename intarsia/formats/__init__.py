@@ -1,1 +1,1 @@
-"""Readers of TensorFlow's file formats that don't need TensorFlow."""
+"""Readers of file formats: images, and those of TensorFlow without TensorFlow."""

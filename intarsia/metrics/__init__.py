@@ -1,6 +1,6 @@
 """Metrics of segments, of rendered images, of codes, and of the locality of changes, as functions of tensors."""
 
-from intarsia.metrics.images import psnr, ssim
+from intarsia.metrics.images import mean_squared_error, psnr, ssim
 from intarsia.metrics.segments import (
     SOFT_THRESHOLD,
     adjusted_rand_index,
@@ -8,12 +8,14 @@ from intarsia.metrics.segments import (
     hard,
     hungarian_iou,
     identity_switching,
+    known_pixels,
     matching,
     mean_best_overlap,
     shape_iou,
+    true_labels,
 )
 
 __all__ = [
-    "SOFT_THRESHOLD", "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "identity_switching", "matching",
-    "mean_best_overlap", "psnr", "shape_iou", "ssim",
+    "SOFT_THRESHOLD", "adjusted_rand_index", "best_overlap_iou", "hard", "hungarian_iou", "identity_switching", "known_pixels",
+    "matching", "mean_best_overlap", "mean_squared_error", "psnr", "shape_iou", "ssim", "true_labels",
 ]  # fmt: skip

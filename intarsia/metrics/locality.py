@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from intarsia.metrics.segments import SOFT_THRESHOLD, hard, matching
+from intarsia.metrics.segments import SOFT_THRESHOLD, hard, known_pixels, matching, true_labels
 from intarsia.shapes import Images, Masks, PerImage, PerSegment, Regions, one_hot
 
 FEWEST_PIXELS = 20  # objects with fewer visible pixels don't count
@@ -86,7 +86,7 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
 
     Args:
         images: `b 3 h w`.
-        true: `b k h w`, the background first.
+        true: `b k h w`, the background first; changes in void pixels, 0 in all masks, don't count.
         changes: Of the measured model.
         find: The same for all models that are compared. True objects without a segment don't count.
 
@@ -95,10 +95,10 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     """
     before, changed = changes(images)
     found = find(before[0])
-    truth, k, most = hard(true), true.shape[1], found.masks.shape[1]
+    truth, k, most = true_labels(true), true.shape[1], found.masks.shape[1]
     in_given, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
     visible = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
-    true_places = true[:, 1:] > SOFT_THRESHOLD
+    true_places, known = true[:, 1:] > SOFT_THRESHOLD, known_pixels(true)[:, None]
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
     for number, (segment, render) in enumerate(changed):
@@ -109,8 +109,8 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         after, region = render(rows)
         again = find(after[0])
         drawn = hard(again.masks)[:, None] == segments[rows, :, None, None] if region is None else region[:, None]
-        places = true_places[rows] | drawn
-        inside = torch.stack([_inside_each(was, now, places) for was, now in zip(before[:, rows], after, strict=True)])
+        places, seen = true_places[rows] | drawn, before[:, rows] * known[rows]
+        inside = torch.stack([_inside_each(was, now, places) for was, now in zip(seen, after * known[rows], strict=True)])
         owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
         local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
         steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))

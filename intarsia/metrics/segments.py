@@ -2,8 +2,9 @@
 
 There are two kinds of input. The paper's score compares *soft* masks, which may overlap after thresholding. All other metrics
 compare *hard* segments, integer labels `b h w` (`hard` makes them from masks). They have the same arguments: truth,
-prediction, and whether the background counts. Label 0 of the truth is the background. Predicted labels have no order:
-permuting them does not change a score. Results are float64, on the input's device.
+prediction, and whether the background counts. Label 0 of the truth is the background, and its label -1 (`true_labels`) is void:
+such pixels count nowhere. Predicted labels have no order: permuting them does not change a score. Results are float64, on the
+input's device.
 """
 
 import torch
@@ -11,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Labels, Masks, PerImage, one_hot
+from intarsia.shapes import Labels, Masks, PerImage, Regions, one_hot
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
@@ -22,6 +23,17 @@ def hard(masks: Masks) -> Labels:
     return masks.argmax(1)
 
 
+def known_pixels(true: Masks) -> Regions:
+    """The pixels of true masks `b k h w` whose segment is known: `b h w`, 1, or 0 where a pixel is void."""
+    return (true.sum(1) > 0).float()
+
+
+def true_labels(true: Masks, backgrounds: int = 1) -> Labels:
+    """The label of each pixel in true masks: `b h w`, -1 if it is void, and 0 for all of the first `backgrounds` segments."""
+    labels = (hard(true) - (backgrounds - 1)).clamp(min=0)
+    return labels.where(known_pixels(true) > 0, -1)
+
+
 def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
     """The IoU of the paper: each true segment is compared with the predicted segment that overlaps it best.
 
@@ -30,7 +42,7 @@ def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
     `hungarian_iou` to compare with other work. The background counts as a segment.
 
     Args:
-        true: `b k h w`, range [0, 1].
+        true: `b k h w`, range [0, 1]. Pixels that are 0 in all masks are void and count nowhere.
         predicted: `b m h w`, range [0, 1]; m may differ from k.
 
     Returns:
@@ -43,7 +55,7 @@ def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
         published code.
     """
     true_pixels = (true > SOFT_THRESHOLD).flatten(2).double()
-    predicted_pixels = (predicted > SOFT_THRESHOLD).flatten(2).double()
+    predicted_pixels = ((predicted > SOFT_THRESHOLD) & (known_pixels(true) > 0)[:, None]).flatten(2).double()
     shared = true_pixels @ predicted_pixels.mT
     areas, predicted_areas = true_pixels.sum(2), predicted_pixels.sum(2)
     iou, index = (shared / (1e-8 + (areas[:, :, None] + predicted_areas[:, None] - shared))).max(2)
@@ -55,7 +67,7 @@ def hungarian_iou(truth: Labels, predicted: Labels, background: bool = True) -> 
     """Mean IoU of the true segments, matched one-to-one with predicted segments so that their summed IoU is largest.
 
     Args:
-        truth: `b h w`, at least 0; label 0 is the background.
+        truth: `b h w`, at least -1; label 0 is the background, -1 void.
         predicted: `b h w`, at least 0.
         background: False leaves the background out: only objects are matched and averaged. A predicted segment's pixels on
             the background still count in its union.
@@ -89,7 +101,7 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
     """Adjusted Rand index (ARI): the agreement about which pairs of pixels belong together, corrected for chance.
 
     Args:
-        truth: `b h w`, at least 0; label 0 is the background.
+        truth: `b h w`, at least -1; label 0 is the background, -1 void.
         predicted: `b h w`, at least 0.
         background: False gives the foreground ARI (FG-ARI): pixels whose *true* label is 0 are ignored, so objects that
             extend over the background cost nothing.
@@ -166,15 +178,15 @@ def _segment_ious(truth: Labels, predicted: Labels, background: bool) -> tuple[T
 
 
 def _contingency(truth: Labels, predicted: Labels) -> Tensor:
-    """The number of pixels `b k m` with true label k and predicted label m, int64."""
+    """The number of pixels `b k m` with true label k and predicted label m, int64; void pixels don't count."""
     if truth.shape != predicted.shape:
         raise InputError(f"true and predicted labels differ in shape: {list(truth.shape)}, {list(predicted.shape)}")
-    if min(truth.min(), predicted.min()) < 0:
-        raise InputError("labels need to be at least 0, got a negative one")
-    b, k, m = len(truth), int(truth.max()) + 1, int(predicted.max()) + 1
+    if min(truth.min() + 1, predicted.min()) < 0:
+        raise InputError("labels need to be at least 0, or -1 for void pixels of the truth; got a negative one")
+    b, k, m = len(truth), max(0, int(truth.max())) + 1, int(predicted.max()) + 1
     image = torch.arange(b, device=truth.device)[:, None, None]
     cells = (image * k + truth) * m + predicted
-    return cells.flatten().bincount(minlength=b * k * m).view(b, k, m)
+    return cells[truth >= 0].bincount(minlength=b * k * m).view(b, k, m)
 
 
 def _mean_where(counted: Tensor, values: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ RENAMED = {
 }
 # Younger settings, with the values that older recipes stand for
 ADDED = {
+    "void": None,
     "signed_edges": False,
     "content.kind": "pixels",
     "content.strides": [1, 4],

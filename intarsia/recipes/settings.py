@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from tyro.conf import Fixed, Suppress
 
 from intarsia.recipes.networks import (
@@ -288,6 +288,8 @@ class Recipe:
     """Folder of the dataset's own files; None takes the pictures of the package."""
     seed: Count = 0
     """Seed of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
+    void: Annotated[int, Ge(0), Le(65535)] | None = None
+    """Value in own images' masks of pixels whose segment is not known: they count in no figure. None if there are none."""
     height: Pixels = 64
     """Rows of an image, in pixels."""
     width: Pixels = 64

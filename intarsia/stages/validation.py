@@ -4,7 +4,7 @@ import torch
 
 from intarsia.data import Scenes
 from intarsia.engine import Run
-from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, psnr, shape_iou
+from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, known_pixels, psnr, shape_iou, true_labels
 from intarsia.model import Model
 from intarsia.pictures import coloured, game_sheet, sheet
 from intarsia.stages.codes import divergences
@@ -22,8 +22,7 @@ def segment_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, 
         run.say(f"Step {step + 1}: {diagnosis.warning}")
     scores: dict[str, object] = {}
     if not val.unlabelled:
-        truth, predicted = hard(labels), hard(masks)
-        objects = (truth - (val.backgrounds - 1)).clamp(min=0)  # all backgrounds are 0
+        truth, objects, predicted = true_labels(labels), true_labels(labels, val.backgrounds), hard(masks)
         scores = {
             "iou": float(best_overlap_iou(labels, masks)[0].mean()),
             "ari": float(adjusted_rand_index(truth, predicted).mean()),
@@ -55,7 +54,7 @@ def code_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, obj
     Saves a picture of eight scenes. Its rows: the images, the masks, the decoded shapes, each object, the background, and the
     fused images.
     """
-    images = val.first(100).images.to(run.fabric.device)
+    images, true = (part.to(run.fabric.device) for part in val.first(100))
     with run.fabric.autocast():
         images, masks = model.autoencoder_input(images, model.ordered_masks(images))
         found = model.autoencoder(images, masks)
@@ -66,7 +65,7 @@ def code_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, obj
     overlaps = shape_iou(masks[:, :-1], shapes)
     overlaps = overlaps[~overlaps.isnan()]  # an image whose masks are all faint or tiny has nothing to compare
     return {
-        "psnr": float(psnr(images, found.images).mean()),
+        "psnr": float(psnr(images, found.images, model.downsample(known_pixels(true))).mean()),
         "shape_iou": float(overlaps.mean()) if len(overlaps) else None,
         "texture_kl": nats.texture.mean((0, 1)).tolist(),
         "shape_kl": nats.shape.mean((0, 1)).tolist(),

@@ -144,7 +144,7 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
 
     @app.post("/api/scenes", openapi_extra={"requestBody": {"required": True, "content": file}})
     async def open_picture(request: Request) -> Opened:
-        """Encode a picture: the body is a PNG, JPEG or WebP file."""
+        """Encode a picture: the body is a PNG, JPEG, WebP, BMP, TIFF or AVIF file."""
         async with slots, body_of(request, MOST_BYTES) as content:
             return await worker(request, opened(content))
 

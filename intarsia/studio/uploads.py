@@ -15,7 +15,6 @@ from intarsia.pictures import Picture, read_picture
 from intarsia.studio.refusals import Refusal
 
 MOST_BYTES = 20_000_000  # of a picture's file
-MOST_PIXELS = 24_000_000  # of a picture, decompressed
 MOST_JSON = 500_000  # bytes
 MOST_IN_MEMORY = 100_000  # bytes of a body while it arrives; the rest is in a file without a name
 SECONDS = 30.0  # that a body may take to arrive
@@ -46,8 +45,8 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 
 
 def picture_of(content: bytes, height: int, width: int) -> Picture:
-    """The picture in the bytes of a PNG, JPEG or WebP file; `InputError` if they are none."""
-    return read_picture(Path("The picture"), height, width, content, MOST_PIXELS)
+    """The picture in the bytes of an image file; `InputError` if they are none."""
+    return read_picture(Path("The picture"), height, width, content)
 
 
 async def _receive(request: Request, content: IO[bytes], most: int) -> None:

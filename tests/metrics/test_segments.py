@@ -285,7 +285,7 @@ def test_unusable_labels_are_named(metric):
     with pytest.raises((InputError, TypeError), match=r"1, ?4, ?4"):  # TypeError where jaxtyping checks the shapes first
         metric(truth, truth[:1])
     with pytest.raises(InputError, match="at least 0"):
-        metric(truth - 1, truth)
+        metric(truth - 2, truth)  # -1 is void
     with pytest.raises(InputError, match="at least 0"):
         metric(truth, truth - 1)
 
