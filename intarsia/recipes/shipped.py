@@ -217,7 +217,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             dataset="multi_texture",
             edge_threshold=0.5,
             content=Content(kind="statistics", strides=(2, 4), factors=(6, 6)),
-            segmenter=Segmenter(span=8.0, smoothing=3.0, votes=5),
+            segmenter=Segmenter(span=8.0, smoothing=3.0, votes=5, clusters=9),
             inpainter=Inpainter(channels=32, propagation=0),
             inpainting=dataclasses.replace(
                 _CONTENT.inpainting, steps=900, regions=dataclasses.replace(_CONTENT.inpainting.regions, clusters=0.15)
