@@ -6,12 +6,13 @@ prediction, and whether the background counts. Label 0 of the truth is the backg
 permuting them does not change a score. Results are float64, on the input's device.
 """
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Labels, Masks, PerImage, one_hot
+from intarsia.shapes import Labels, Masks, PerImage
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
@@ -112,14 +113,28 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
 
 
 def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
-    """Match predicted to true segments one-to-one, with the most common pixels; all labels are below `segments`.
+    """Match predicted to true segments one-to-one, with the most common pixels in all.
+
+    Only segments with a common pixel are matched. How the segments are numbered changes nothing: of several best matchings it
+    is the one in which earlier pixels, row by row, decide.
+
+    Args:
+        truth: `b h w`, at least 0.
+        predicted: `b h w`, at least 0.
+        segments: The number of true segments to return; labels of the truth are below it.
 
     Returns:
-        The predicted segment of each true one: `b segments`, int64, in 0..segments-1.
+        The predicted segment of each true one: `b segments`, int64; -1 for a true segment without a match.
     """
-    shared = torch.einsum("bkhw,bmhw->bkm", one_hot(truth, segments), one_hot(predicted, segments)).cpu().numpy()
-    found = [torch.from_numpy(linear_sum_assignment(table, maximize=True)[1]) for table in shared]
-    return torch.stack(found).to(truth.device)
+    found = torch.full((len(truth), segments), -1)
+    for row, pair in enumerate(zip(truth.cpu().numpy(), predicted.cpu().numpy(), strict=True)):
+        (true_labels, true), (labels, own) = (_by_first_pixel(part) for part in pair)
+        shared = np.zeros((len(true_labels), len(labels)), int)
+        np.add.at(shared, (true, own), 1)
+        rows, columns = linear_sum_assignment(shared, maximize=True)
+        common = shared[rows, columns] > 0
+        found[row, true_labels[rows[common]]] = torch.from_numpy(labels[columns[common]])
+    return found.to(truth.device)
 
 
 def identity_switching(channels: Tensor) -> float:
@@ -150,6 +165,13 @@ def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
     given, decoded = masks > 0.5, shapes > 0.5
     union = (given | decoded).sum((2, 3)).clamp(min=1)
     return _mean_where(given.sum((2, 3)) > FEWEST_PIXELS, (given & decoded).sum((2, 3)) / union)
+
+
+def _by_first_pixel(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels in the order of their first pixels, and each pixel's place among them."""
+    values, first, places = np.unique(labels, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return values[order], order.argsort()[places.reshape(-1)]
 
 
 def _pairs(count: Tensor) -> Tensor:
