@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge
+from annotated_types import Interval
 from tyro.conf import Fixed, Suppress
 
 from intarsia.recipes.networks import (
@@ -279,15 +279,15 @@ class Recipe:
     """Name of the dataset."""
     data_root: str | None = None
     """Folder of the dataset's own files; None takes the pictures of the package."""
-    seed: Count = 0
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 0
     """Seed of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
     height: Pixels = 64
     """Rows of an image, in pixels."""
     width: Pixels = 64
     """Columns of an image, in pixels."""
-    segments: Annotated[int, Ge(2)] = 5
+    segments: Annotated[int, Interval(ge=2, le=256)] = 5
     """Number of segments k, background included."""
-    backgrounds: Size = 1
+    backgrounds: Annotated[int, Interval(ge=1, le=255)] = 1
     """Number of segments that are background in the stages with codes: the largest ones."""
     edge_threshold: Amount = 0.5
     """Fraction of the strongest gradient above which a pixel is an edge."""
