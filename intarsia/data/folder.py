@@ -10,6 +10,7 @@ which masks are missing.
 """
 
 import hashlib
+import os
 import sys
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from rich.progress import track
 from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
+from intarsia.files import readable_name
 from intarsia.shapes import one_hot
 
 NAME, MASKS = "folder", "masks"
@@ -60,7 +62,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
     endless = SPLITS[split] is None
     pixels = photos.pixels[rows.start : rows.stop]
     draw = partial(_draw, pixels, masks, segments, seed if endless else None)
-    source = f"{data_root.resolve().name}, {len(photos.paths):,} images"
+    source = f"{readable_name(data_root.resolve())}, {len(photos.paths):,} images"
     return Scenes(NAME, None if endless else len(rows), height, width, segments, draw, source=source, unlabelled=missing)
 
 
@@ -78,7 +80,7 @@ def _photos(folder: Path, height: int, width: int) -> Photos:
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
     found = [path for path in folder.rglob("*") if path.suffix.lower() in KINDS and path.relative_to(folder).parts[0] != MASKS]
-    found.sort(key=lambda path: hashlib.sha256(path.relative_to(folder).as_posix().encode()).digest())
+    found.sort(key=lambda path: hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest())
     paths, pixels, odd = [], [], []
     for path in track(found, "Images", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()):
         try:
