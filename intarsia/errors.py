@@ -1,6 +1,7 @@
 """The exception for input that can't be used. The command line prints it as one line and exits with 2."""
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ REQUIREMENTS = {  # by pydantic's type of fault
 }
 
 
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that is finite and no larger than a float can hold."""
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]  # anything may be given
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
 class InputError(ValueError):
     """A setting, path, image or file that can't be used. The text says what was given and what is allowed."""
 
@@ -28,13 +37,20 @@ class InputError(ValueError):
 def one_line(error: "ValidationError") -> str:
     """The first fault that pydantic found, as a sentence: `move.dx is NaN; it must be a finite number.`"""
     fault = error.errors(include_url=False)[0]
-    place, given = _cut(".".join(map(str, fault["loc"]))), _cut(json.dumps(fault["input"], default=str))
+    place, given = _cut(".".join(map(str, fault["loc"]))), _cut(_written(fault["input"]))
     said = fault["msg"].removeprefix("Value error, ").replace(" after validation", "").rstrip(".")
     known = REQUIREMENTS.get(fault["type"])
     wanted = known.format(**fault.get("ctx", {})) if known else said.partition(" should ")[2]
     if wanted:
         return f"{place or 'The input'} is {given}; it must {wanted}."
     return f"{place}: {said}." if place else f"{said}."
+
+
+def _written(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except (ValueError, RecursionError):  # Python writes no number of more than 4,300 digits
+        return "too long to be shown"
 
 
 def _cut(text: str) -> str:

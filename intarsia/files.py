@@ -35,6 +35,11 @@ def is_unfinished(path: Path) -> bool:
     return path.name.startswith(".") and path.suffix == UNFINISHED
 
 
+def readable_name(path: Path) -> str:
+    """The name of a file or folder, for records; its bytes that are not UTF-8 are shown by number."""
+    return os.fsencode(path.name).decode(errors="backslashreplace")
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and its parents, if they don't exist.
 

@@ -6,8 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from intarsia.clusters import snap_to_colours, vote
@@ -28,8 +27,8 @@ from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe
 from intarsia.scene import Scene
-from intarsia.shapes import Edges, Images, Masks, one_hot
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest
+from intarsia.shapes import Edges, Images, Masks, checked_images, one_hot
+from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, read_weights
 
 BACKBONE_BLOCKS = 11  # strides 4, 8 and 16
 
@@ -65,12 +64,30 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device that the weights are on; images have to be there, too."""
+        """The device that the weights are on."""
         return next(self.parameters()).device
 
+    def segment(self, images: Tensor, chunk: int = 50) -> Tensor:
+        """The segments of images as soft masks that sum to 1 over the segments.
+
+        Args:
+            images: `b 3 h w`, or one image `3 h w`, of the recipe's size: floats in [0, 1] or uint8, on any device.
+            chunk: How many images are computed at a time.
+
+        Returns:
+            `b k h w`, or `k h w` for one image.
+
+        Raises:
+            InputError: if the images are something else.
+        """
+        if chunk < 1:
+            raise InputError(f"chunk is {chunk}; it must be at least 1.")
+        masks = self.masks(self._checked(images), chunk)
+        return masks[0] if images.dim() == 3 else masks
+
     @torch.no_grad()
-    def segment(self, images: Images, chunk: int = 50) -> Masks:
-        """Soft masks `b k h w` of images `b 3 h w` in [0, 1]; `chunk` images at a time, in evaluation mode."""
+    def masks(self, images: Images, chunk: int = 50) -> Masks:
+        """`segment` for images `b 3 h w` in [0, 1] that are known to fit: in training and where the model made them."""
         with _evaluating(self.segmenter):
             masks = [self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)]
         return self.with_borders(torch.cat(masks), images)
@@ -107,7 +124,7 @@ class Model(nn.Module):
 
     def ordered_masks(self, images: Images) -> Masks:
         """Soft masks `b n+1 h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
-        return self.ordered(self.segment(images))
+        return self.ordered(self.masks(images))
 
     def ordered(self, masks: Masks) -> Masks:
         """The segmenter's masks `b k h w` as `ordered_masks` gives them."""
@@ -127,17 +144,26 @@ class Model(nn.Module):
         """Maps `... h w` of the scene autoencoder's size at the images' size."""
         return upsample(maps, self.recipe.vae.downsampling)
 
-    @torch.no_grad()
     def encode(self, image: Tensor) -> Scene:
-        """The scene of an image `3 h w` in [0, 1]: its masks, and the posterior mean of every code.
+        """The scene of an image `3 h w`: its masks, and the posterior mean of every code.
 
         The contrast is not normalised here, even if the codes were learned from normalised images (a quirk of the original).
 
-        Images `b 3 h w` give one scene whose tensors have one more axis in front. It can be rendered, but not edited.
+        Args:
+            image: As `segment` takes it. Images `b 3 h w` give one scene whose tensors have one more axis in front. It can be
+                rendered, but not edited.
+
+        Raises:
+            InputError: if it is something else.
         """
-        if image.dim() == 3:
-            scene = self.encode(image[None])
-            return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
+        scene = self._encoded(self._checked(image))
+        return scene if image.dim() == 4 else Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
+
+    def _checked(self, images: Tensor) -> Images:
+        return checked_images(images, self.recipe.height, self.recipe.width).to(self.device)
+
+    @torch.no_grad()
+    def _encoded(self, image: Images) -> Scene:
         masks = self.ordered_masks(image)
         objects, shapes, ground = parts(self.downsample(image), self.downsample(masks), self.recipe.vae.fill_with_mean)
         texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
@@ -187,29 +213,22 @@ class Model(nn.Module):
             device: Where to put the model; "auto" is the GPU if there is one, else the CPU.
 
         Raises:
-            InputError: if the folder holds no model, its weights are corrupt, or they don't fit its recipe.
+            InputError: if the folder holds no model, its weights are corrupt, not finite or don't fit its recipe, or there is
+                no such device.
         """
         for name in (RECIPE, WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
-        model = cls(load_recipe(folder / RECIPE))
-        try:
-            weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"{folder / WEIGHTS} is corrupt: {error}") from error
-        expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        found = {name: tuple(value.shape) for name, value in weights.items()}
-        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        if odd:
-            name = odd[0]
-            raise InputError(
-                f"{folder / WEIGHTS} does not fit its recipe: {name} is {found.get(name, 'missing')}, "
-                f"but should be {expected.get(name, 'absent')} ({len(odd)} of {len(expected)} differ)."
-            )
-        model.load_state_dict(weights)
+        with torch.device("meta"):  # without memory: a recipe can ask for far more than its weights hold
+            model = cls(load_recipe(folder / RECIPE))
+        weights = read_weights(folder / WEIGHTS, {name: tuple(value.shape) for name, value in model.state_dict().items()})
+        model.to_empty(device="cpu").load_state_dict(weights)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return model.to(device)
+        try:
+            return model.to(device)
+        except (RuntimeError, AssertionError) as error:  # the latter if PyTorch was built without GPUs
+            raise InputError(f"The model can't be put on the device {device!r}: {str(error).splitlines()[0]}") from error
 
 
 def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> Model:

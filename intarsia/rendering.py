@@ -61,7 +61,16 @@ class Renderer:
         self.model, self.memo = model, memo
 
     def render(self, scene: Scene) -> Tensor:
-        """The image `3 h w` in [0, 1] of a scene; or images `b 3 h w` of `b` scenes that `Model.encode` gave together."""
+        """The image `3 h w` in [0, 1] of a scene; or images `b 3 h w` of `b` scenes that `Model.encode` gave together.
+
+        Raises:
+            InputError: if it is a scene of a model with other codes, or holds more objects than the model has room for.
+        """
+        sizes = self.model.recipe.vae
+        for part in ("shape", "texture", "background"):
+            found, wanted = getattr(scene, part).shape[-1], getattr(sizes, f"{part}_dimension")
+            if found != wanted:
+                raise InputError(f"The scene's {part} codes have {found} numbers; those of the model have {wanted}.")
         return self.fuse(self.decode(scene))
 
     @torch.no_grad()

@@ -1,9 +1,10 @@
 import errno
+import os
 
 import pytest
 
 from intarsia.errors import InputError
-from intarsia.files import is_unfinished, make_folder, replacing
+from intarsia.files import is_unfinished, make_folder, readable_name, replacing
 
 
 def test_the_file_appears_whole(tmp_path):
@@ -61,3 +62,8 @@ def test_only_leftovers_are_unfinished(tmp_path):
     assert is_unfinished(tmp_path / ".checkpoint.pt.123.unfinished")
     for name in ("checkpoint.pt", ".git", "notes.unfinished", ".unfinished.txt"):
         assert not is_unfinished(tmp_path / name)
+
+
+def test_names_that_are_not_utf8_are_shown(tmp_path):
+    assert readable_name(tmp_path / os.fsdecode("äö".encode())) == "äö"
+    assert readable_name(tmp_path / os.fsdecode(b"r\xe4tsel")) == r"r\xe4tsel"

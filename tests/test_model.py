@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,82 @@ def test_segment_computes_in_evaluation_mode_and_keeps_the_mode(training):
     model.segment(torch.rand(2, 3, 64, 64))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert {name: module.training for name, module in model.named_modules()} == modes and model.training == training
+
+
+def test_one_image_and_eight_bits_give_the_same_masks_and_codes():
+    model, levels = Model(TINY), torch.randint(256, (2, 3, 64, 64), dtype=torch.uint8)
+    images = levels.float() / 255
+    masks = model.segment(images)
+    for same in (levels, images.double(), images + 1e-6 * (images == 1)):  # the last beyond 1, as interpolations round
+        assert torch.allclose(model.segment(same), masks, atol=1e-6)
+    assert torch.allclose(model.segment(images[1]), masks[1], atol=1e-6)
+    scene = model.encode(levels[0])
+    assert torch.equal(scene.image, images[0])
+    assert torch.allclose(scene.shape, model.encode(images).shape[0], atol=1e-5)
+
+
+GOOD = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("images", "found"),
+    [
+        (GOOD * 255, r"2 3 64 64 \(float32\) range from .* to 25[45]"),
+        (GOOD - 0.5, "range from -0.4"),
+        (GOOD.log(), "range from -"),
+        (torch.where(GOOD > 0.5, GOOD, torch.nan), "range from nan to nan"),
+        (torch.where(GOOD > 0.5, GOOD, torch.inf), "to inf"),
+        (GOOD.mul(255).int(), "of type int32"),
+        (GOOD > 0.5, "of type bool"),
+        (GOOD.to(torch.complex64), "of type complex64"),
+        (GOOD.movedim(1, -1), r"are 2 64 64 3 \(float32\)"),
+        (GOOD[:, :, :32], "are 2 3 32 64 "),
+        (GOOD[:, :1], "are 2 1 64 64 "),
+        (GOOD[0, 0], "are 64 64 "),
+        (GOOD[None], "are 1 2 3 64 64 "),
+        (GOOD[:0], "are 0 3 64 64 "),
+        (torch.tensor(0.5), "a single number"),
+        (GOOD.numpy(), "of type ndarray"),
+        (None, "of type NoneType"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(images, found):
+    """The message says what they are and what is wanted."""
+    wanted = r"; wanted are images b 3 64 64 or one image 3 64 64: floats in \[0, 1\] or uint8"
+    model = Model(TINY)
+    for door in (model.segment, model.encode):
+        with pytest.raises(InputError, match=f"{found}.*{wanted}"):
+            door(images)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e300])
+def test_weights_that_are_not_finite_are_refused(folder, value):
+    """Also those that only float64 can hold."""
+    tensors = load_file(folder / WEIGHTS)
+    name = sorted(tensors)[3]
+    tensors[name] = tensors[name].double()
+    tensors[name].view(-1)[-1] = value
+    save_file(tensors, folder / WEIGHTS)
+    with pytest.raises(InputError, match=rf"can't be used: {name} holds numbers that are not finite \(1 of"):
+        Model.load(folder)
+
+
+def test_a_recipe_of_far_larger_networks_than_its_weights_takes_no_memory(folder):
+    """The sizes are compared before any network is made: one of this recipe would have gigabytes."""
+    resource = pytest.importorskip("resource")
+    content = json.loads((folder / RECIPE).read_text())
+    content["segmenter"]["channels"] = content["inpainter"]["channels"] = content["vae"]["channels"] = 1024
+    (folder / RECIPE).write_text(json.dumps(content))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(InputError, match="does not fit its recipe"):
+        Model.load(folder)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", ""])
+def test_a_device_that_is_none_is_refused(folder, device):
+    with pytest.raises(InputError, match=f"can't be put on the device '{device}'"):
+        Model.load(folder, device)
 
 
 def test_models_are_loaded_where_they_are_wanted(folder):
@@ -332,7 +409,7 @@ def test_the_background_is_chosen_per_image_unless_per_batch():
     masks = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])[:, :, None, None].expand(2, 3, 64, 64)
     for per_batch, expected in ((False, [0.5, 0.7]), (True, [0.2, 0.7])):
         model = Model(dataclasses.replace(TINY, vaes=Vaes(background_per_batch=per_batch)))
-        model.segment = lambda _: masks
+        model.masks = lambda _: masks
         assert model.ordered_masks(torch.rand(2, 3, 64, 64))[:, -1, 0, 0].tolist() == pytest.approx(expected)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from intarsia.errors import InputError
 from intarsia.manipulation import composite, set_code, to_back
 from intarsia.model import Model
 from intarsia.rendering import Memo, Renderer
@@ -25,6 +26,15 @@ def scene(model: Model) -> Scene:
     shape = torch.zeros_like(scene.shape)
     shape[1, 0] = 0.5
     return dataclasses.replace(scene, shape=shape)
+
+
+@pytest.mark.parametrize("part", ["shape", "texture", "background"])
+def test_a_scene_of_another_model_is_refused(part: str, model: Model, scene: Scene) -> None:
+    codes = getattr(scene, part)
+    longer = dataclasses.replace(scene, **{part: torch.cat([codes, codes[..., :1]], -1)})
+    count = codes.shape[-1]
+    with pytest.raises(InputError, match=f"{part} codes have {count + 1} numbers; those of the model have {count}"):
+        model.render(longer)
 
 
 def test_the_same_is_made_once() -> None:

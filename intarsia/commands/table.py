@@ -1,5 +1,6 @@
 """The commands: a dataclass of options for each, whose docstrings are the help, and `run`. PyTorch is loaded only by `run`."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -73,9 +74,9 @@ class Prepare:
         name, folder = stored.contents.name, stored.folder
         only_tests = stored.contents.splits.keys() == {"test"}
         if only_tests:
-            following = f"evaluate RUN --data {name}:{folder}"
+            following = f"evaluate RUN --data {shlex.quote(f'{name}:{folder}')}"
         else:
-            following = f"train {name}/{next(iter(RECIPES[name]))} --data-root {folder}"
+            following = f"train {name}/{next(iter(RECIPES[name]))} --data-root {shlex.quote(str(folder))}"
         print(f"{folder} holds {stored.rows:,} images. Next: intarsia {following}")
 
 
@@ -289,7 +290,7 @@ class Export:
         from intarsia.commands.export import export
 
         size = export(self.folder, self.out, self.float32) / 1e6
-        print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: intarsia evaluate {self.out}")
+        print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: {shlex.join(['intarsia', 'evaluate', str(self.out)])}")
 
 
 # Without `DisallowNone`, an option that may be left out would take the word None, and say so in its error message.

@@ -1,6 +1,7 @@
 """`intarsia train`: a subcommand for each shipped recipe, with the recipe's numbers as defaults."""
 
 import os
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -60,7 +61,7 @@ class Train:
 
             threads = self.options.threads or torch.get_num_threads()
             record_machine(self.run_folder, threads * self.options.devices)
-            print(f"Trained: {self.run_folder}. Next: intarsia evaluate {self.run_folder}")
+            print(f"Trained: {self.run_folder}. Next: {shlex.join(['intarsia', 'evaluate', str(self.run_folder)])}")
 
 
 def _described(recipe: Recipe) -> str:

@@ -12,25 +12,32 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from annotated_types import Interval
 from numpy.lib import format as npy
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
-from intarsia.errors import InputError
+from intarsia.errors import InputError, one_line
 from intarsia.files import make_folder, replacing
 from intarsia.shapes import one_hot
 
 CONTENTS = "dataset.json"
 FORMAT = 1
+KINDS = {"images": 3, "masks": None}  # arrays of scenes: values of a pixel
 HEADER = 128  # bytes before the first row; NumPy leaves space for a larger number of rows
 
 Rows = dict[str, NDArray[np.uint8]]
 """Consecutive rows `n ...` of each array by its name."""
+
+
+Side = Annotated[int, Interval(ge=1, le=2**16)]
+Number = Annotated[int, Interval(ge=0, le=2**40)]
 
 
 @dataclass(frozen=True)
@@ -44,13 +51,29 @@ class Contents:
     backgrounds: How many segments, from the first on, are background.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}
+
     name: str
     source: str
-    height: int
-    width: int
-    segments: int
-    splits: dict[str, int | None]
-    backgrounds: int = 1
+    height: Side
+    width: Side
+    segments: Annotated[int, Interval(ge=1, le=256)]
+    splits: dict[str, Number | None]
+    backgrounds: Annotated[int, Interval(ge=1, le=256)] = 1
+
+
+@dataclass(frozen=True)
+class Record(Contents):
+    """What `dataset.json` holds."""
+
+    format: Literal[1] = field(kw_only=True)
+    rows: Number = field(kw_only=True)
+    complete: bool = field(kw_only=True)
+
+    @property
+    def contents(self) -> Contents:
+        """The part of it that does not change while rows are written."""
+        return Contents(**{item.name: getattr(self, item.name) for item in dataclasses.fields(Contents)})
 
 
 @dataclass(frozen=True)
@@ -134,10 +157,10 @@ def begun(folder: Path, contents: Contents) -> tuple[int, bool]:
         if others:
             raise InputError(f"{folder} is no folder of arrays, but holds {others[0]}; name a new or an empty one.")
         return 0, False
-    held, rows, complete = _read(folder)
-    if held != contents:
+    held = _read(folder)
+    if held.contents != contents:
         raise InputError(f"{folder} holds {held.name} from {held.source}; name another folder for {contents.source}.")
-    return rows, complete
+    return held.rows, held.complete
 
 
 def _record(folder: Path, contents: Contents, rows: int, complete: bool) -> None:
@@ -170,35 +193,41 @@ def open_arrays(folder: Path, name: str) -> Stored:
     """
     if not (folder / CONTENTS).is_file():
         raise InputError(f"{folder} holds no {CONTENTS}: it was not written by `intarsia prepare {name}`.")
-    contents, rows, _ = _read(folder)
-    if contents.name != name:
-        raise InputError(f"{folder} holds {contents.name}, not {name}.")
-    return Stored(folder, contents, rows, {path.stem: _mapped(path, rows) for path in sorted(folder.glob("*.npy"))})
+    record = _read(folder)
+    if record.name != name:
+        raise InputError(f"{folder} holds {record.name}, not {name}.")
+    arrays = {path.stem: _mapped(path, record) for path in sorted(folder.glob("*.npy"))}
+    for kind, values in KINDS.items():
+        shape = (record.height, record.width, *([values] if values else []))
+        if kind not in arrays or arrays[kind].shape[1:] != shape:
+            found = "x".join(map(str, arrays[kind].shape[1:])) if kind in arrays else "missing"
+            raise InputError(f"{folder / kind}.npy is {found}; a row should be {'x'.join(map(str, shape))}. Prepare it again.")
+    return Stored(folder, record.contents, record.rows, arrays)
 
 
-def _mapped(path: Path, rows: int) -> NDArray[np.uint8]:
+def _mapped(path: Path, record: Record) -> NDArray[np.uint8]:
     try:
         array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged: {error}. Prepare the folder again.") from error
-    if len(array) < rows:
-        raise InputError(f"{path} holds {len(array)} rows, but should hold {rows}. Prepare the folder again.")
+        kind, shape = array.dtype, array.shape
+    except Exception as error:  # NumPy reads the header as Python: a damaged one raises almost anything
+        raise InputError(f"{path} is damaged: {error or type(error).__name__}. Prepare the folder again.") from error
+    if kind != np.uint8 or not shape:
+        raise InputError(f"{path} is damaged: it should hold rows of uint8. Prepare the folder again.")
+    if len(array) < record.rows:
+        raise InputError(f"{path} holds {len(array)} rows, but should hold {record.rows}. Prepare the folder again.")
     return array
 
 
-def _read(folder: Path) -> tuple[Contents, int, bool]:
-    """The contents, the number of rows, and whether the rows are complete."""
+def _read(folder: Path) -> Record:
+    """What `dataset.json` holds."""
     path = folder / CONTENTS
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
-        if record.pop("format") != FORMAT:
-            raise InputError(f"{path} is of another format than {FORMAT}; prepare the folder again.")
-        rows, complete = record.pop("rows"), record.pop("complete")
-        return Contents(**record), int(rows), bool(complete)
-    except InputError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} does not describe a folder of arrays: {error}.") from error
+        record: Record = TypeAdapter(Record).validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
+    except ValidationError as error:
+        raise InputError(f"{path} does not describe a folder of arrays: {one_line(error)} Prepare the folder again.") from error
+    return record
 
 
 def split_range(stored: Stored, split: str) -> range:
@@ -245,4 +274,8 @@ def stored_scenes(folder: Path, name: str, seed: int, split: str) -> Scenes:
 def _draw(stored: Stored, rows: range, seed: int | None, indices: Indices) -> SceneSample:
     drawn = rows.start + (indices if seed is None else shuffled(seed, indices, len(rows)))
     images, masks = (torch.from_numpy(stored.arrays[name][drawn]) for name in ("images", "masks"))
+    if (most := int(masks.max())) >= stored.contents.segments:
+        row, label = int(drawn[int((masks == most).flatten(1).any(1).nonzero()[0])]), f"a pixel of segment {most}"
+        allowed = f"those are 0 to {stored.contents.segments - 1}"
+        raise InputError(f"{stored.folder / 'masks.npy'} is damaged: row {row} has {label}; {allowed}. Prepare it again.")
     return SceneSample(images.permute(0, 3, 1, 2).contiguous().float() / 255, one_hot(masks.long(), stored.contents.segments))

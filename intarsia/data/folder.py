@@ -28,6 +28,7 @@ from intarsia.data.folder_masks import VOID, Labels, Pair, read_masks
 from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
+from intarsia.files import readable_name
 from intarsia.formats.image_file import KINDS, read_photo
 from intarsia.shapes import one_hot
 
@@ -71,7 +72,7 @@ def open_scenes(
     segments = 1 if labels is None else int(labels.max()) + 1
     endless = SPLITS[split] is None
     draw = partial(_draw, photos.pixels[own], labels, segments, seed if endless else None)
-    source = f"{folder.name}, {len(photos.paths):,} images"
+    source = f"{readable_name(folder)}, {len(photos.paths):,} images"
     return Scenes(NAME, None if endless else len(rows), height, width, segments, draw, source=source, unlabelled=missing)
 
 

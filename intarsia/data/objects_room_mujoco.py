@@ -158,7 +158,7 @@ def _mujoco() -> ModuleType:
         import mujoco
     except ModuleNotFoundError as error:
         raise InputError("Rooms are drawn by MuJoCo, which is not installed: pip install 'intarsia[rooms]'.") from error
-    except (ImportError, AttributeError, RuntimeError) as error:  # what PyOpenGL raises if a library is missing
+    except Exception as error:  # a missing library or screen: each back end has errors of its own
         raise InputError(f"MuJoCo can't draw with {os.environ.get('MUJOCO_GL')} ({error}): {ADVICE}.") from error
     return mujoco
 
@@ -168,19 +168,19 @@ class _Artist:
 
     def __init__(self, mujoco: Any) -> None:
         self.mujoco = mujoco
+        self.model = mujoco.MjModel.from_xml_string(ROOM)
         try:
             self.window = mujoco.GLContext(SIZE, SIZE)
             self.window.make_current()
+            self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         except Exception as error:  # each back end has errors of its own
             raise InputError(f"MuJoCo can't draw with {os.environ.get('MUJOCO_GL')} ({error}): {ADVICE}.") from error
-        self.model = mujoco.MjModel.from_xml_string(ROOM)
         self.data = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, self.data)
         self.vertices = self.model.mesh_vert.copy()
         self.scene = mujoco.MjvScene(self.model, maxgeom=self.model.ngeom)
         self.option, self.camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self.camera.type, self.camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, 0
-        self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
 
     def draw(self, room: Rooms) -> tuple[Bytes, Bytes]:

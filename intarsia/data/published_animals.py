@@ -17,6 +17,7 @@ from intarsia.data.arrays import Material
 from intarsia.data.cutouts import Bytes, Pictures, material_of
 from intarsia.data.flying_animals import HEIGHT, WIDTH
 from intarsia.errors import InputError
+from intarsia.files import readable_name
 
 NAME = "flying_animals"
 FOLDERS = ("foregrounds", "masks", "backgrounds")
@@ -44,7 +45,7 @@ def material(source: Path | None) -> Material:
     no_animal = np.zeros((len(backgrounds), HEIGHT, WIDTH), np.uint8)
     return material_of(
         NAME,
-        source.name + (" less what is removed from tests" if any(removed.values()) else ""),
+        readable_name(source) + (" less what is removed from tests" if any(removed.values()) else ""),
         Pictures(backgrounds, no_animal, _uses(numbers["backgrounds"], removed["backgrounds"])),
         Pictures(animals, (masks > 0).astype(np.uint8), _uses(numbers["foregrounds"], removed["foregrounds"])),
         {},

@@ -181,11 +181,17 @@ def _numbers(kl: Tensor, informative: list[int], movement: Movement | None, size
 
 
 def _coded_objects(scene: Scene, true: Masks, factors: Tensor) -> CodedObjects:
-    """The true objects of a batch that are visible enough and whose segment is not the model's background."""
+    """The true objects of a batch that are visible enough and have a segment that is not the model's background.
+
+    Those of an image are in the order of their first pixels, so that their numbers change nothing.
+    """
     truth, k, objects = true_labels(true), true.shape[1], scene.shape.shape[1]
-    segments = matching(truth, hard(_partition(scene.masks)), max(k, objects + 1))[:, 1:k]
-    counted = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < objects)
+    places = one_hot(truth, k)[:, 1:].flatten(2)
+    segments = matching(truth, hard(_partition(scene.masks)), k)[:, 1:]
+    counted = (places.sum(2) >= FEWEST_PIXELS) & (segments >= 0) & (segments < objects)
     image, which = counted.nonzero(as_tuple=True)
+    order = (image * places.shape[2] + places.argmax(2)[image, which]).argsort()
+    image, which = image[order], which[order]
     own = segments[image, which]
     codes, kl = torch.cat([scene.shape, scene.texture], 2), torch.cat([scene.shape_kl, scene.texture_kl], 2)
     return CodedObjects(codes[image, own], kl[image, own], factors[image.cpu(), which.cpu()])

@@ -28,5 +28,5 @@ def report(run: Path) -> Path:
     moves = {index: traversals(model, test([index]).images[0], codes.numbers) for index in middle} if codes else {}
     text = page(run.resolve().name, records, segments, moves)
     with replacing(run / REPORT) as path:
-        path.write_text(text)
+        path.write_text(text, "utf-8", errors="backslashreplace")  # the run's name may be no UTF-8
     return run / REPORT

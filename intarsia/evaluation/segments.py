@@ -130,9 +130,14 @@ def segments_sheet(model: Model, scenes: Scenes) -> np.ndarray:
 
 
 def matched_colours(true: Masks, predicted: Masks) -> tuple[Images, Images]:
-    """True segments in colours, black where void, and hard predicted segments, each in the colour of its true one."""
-    predicted = predicted.cpu()
+    """True segments in colours, black where void, and hard predicted segments, each in the colour of its true one.
+
+    Those without a match have the colours that are left.
+    """
+    truth, found = true_labels(true), hard(predicted.cpu())
     k = max(true.shape[1], predicted.shape[1])
-    truth, found = true_labels(true), hard(predicted)
-    places = matching(truth, found, k)[:, :, None, None].expand(-1, -1, *true.shape[2:])
+    pairs = matching(truth, found, k)
+    matched = one_hot((pairs + 1)[:, None], k + 1)[:, 1:, 0].sum(2)  # of each predicted segment, whether it has a pair
+    left = matched.argsort(dim=1, stable=True).gather(1, ((pairs < 0).cumsum(1) - 1).clamp(min=0))
+    places = pairs.where(pairs >= 0, left)[:, :, None, None].expand(-1, -1, *true.shape[2:])
     return coloured(one_hot(truth, k)), coloured(one_hot(found, k).gather(1, places))

@@ -7,6 +7,7 @@ from intarsia.formats.tfrecord import masked_crc32c
 
 MAGIC = bytes.fromhex("57fb808b247547db")  # the last bytes of every table
 FOOTER, TRAILER = 48, 5  # bytes: at the end of the file; after every block
+LONGEST_KEY = 1000  # bytes; a key of n bytes can be stored in four, so without a limit a small file could fill the memory
 
 
 def is_table(file: bytes) -> bool:
@@ -58,6 +59,8 @@ def _pairs(block: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         size, at = varint(block, at)
         if at + added + size > end or shared > len(key):
             raise ValueError(f"a value goes beyond the end of its block, at byte {at}")
+        if shared + added > LONGEST_KEY:
+            raise ValueError(f"a key has {shared + added} bytes, at byte {at} of its block")
         key = key[:shared] + bytes(block[at : at + added])
         yield key, block[at + added : at + added + size]
         at += added + size

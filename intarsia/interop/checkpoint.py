@@ -20,6 +20,7 @@ from intarsia.formats.protobuf import Message, varints
 from intarsia.formats.sstable import entries
 from intarsia.formats.tfrecord import masked_crc32c
 
+LARGEST_SIDE, MOST_SIDES = 2**31, 8  # of a variable
 TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 4: "<u1", 5: "<i2", 6: "<i1", 9: "<i8", 10: "?", 19: "<f2"}  # TensorFlow's numbers
 LISTS = {"<f4": 5, "<f8": 6, "<i4": 7, "<i8": 10}  # fields that hold the older format's values
 
@@ -43,6 +44,8 @@ def read_checkpoint(prefix: Path) -> dict[str, Variable]:
     Raises:
         InputError: if there is no checkpoint, or it is truncated, damaged or of a kind that is not read; with the place.
     """
+    if not prefix.name:
+        raise InputError(f"{prefix} is a folder; give the path of a checkpoint in it, without `.index`.")
     parts = re.fullmatch(r"(.+)\.(index|meta|data-\d{5}-of-\d{5})", prefix.name)
     if parts and prefix.with_name(f"{parts[1]}.index").is_file():
         prefix = prefix.with_name(parts[1])
@@ -74,17 +77,21 @@ def _newer(prefix: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str,
 
 
 def _newer_value(path: Path, name: str, entry: Message) -> NDArray:
-    shape, kind, offset, size = _shape(entry), TYPES.get(entry.number(1)), entry.number(4), entry.number(5)
-    if kind is None or entry.parts(7) or size != math.prod(shape) * np.dtype(kind).itemsize:
+    try:
+        kind, offset, size, checksum, sliced = TYPES.get(entry.number(1)), *map(entry.number, (4, 5, 6)), entry.parts(7)
+    except ValueError as error:
+        raise _unread(path, name) from error
+    shape = _shape(entry)
+    if kind is None or sliced or size != math.prod(shape) * np.dtype(kind).itemsize:
         raise _unread(path, name)
     if not path.is_file():
         raise InputError(f"{path} is missing: it holds the values of {name}.")
+    if offset + size > (end := path.stat().st_size):
+        raise InputError(f"{path} is cut short: {name} ends at byte {offset + size}, the file at byte {end}.")
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read(size)
-    if len(data) < size:
-        raise InputError(f"{path} is cut short: {name} ends at byte {offset + size}, the file at byte {path.stat().st_size}.")
-    if masked_crc32c(data) != entry.number(6):
+    if masked_crc32c(data) != checksum:
         raise InputError(f"{path} is damaged: the checksum of {name}, {size} bytes from byte {offset}, is wrong.")
     return np.frombuffer(data, kind).reshape(shape)
 
@@ -105,13 +112,13 @@ def _older(path: Path, table: Iterator[tuple[bytes, memoryview]]) -> dict[str, V
 
 
 def _older_value(path: Path, name: str, variable: Message, tensor: Message) -> NDArray:
-    kind = TYPES.get(variable.number(3), "")
     try:
+        kind = TYPES.get(variable.number(3), "")
         part = tensor.part(LISTS.get(kind, 0))
         # A negative integer is written with 64 bits.
         values = np.frombuffer(part, kind) if "f" in kind else np.array(varints(part), np.uint64).astype(kind)
         return values.reshape(_shape(variable))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise _unread(path, name) from error
 
 
@@ -120,7 +127,10 @@ def _unread(path: Path, name: str) -> InputError:
 
 
 def _shape(entry: Message) -> tuple[int, ...]:
-    return tuple(Message(dimension).number(1) for dimension in Message(entry.part(2)).parts(2))
+    shape = tuple(Message(dimension).number(1) for dimension in Message(entry.part(2)).parts(2))
+    if len(shape) > MOST_SIDES or any(side > LARGEST_SIDE for side in shape):
+        raise ValueError(f"a variable has the shape {shape[:MOST_SIDES]}")
+    return shape
 
 
 def _text(name: bytes | memoryview) -> str:

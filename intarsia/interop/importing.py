@@ -58,7 +58,7 @@ def import_tf1(prefix: Path, recipe: Recipe, all_that_fits: bool = False) -> tup
     if not wanted:
         raise InputError(f"{prefix} holds none of {', '.join(sum(SCOPES.values(), ()))}: {_listed(sorted(variables))}.")
     _check(prefix, variables, kept, wanted, model)
-    values = {ours: from_original(variables[theirs].read()) for ours, theirs in wanted.items()}
+    values = {ours: from_original(variables[theirs].read(), theirs) for ours, theirs in wanted.items()}
     model.load_state_dict(values, strict=False)
     lines.append(f"left out: {len(variables) - len(kept)} variables of optimizers and counters")
     return model, lines
@@ -95,7 +95,7 @@ def _start_from_imagenet(prefix: Path, variables: dict[str, Variable], segmenter
         if variables[name].shape != shape:
             raise InputError(f"{prefix} does not fit: {name} is {variables[name].shape}, not {shape}.")
         if all_that_fits or ours in trainable:
-            values[ours] = from_original(variables[name].read())
+            values[ours] = from_original(variables[name].read(), name)
     segmenter.load_state_dict(values, strict=False)
     rest = f"the {len(state) - len(values)} others have their initial values"
     return f"segmenter: {len(values)} variables of {IMAGENET.rstrip('/')}, {rest}"

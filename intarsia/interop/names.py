@@ -44,9 +44,11 @@ def original_shape(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.permute(2, 3, 1, 0).shape if tensor.dim() == 4 else reversed(tensor.shape))
 
 
-def from_original(values: NDArray) -> Tensor:
-    """The original's weight in our layout."""
+def from_original(values: NDArray, name: str) -> Tensor:
+    """The original's weight in our layout; `InputError` with its name if a number is not finite."""
     tensor = torch.tensor(values)
+    if not tensor.isfinite().all():
+        raise InputError(f"{name} holds numbers that are not finite.")
     return tensor.permute(3, 2, 0, 1) if tensor.dim() == 4 else tensor.permute(tuple(reversed(range(tensor.dim()))))
 
 

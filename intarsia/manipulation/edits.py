@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import torch
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, is_finite
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
@@ -23,8 +23,10 @@ def set_code(scene: Scene, part: Part, dimension: int, value: float, object: int
     """The scene with one number of a code set: of an object's shape or texture, or of the background, which needs no object.
 
     Raises:
-        InputError: if there is no such part, object or dimension.
+        InputError: if there is no such part, object or dimension, or the value is not a finite number.
     """
+    if not is_finite(value):
+        raise InputError(f"The value is {value}; it must be a finite number.")
     codes = getattr(scene, check_code(scene, part, dimension, object)).clone()
     codes[dimension if part == "background" else (object, dimension)] = value
     return replace(scene, **{part: codes})
@@ -32,6 +34,8 @@ def set_code(scene: Scene, part: Part, dimension: int, value: float, object: int
 
 def shift_code(scene: Scene, part: Part, dimension: int, offset: float, object: int | None = None) -> Scene:
     """The scene with an offset added to one number of a code; otherwise like `set_code`."""
+    if not is_finite(offset):
+        raise InputError(f"The offset is {offset}; it must be a finite number.")
     codes = getattr(scene, check_code(scene, part, dimension, object))
     now = codes[dimension] if part == "background" else codes[object, dimension]
     return set_code(scene, part, dimension, float(now) + offset, object)

@@ -19,12 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from intarsia.errors import InputError
+from intarsia.errors import InputError, is_finite
 from intarsia.manipulation.edits import PRESENT, check_object
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 PLAUSIBLE = 3.0  # standard deviations of the prior: the limit of each number of a code, unless it was beyond before
+FARTHEST = 8  # in images' sides; a search is as long as its path
+LARGEST_FACTOR = 100  # of a size; the smallest is its inverse
 STRIDE = 0.3  # most distance between two goals of a shape, as a fraction of its radius
 MOST_GOALS = 50  # of a shape, so that a tiny one that goes far does not take minutes
 COLOUR_STRIDE = 0.25  # most distance between two goals of a colour, in intensity
@@ -65,10 +67,11 @@ def move(renderer: Renderer, scene: Scene, object: int, dx: float, dy: float) ->
     size, and the shape moves over it.
 
     Raises:
-        InputError: if there is no such object, it is empty, or the distance is not a number.
+        InputError: if there is no such object, it is empty, or the distance is beyond 8 times the image's longer side.
     """
-    if not (math.isfinite(dx) and math.isfinite(dy)):
-        raise InputError(f"The distance is ({dx}, {dy}); it must be two numbers, in pixels.")
+    most = FARTHEST * max(scene.image.shape[1:])
+    if not (is_finite(dx) and is_finite(dy) and max(abs(dx), abs(dy)) <= most):
+        raise InputError(f"The distance is ({dx}, {dy}); it must be two numbers of pixels, from {-most} to {most}.")
     return _reshape(renderer, scene, object, lambda fraction: (1.0, dx * fraction, dy * fraction), math.hypot(dx, dy))
 
 
@@ -76,10 +79,10 @@ def scale(renderer: Renderer, scene: Scene, object: int, factor: float) -> Scene
     """The scene with an object scaled by a factor about its centre; otherwise like `move`.
 
     Raises:
-        InputError: if there is no such object, it is empty, or the factor is not a positive number.
+        InputError: if there is no such object, it is empty, or the factor is not from 0.01 to 100.
     """
-    if not 0 < factor < math.inf:
-        raise InputError(f"The factor is {factor}; it must be a positive number.")
+    if not (is_finite(factor) and 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR):
+        raise InputError(f"The factor is {factor}; it must be from {1 / LARGEST_FACTOR:g} to {LARGEST_FACTOR}.")
     radius = max(scene.image.shape[1:]) / 2
     length = radius * abs(math.log(factor))
     return _reshape(renderer, scene, object, lambda fraction: (factor**fraction, 0.0, 0.0), length)
@@ -91,7 +94,7 @@ def recolour(renderer: Renderer, scene: Scene, object: int, colour: Sequence[flo
     Raises:
         InputError: if there is no such object, it is empty, or the colour is not red, green and blue in [0, 1].
     """
-    if len(colour) != 3 or not all(0 <= value <= 1 for value in colour):
+    if len(colour) != 3 or not all(is_finite(value) and 0 <= value <= 1 for value in colour):
         raise InputError(f"The colour is {tuple(colour)}; it must be three numbers in [0, 1].")
     shape = _decoded_shape(renderer, scene, object)
 

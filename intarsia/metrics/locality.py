@@ -95,9 +95,9 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
     """
     before, changed = changes(images)
     found = find(before[0])
-    truth, k, most = true_labels(true), true.shape[1], found.masks.shape[1]
-    in_given, segments = (matching(truth, hard(masks), max(k, most))[:, 1:k] for masks in (find(images).masks, found.masks))
-    visible = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments < most)
+    truth, k = true_labels(true), true.shape[1]
+    in_given, segments = (matching(truth, hard(masks), k)[:, 1:] for masks in (find(images).masks, found.masks))
+    visible = (one_hot(truth, k).sum((2, 3))[:, 1:] >= FEWEST_PIXELS) & (segments >= 0)
     true_places, known = true[:, 1:] > SOFT_THRESHOLD, known_pixels(true)[:, None]
     local = torch.full((len(before), len(images), len(changed)), torch.nan, dtype=torch.double, device=images.device)
     others = local[0].clone()
@@ -113,7 +113,7 @@ def move(images: Images, true: Masks, changes: Changes, find: Find) -> Movement:
         inside = torch.stack([_inside_each(was, now, places) for was, now in zip(seen, after * known[rows], strict=True)])
         owner = inside[0].nan_to_num(0).where(owned[rows], -1).argmax(1, keepdim=True)
         local[:, rows, number] = inside.gather(2, owner.expand(len(inside), -1, -1))[..., 0]
-        steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(max=most - 1))
+        steps = (again.codes - found.codes[rows]).double().norm(dim=2).gather(1, segments[rows].clamp(min=0))
         apart = visible[rows].scatter(1, owner, False)
         others[rows, number] = steps.where(apart, 0).sum(1) / apart.sum(1)
     return Movement(local, others)

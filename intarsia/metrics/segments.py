@@ -7,12 +7,13 @@ such pixels count nowhere. Predicted labels have no order: permuting them does n
 input's device.
 """
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.shapes import Labels, Masks, PerImage, Regions, one_hot
+from intarsia.shapes import Labels, Masks, PerImage, Regions
 
 SOFT_THRESHOLD = 0.04  # a pixel belongs to every segment whose mask lies above this
 FEWEST_PIXELS = 4  # a true segment counts if it has more pixels than this
@@ -124,14 +125,29 @@ def adjusted_rand_index(truth: Labels, predicted: Labels, background: bool = Tru
 
 
 def matching(truth: Labels, predicted: Labels, segments: int) -> Tensor:
-    """Match predicted to true segments one-to-one, with the most common pixels; all labels are below `segments`.
+    """Match predicted to true segments one-to-one, with the most common pixels in all.
+
+    Only segments with a common pixel are matched. How the segments are numbered changes nothing: of several best matchings it
+    is the one in which earlier pixels, row by row, decide.
+
+    Args:
+        truth: `b h w`, at least 0, or -1 for void: such pixels are not common to any two segments.
+        predicted: `b h w`, at least 0.
+        segments: The number of true segments to return; labels of the truth are below it.
 
     Returns:
-        The predicted segment of each true one: `b segments`, int64, in 0..segments-1.
+        The predicted segment of each true one: `b segments`, int64; -1 for a true segment without a match.
     """
-    shared = torch.einsum("bkhw,bmhw->bkm", one_hot(truth, segments), one_hot(predicted, segments)).cpu().numpy()
-    found = [torch.from_numpy(linear_sum_assignment(table, maximize=True)[1]) for table in shared]
-    return torch.stack(found).to(truth.device)
+    found = torch.full((len(truth), segments), -1)
+    for row, pair in enumerate(zip(truth.cpu().numpy(), predicted.cpu().numpy(), strict=True)):
+        known = pair[0] >= 0
+        (numbers, true), (labels, own) = (_by_first_pixel(part[known]) for part in pair)
+        shared = np.zeros((len(numbers), len(labels)), int)
+        np.add.at(shared, (true, own), 1)
+        rows, columns = linear_sum_assignment(shared, maximize=True)
+        common = shared[rows, columns] > 0
+        found[row, numbers[rows[common]]] = torch.from_numpy(labels[columns[common]])
+    return found.to(truth.device)
 
 
 def identity_switching(channels: Tensor) -> float:
@@ -162,6 +178,13 @@ def shape_iou(masks: Masks, shapes: Masks) -> PerImage:
     given, decoded = masks > 0.5, shapes > 0.5
     union = (given | decoded).sum((2, 3)).clamp(min=1)
     return _mean_where(given.sum((2, 3)) > FEWEST_PIXELS, (given & decoded).sum((2, 3)) / union)
+
+
+def _by_first_pixel(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels in the order of their first pixels, and each pixel's place among them."""
+    values, first, places = np.unique(labels, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return values[order], order.argsort()[places.reshape(-1)]
 
 
 def _pairs(count: Tensor) -> Tensor:

@@ -35,6 +35,8 @@ def load_recipe(path: Path, to_train: bool = False) -> Recipe:
 
 def check_recipe(recipe: Recipe) -> None:
     """Raise `InputError` for settings that no training could use."""
+    if recipe.data_root and any("\ud800" <= letter <= "\udfff" for letter in recipe.data_root):  # how Python marks such bytes
+        raise InputError(f"data_root is {recipe.data_root!r}, a name that is not UTF-8; a recipe can't hold it.")
     _recipe(dataclasses.asdict(recipe))
     segments, vae, trains_consistency = recipe.segments, recipe.vae, recipe.consistency.steps > 0
     if recipe.backgrounds >= segments:

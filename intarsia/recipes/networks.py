@@ -1,14 +1,20 @@
-"""The settings of the networks, and the ranges that all settings use."""
+"""The settings of the networks, and the ranges that all settings use.
+
+A recipe may come from anywhere, with its weights: what it can ask for is bounded.
+"""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Interval, MultipleOf
+from annotated_types import Interval, MultipleOf
 
-Count = Annotated[int, Ge(0)]
-Size = Annotated[int, Ge(1)]
-Pixels = Annotated[int, Ge(32), MultipleOf(32)]
-Amount = Annotated[float, Ge(0)]
+Count = Annotated[int, Interval(ge=0, le=10**9)]
+Size = Annotated[int, Interval(ge=1, le=10**9)]
+Width = Annotated[int, Interval(ge=1, le=4096)]  # channels, units, numbers of a code
+Rounds = Annotated[int, Interval(ge=0, le=1000)]
+Factor = Annotated[int, Interval(ge=1, le=64)]
+Pixels = Annotated[int, Interval(ge=32, le=4096), MultipleOf(32)]
+Amount = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 
 
@@ -19,11 +25,11 @@ class Content:
     kind: Literal["pixels", "means", "chromaticity", "statistics", "features"] = "pixels"
     """Means are of colours. Chromaticity is colour without brightness. Statistics are colours, chromaticity, deviations and
     gradients. Features are of the backbone."""
-    strides: tuple[Size, Size] = (1, 4)
+    strides: tuple[Width, Width] = (1, 4)
     """Pixels from cell to cell of the fine and of the coarse map. Not for pixels."""
-    factors: tuple[Size, Size] = (3, 3)
+    factors: tuple[Width, Width] = (3, 3)
     """Maximum autocorrelation factors that each map keeps. Not for pixels."""
-    grid: Size = 4
+    grid: Width = 4
     """Side of a cell at the inpainter's own resolution, in pixels. Not for pixels."""
 
 
@@ -33,11 +39,11 @@ class Inpainter:
 
     network: Literal["compact", "reference"] = "compact"
     """Ours, or the original's, which has no sizes to set."""
-    channels: Size = 16
+    channels: Width = 16
     """Channels at half size; deeper levels have up to 8 times as many. Compact."""
-    patches: Count = 96
+    patches: Annotated[int, Interval(ge=0, le=4096)] = 96
     """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
-    propagation: Count = 12
+    propagation: Rounds = 12
     """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, no pixels."""
     places: bool = True
     """Learn what is usual at each place of an image. Without it a sky is not known beforehand, and pieces of it tell of each
@@ -50,9 +56,9 @@ class Segmenter:
 
     network: Literal["compact", "segnet", "resnet50"] = "compact"
     """Ours, or one of the original's two."""
-    channels: Annotated[int, Ge(8)] = 32
+    channels: Annotated[int, Interval(ge=8, le=4096)] = 32
     """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
-    dimension: Size = 16
+    dimension: Width = 16
     """Length of a pixel's embedding. Compact."""
     span: Amount = 0.0
     """Length of the longer side of the image in the space of embeddings: 8 for segments that stay in one place. With 0 the
@@ -65,21 +71,21 @@ class Segmenter:
     """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
     background_first: bool = True
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
-    votes: Count = 0
+    votes: Rounds = 0
     """Clusterings of an image's own pixels that vote on the final masks: every connected piece of a cluster belongs to one
     segment. Pixels have their content, or their colours where the content is coarser. 0 leaves the network's masks."""
-    clusters: Size = 8
+    clusters: Width = 8
     """Clusters in each vote."""
     mixed_borders: bool = False
     """Parts of clusters narrower than 3 pixels join their neighbours before the vote: for images whose borders mix the colours
     of both sides, as rendered ones do."""
-    border_radius: Count = 0
+    border_radius: Rounds = 0
     """Pixels by which the borders of the final masks may move to where the colours change; 0 leaves them where they are."""
-    border_colours: Size = 48
+    border_colours: Width = 48
     """Colours that are told apart in an image when borders move."""
-    upsampling: Size = 2
+    upsampling: Factor = 2
     """Factor by which the image is enlarged first. ResNet-50."""
-    dilation: Size = 2
+    dilation: Factor = 2
     """Smallest dilation of the last four convolutions. ResNet-50."""
 
 
@@ -87,25 +93,25 @@ class Segmenter:
 class Vae:
     """The networks that turn objects and background into codes and back."""
 
-    texture_dimension: Size = 5
+    texture_dimension: Width = 5
     """Length of an object's texture code."""
-    shape_dimension: Size = 10
+    shape_dimension: Width = 10
     """Length of an object's shape code."""
-    background_dimension: Size = 5
+    background_dimension: Width = 5
     """Length of the background's code."""
-    channels: Size = 32
+    channels: Width = 32
     """Channels of every convolution."""
-    hidden: Size = 256
+    hidden: Width = 256
     """Width of the dense layers."""
     fill_with_mean: bool = True
     """Show textures and background on their own mean colour; the original shows them on black."""
-    window: Count = 64
+    window: Annotated[int, Interval(ge=0, le=4096)] = 64
     """Side, in pixels, of a window that follows each object; the shape VAE sees and draws the window alone. With 0 it sees the
     whole image, as in the original."""
     sharpness: Amount = 8.0
     """Factor of the shape logits in a rendered scene: a larger one gives sharper borders. With 1 they are as soft as in
     training: the original's way."""
-    downsampling: Size = 1
+    downsampling: Factor = 1
     """Factor by which images are reduced before the VAEs and fusion networks; their output is enlarged again."""
     normalise_contrast: bool = False
     """Stretch the colours of each image to [0, 1] in training."""
@@ -117,7 +123,7 @@ class Vae:
 class Fusion:
     """The networks that put textures, shapes and background together."""
 
-    channels: Size = 16
+    channels: Width = 16
     """Channels of every convolution; 32 in the original."""
     residual: bool = True
     """Learn a correction of the plain composition. Without it the networks make every pixel anew, as in the original."""

@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from annotated_types import Ge, Le
+from annotated_types import Interval
 from tyro.conf import Fixed, Suppress
 
 from intarsia.recipes.networks import (
@@ -22,6 +22,7 @@ from intarsia.recipes.networks import (
     Segmenter,
     Size,
     Vae,
+    Width,
 )  # fmt: skip
 
 __all__ = [
@@ -197,7 +198,7 @@ class Distillation:
     """Cells of the fine content around a segment that are hidden too."""
     border_radius: Count = 0
     """Pixels by which the borders of what is found may move to where the colours change; 0 leaves them where they are."""
-    border_colours: Size = 12
+    border_colours: Width = 12
     """Colours that are told apart in an image when borders move."""
     balance: Fraction = 0.5
     """Power of a segment's area by which its pixels count less: 0 counts all pixels alike, 1 all segments."""
@@ -286,17 +287,17 @@ class Recipe:
     """Name of the dataset."""
     data_root: str | None = None
     """Folder of the dataset's own files; None takes the pictures of the package."""
-    seed: Count = 0
+    seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 0
     """Seed of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
-    void: Annotated[int, Ge(0), Le(65535)] | None = None
+    void: Annotated[int, Interval(ge=0, le=65535)] | None = None
     """Value in own images' masks of pixels whose segment is not known: they count in no figure. None if there are none."""
     height: Pixels = 64
     """Rows of an image, in pixels."""
     width: Pixels = 64
     """Columns of an image, in pixels."""
-    segments: Annotated[int, Ge(2)] = 5
+    segments: Annotated[int, Interval(ge=2, le=256)] = 5
     """Number of segments k, background included."""
-    backgrounds: Size = 1
+    backgrounds: Annotated[int, Interval(ge=1, le=255)] = 1
     """Number of segments that are background in the stages with codes: the largest ones."""
     edge_threshold: Amount = 0.5
     """Fraction of the strongest gradient above which a pixel is an edge."""

@@ -1,6 +1,7 @@
 """The shipped recipes side by side: one per dataset and variant. What is not named here is a default of `recipes.settings`."""
 
 import dataclasses
+import shlex
 from typing import Any
 
 from intarsia.errors import InputError
@@ -311,7 +312,7 @@ STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
 
 
 def command_line(recipe: Recipe) -> str:
-    """A recipe in the words of `intarsia train`: the closest shipped one and the settings that differ, but for the seed.
+    """A recipe in the words of `intarsia train`, quoted for a shell: the closest shipped one and what differs but the seed.
 
     Example:
         >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
@@ -329,7 +330,7 @@ def command_line(recipe: Recipe) -> str:
 
 def _words(value: Any) -> str:
     """A setting's value in the words of the command line."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shlex.join(map(str, value if isinstance(value, tuple) else (value,)))
 
 
 def train_command(recipe: Recipe) -> str:

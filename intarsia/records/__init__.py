@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +64,8 @@ class Training:
 
     @property
     def starting(self) -> str:
-        """The part of the training command after the recipe."""
-        return f" --start {self.start_name or 'MODEL'}" if self.start else ""
+        """The part of the training command after the recipe, quoted for a shell."""
+        return f" --start {shlex.quote(self.start_name or 'MODEL')}" if self.start else ""
 
     def step(self, stage: str) -> int:
         """The last step that a stage has logged; 0 if there is none."""

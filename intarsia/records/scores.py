@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -158,9 +159,10 @@ class Scores:
         Raises:
             InputError: if it has not been evaluated, or `scores.json` can't be read, is incomplete, or is of other weights.
         """
-        path, remedy = folder / SCORES, f"run `intarsia evaluate {folder}` again"
+        path, command = folder / SCORES, shlex.join(["intarsia", "evaluate", str(folder)])
+        remedy = f"run `{command}` again"
         if not path.is_file():
-            raise InputError(f"{folder} has not been evaluated: it holds no {SCORES}. Run `intarsia evaluate {folder}` first.")
+            raise InputError(f"{folder} has not been evaluated: it holds no {SCORES}. Run `{command}` first.")
         scores = read_as(cls, path, remedy)
         if scores.weights_sha256 != weights_sha256(latest(folder)):
             raise InputError(f"{path} is of other weights; {remedy}.")

@@ -87,7 +87,7 @@ def capacity_at(step: int, settings: Vaes) -> float:
 def price_at(step: int, settings: Vaes) -> float:
     """The fraction of both betas and of shape_gamma that counts: 0 at first, then a linear rise to 1."""
     held = settings.beta_hold_steps
-    return ramp_at(step - held, settings.beta_ramp_steps) if step > held else 0.0
+    return ramp_at(step - held, settings.beta_ramp_steps) if step >= held else 0.0
 
 
 def ramp_at(step: int, steps: int) -> float:

@@ -16,7 +16,7 @@ from intarsia.stages.game import guess, is_pixels
 def segment_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, object]:
     """Scores of the averaged segmenter, and a diagnosis of its masks."""
     images, labels = (part.to(run.fabric.device) for part in val.first(200))
-    masks = model.segment(images)
+    masks = model.masks(images)
     diagnosis = diagnose(masks)
     if diagnosis.warning:
         run.say(f"Step {step + 1}: {diagnosis.warning}")
@@ -41,7 +41,7 @@ def segment_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, 
 def show_segments(model: Model, val: Scenes, run: Run, step: int) -> dict[str, object]:
     """`segment_scores`. Saves a picture of eight scenes with their segments and, of pixels, the inpainter's guess of each."""
     images = val.first(8).images.to(run.fabric.device)
-    masks, contents = model.segment(images), model.contents(images)
+    masks, contents = model.masks(images), model.contents(images)
     guesses = guess(model.inpainter, contents, model.edges(images), [masks], True)[0] if is_pixels(contents) else None
     run.picture(step, game_sheet(images, masks, guesses))
     return segment_scores(model, val, run, step)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import shlex
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -115,7 +116,7 @@ def _random_scenes(model: Model) -> Scenes | str:
     """The test scenes of the model's recipe, or a sentence that says why there are none."""
     recipe, reason = model.recipe, "There are no random scenes:"
     if recipe.data_root is not None and not Path(recipe.data_root).exists():
-        written = f"; `intarsia prepare {recipe.dataset} --out {recipe.data_root}` writes them"
+        written = f"; `intarsia prepare {recipe.dataset} --out {shlex.quote(recipe.data_root)}` writes them"
         return f"{reason} their files are not here{written if recipe.dataset in PREPARED else ''}."
     try:
         scenes = scenes_of(recipe, "test")

@@ -2,12 +2,16 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from intarsia.errors import InputError
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import STAGES, planned
 
-__all__ = ["RECIPE", "START", "START_NAME", "WEIGHTS", "has_codes", "latest", "shipped", "weights_sha256"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["RECIPE", "START", "START_NAME", "WEIGHTS", "has_codes", "latest", "read_weights", "shipped", "weights_sha256"]
 
 SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
@@ -23,6 +27,39 @@ def shipped() -> dict[str, Path]:
 def weights_sha256(folder: Path) -> str:
     """The SHA-256 of a model folder's weights, in hexadecimal."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> "dict[str, Tensor]":
+    """The tensors of a weights file by name, float32.
+
+    Args:
+        path: The file.
+        shapes: What it has to hold.
+
+    Raises:
+        InputError: if it is corrupt, holds something else, or a number that is not finite.
+    """
+    import torch  # loaded only here: the command line's help does not wait for it
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weights = load(path.read_bytes())
+    except (SafetensorError, OSError, KeyError, ValueError) as error:  # the last two for types that PyTorch does not have
+        raise InputError(f"{path} is corrupt: {error}") from error
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    odd = sorted(name for name in shapes.keys() | found.keys() if shapes.get(name) != found.get(name))
+    if odd:
+        name = odd[0]
+        raise InputError(
+            f"{path} does not fit its recipe: {name} is {found.get(name, 'missing')}, "
+            f"but should be {shapes.get(name, 'absent')} ({len(odd)} of {len(shapes)} differ)."
+        )
+    weights = {name: value.to(torch.float32) for name, value in weights.items()}
+    bad = sorted(name for name, value in weights.items() if not value.isfinite().all())
+    if bad:
+        raise InputError(f"{path} can't be used: {bad[0]} holds numbers that are not finite ({len(bad)} of {len(shapes)} do).")
+    return weights
 
 
 def latest(folder: Path) -> Path:

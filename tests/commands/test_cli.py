@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import os
 import re
 import resource
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from intarsia import commands as cli
 from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.table import Demo, Evaluate, Export, Manipulate, Predict, Report, Results
 from intarsia.commands.train import SHIPPED_RECIPES, Train
+from intarsia.data import scenes_of
 from intarsia.model import Model
 from intarsia.recipes import STARTS
 from intarsia.recipes.file import load_recipe
@@ -475,3 +478,79 @@ def test_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().err == "stopped; the same command resumes\n"
     assert cli.main(["evaluate", str(tmp_path)]) == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+# Whatever happens, there is one sentence.
+
+
+def test_a_fault_of_the_program_is_one_line_and_its_traceback_a_file(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(self: Export) -> None:
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr(Export, "run", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert cli.main(["export", "a run", "model"]) == 70
+    out, err = capsys.readouterr()
+    (path,) = tmp_path.iterdir()
+    assert out == "" and err.count("\n") == 1 and "Traceback" not in err
+    assert err.endswith(f"This is a bug, please report it with the file {path}.\n") and "KeyError" in err
+    text = path.read_text()
+    assert f"intarsia {__version__}" in text and "intarsia export 'a run' model" in text
+    assert "Traceback" in text and "in fail" in text
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_too_little_memory_is_no_bug(error: Exception, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Export) -> None:
+        raise error
+
+    monkeypatch.setattr(Export, "run", fail)
+    assert complaint(["export", "run", "model"], capsys).startswith("There is not enough memory: ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["evaluate", "run", "--scenes"], "scenes"),
+        (["demo", "run", "--scene"], "scene"),
+        (["manipulate", "run", "image.png", "--list", "--count"], "count"),
+        (["train", NAME, "--seed"], "seed"),
+        (["train", NAME, "--vaes.batch"], "batch"),
+        (["prepare", "objects_room", "--limit"], "limit"),
+    ],
+)
+@pytest.mark.parametrize("number", [2**63, 10**309])
+def test_whole_numbers_have_at_most_63_bits(argv: list[str], name: str, number: int, capsys: Capture) -> None:
+    said = complaint([*argv, str(number)], capsys)
+    assert said == f"--{name} is a number of {len(str(number))} digits; it must be at most {2**63 - 1}."
+
+
+def test_the_largest_seed_draws_weights_and_scenes() -> None:
+    command = cli.parse(["train", NAME, "--seed", str(2**63 - 1)])
+    assert isinstance(command, Train) and command.recipe.seed == 2**63 - 1
+    Model(dataclasses.replace(TINY, seed=command.recipe.seed))
+    assert scenes_of(command.recipe, "train")([0]).images.isfinite().all()
+
+
+def test_output_that_nobody_reads_any_more_ends_without_a_word() -> None:
+    """As in `intarsia --help | head -1`."""
+    command = [sys.executable, "-m", "intarsia", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    """Folder, photograph, and what is printed of them."""
+    strange = tmp_path / os.fsdecode(b"r\xe4tsel")
+    Model(TINY).save(strange)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "photo.png")
+    photo = (tmp_path / "photo.png").rename(strange / os.fsdecode(b"f\xf6to.png"))
+    command = [sys.executable, "-m", "intarsia", "predict", os.fspath(strange), os.fspath(photo), "--out", strange / "out"]
+    done = subprocess.run(command, capture_output=True, timeout=600)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"r\\udce4tsel" in done.stdout
+    assert b"f\xf6to-overlay.png" in [path.name for path in os.scandir(os.fsencode(strange / "out"))]

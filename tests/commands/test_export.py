@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def run(tmp_path: Path) -> Path:
 
 def trains(training: dict[str, object]) -> Recipe:
     """The recipe that the recorded command asks for."""
-    command = cli.parse(str(training["command"]).split()[1:])
+    command = cli.parse(shlex.split(str(training["command"]))[1:])
     assert isinstance(command, Train)
     return command.recipe
 

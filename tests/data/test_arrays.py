@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import pickle
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from intarsia.data.arrays import Contents, Material, Rows, begun, open_arrays, split_range, stored_scenes, write
 from intarsia.errors import InputError
@@ -155,10 +158,68 @@ def test_damaged_folders_are_errors(tmp_path: Path) -> None:
         open_arrays(tmp_path, "rooms")
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"rows": "many"}, {"colour": 1}, None])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2}, {"rows": "many"}, {"colour": 1}, None, {"splits": [1]}, {"splits": {"test": "4"}},
+        {"splits": {"test": -1}}, {"rows": math.inf}, {"rows": math.nan}, {"rows": -1}, {"rows": 10**400}, {"segments": 0},
+        {"height": 10**9}, {"complete": "yes"}, {"name": None},
+    ],
+)  # fmt: skip
 def test_odd_descriptions_are_errors(change: dict[str, object] | None, tmp_path: Path) -> None:
     write(tmp_path, MATERIAL)
     path = tmp_path / "dataset.json"
     path.write_text("[]" if change is None else json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(InputError, match=r"dataset\.json (is of another format|does not describe)"):
+    with pytest.raises(InputError, match=r"dataset\.json does not describe"):
         open_arrays(tmp_path, "rooms")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    write(folder, MATERIAL)
+    return folder
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 127), st.binary(min_size=1, max_size=8), st.sampled_from(["images.npy", "masks.npy"]))
+def test_a_damaged_header_is_an_error_or_leaves_the_shape(whole: Path, at: int, damage: bytes, name: str) -> None:
+    path = whole / name
+    intact = path.read_bytes()
+    damaged = bytearray(intact)
+    damaged[at : at + len(damage)] = damage
+    path.write_bytes(damaged)
+    try:
+        stored = open_arrays(whole, "rooms")
+        assert stored.arrays[name[:-4]][:SCENES].shape[1:3] == (4, 6)
+    except InputError as error:
+        assert "\n" not in str(error)
+    finally:
+        path.write_bytes(intact)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((20, 4, 6), np.float32), np.zeros((20, 4, 7), np.uint8), np.array(1, np.uint8), np.zeros(20, np.uint8)],
+    ids=["floats", "size", "number", "flat"],
+)
+def test_another_array_is_an_error(array: np.ndarray, tmp_path: Path) -> None:
+    write(tmp_path, MATERIAL)
+    np.save(tmp_path / "masks.npy", array)
+    with pytest.raises(InputError, match=r"masks\.npy is (damaged: it should hold rows of uint8|[0-9x]*; a row should be 4x6)"):
+        open_arrays(tmp_path, "rooms")
+    (tmp_path / "masks.npy").unlink()
+    with pytest.raises(InputError, match=r"masks\.npy is missing; a row should be 4x6"):
+        open_arrays(tmp_path, "rooms")
+
+
+@pytest.mark.parametrize("label", [3, 255])
+def test_a_segment_that_there_is_none_of_is_named(label: int, tmp_path: Path) -> None:
+    write(tmp_path, MATERIAL)
+    content = bytearray((tmp_path / "masks.npy").read_bytes())
+    content[128 + 24 * 2 + 5] = label
+    (tmp_path / "masks.npy").write_bytes(content)
+    test = stored_scenes(tmp_path, "rooms", 0, "test")
+    test([0, 1, 3])
+    with pytest.raises(InputError, match=rf"row 2 has a pixel of segment {label}; those are 0 to 2"):
+        test([1, 2])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Generator, Tensor
 
-from intarsia.data import open_dataset
+from intarsia.data import SceneSample, open_dataset
 from intarsia.evaluation import evaluate_run
 from intarsia.evaluation.codes import (
     CodedObjects,
@@ -132,6 +132,46 @@ def test_codes_stand_beside_their_own_objects_factors() -> None:
     assert summary["factor_r2_single"] == pytest.approx(np.mean([max(values.single) for values in factors.values()]), abs=1e-5)
 
 
+class OneSegment(Oracle):
+    """A model that finds the first object, and takes all others for background."""
+
+    def encode(self, image: Tensor) -> Scene:
+        scene = super().encode(image)
+        masks = torch.zeros_like(scene.masks)
+        masks[:, 1], masks[:, -1] = scene.masks[:, 1], 1 - scene.masks[:, 1]
+        return dataclasses.replace(scene, masks=masks)
+
+
+def test_objects_without_a_segment_have_no_code() -> None:
+    """Three of the four segments are spare: they belong to nobody."""
+    _, objects = inspect(OneSegment(TINY), TEST, [range(12)])
+    seen = (TEST(range(12)).masks[:, OneSegment.order[1]] > 0.5).sum((1, 2)) >= 20
+    assert len(objects.codes) == int(seen.sum()) > 0
+    names = list(TEST.factors([0]))
+    assert torch.equal(objects.codes[:, 0], objects.factors[:, names.index("row")].float())
+
+
+@pytest.mark.parametrize("order", [(3, 1, 4, 2), (1, 2, 3, 4), (4, 2, 1, 3)])
+def test_the_numbers_of_objects_change_no_figure(order: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the model's segments, and those of the true ones, which get one more that is empty."""
+    expected = inspect(Oracle(TINY), TEST, [range(12)])[1]
+
+    def renumbered(indices: range) -> SceneSample:
+        images, masks = TEST(indices)
+        return SceneSample(images, torch.cat([masks, torch.zeros_like(masks[:, :1])], 1)[:, [0, *order, 5]])
+
+    def described(indices: range) -> dict[str, np.ndarray]:
+        absent = np.full((len(indices), 1), np.nan)
+        places = [*(number - 1 for number in order), 4]
+        return {name: np.concatenate([values, absent], 1)[:, places] for name, values in TEST.factors(indices).items()}
+
+    monkeypatch.setattr(Oracle, "order", (*order, 0))
+    scenes = dataclasses.replace(TEST, draw=renumbered, describe=described, segments=6)
+    found = inspect(Oracle(TINY), scenes, [range(12)])[1]
+    assert torch.equal(found.codes[:, :2], expected.codes[:, :2])  # the places, row by row: so all scores are the same
+    assert torch.equal(found.factors, expected.factors)
+
+
 def test_numbers_that_are_the_factors_are_perfectly_apart() -> None:
     values = torch.rand(400, 3, generator=Generator().manual_seed(0))
     summary, factors = factor_scores(CodedObjects(values[:, [2, 0, 1]], values, values.double()), ["a", "b", "c"])
@@ -163,7 +203,9 @@ def test_every_figure_and_what_it_is_the_mean_of(informative: list[int], model: 
     monkeypatch.setattr("intarsia.evaluation.codes.dimensions_in_use", lambda kl: informative)
     monkeypatch.setattr("intarsia.evaluation.codes.LOCALITY_SCENES", 3)
     monkeypatch.setattr("intarsia.evaluation.codes.find", truly)
-    figures, codes = evaluate_codes(model, TEST, 10)
+    knowing = Oracle(TINY)
+    knowing.load_state_dict(model.state_dict())
+    figures, codes = evaluate_codes(knowing, TEST, 10)
     json.dumps([figures, dataclasses.asdict(codes)], allow_nan=False)
     assert list(figures)[:6] == ["mse", "psnr", "ssim", "locality", "locality_composited", "others_moved"]
     assert codes.locality_images == 3

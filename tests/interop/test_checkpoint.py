@@ -1,17 +1,21 @@
 """Checkpoints that TensorFlow wrote (`make_checkpoints.py`), damaged ones, and tables with what TensorFlow rarely writes."""
 
 import json
+import math
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from google_crc32c import value as crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from intarsia.errors import InputError
 from intarsia.formats.sstable import entries
 from intarsia.formats.tfrecord import masked_crc32c
-from intarsia.interop.checkpoint import read_checkpoint
+from intarsia.interop.checkpoint import TYPES, read_checkpoint
 
 FOLDER = Path(__file__).parent / "checkpoints"
 COUNT = np.arange(24, dtype=np.float32)
@@ -110,6 +114,12 @@ def test_no_file_is_refused(name: str, tmp_path: Path) -> None:
         read_checkpoint(tmp_path / name)
 
 
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_a_folder_is_no_checkpoint(name: str) -> None:
+    with pytest.raises(InputError, match="is a folder; give the path of a checkpoint in it"):
+        read_checkpoint(Path(name))
+
+
 # Tables with what TensorFlow's small files don't have.
 
 
@@ -201,3 +211,49 @@ def test_what_is_not_a_whole_variable_of_numbers_is_refused_when_read(tmp_path: 
     for name, variable in found.items():
         with pytest.raises(InputError, match=f"^{name} of .*x.data-00000-of-00001 is not a variable of numbers"):
             variable.read()
+
+
+SIZES = st.one_of(st.integers(0, 9), st.sampled_from([2**31, 2**32, 2**62, 2**63, 2**64 - 1]), st.integers(0, 2**64 - 1))
+
+
+def field(place: int, value: int | bytes) -> bytes:
+    """A field of a message: a number, or bytes."""
+    if isinstance(value, int):
+        return number(place << 3) + number(value)
+    return number(place << 3 | 2) + number(len(value)) + value
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from([*TYPES, 7]), SIZES, SIZES, st.lists(SIZES, max_size=10), st.booleans())
+def test_no_size_or_place_is_too_large(kind: int, offset: int, size: int, shape: list[int], whole: bool) -> None:
+    """Of a variable in a file of 16 bytes: each is read, or refused with a sentence, and no memory is taken for it first."""
+    sides = b"".join(field(2, field(1, side)) for side in shape)
+    size = math.prod(shape) * 4 if whole else size
+    checksum = masked_crc32c(bytes(min(size, 16)))
+    entry = field(1, kind) + field(2, sides) + field(4, offset) + field(5, size % 2**64) + field(6, checksum)
+    with tempfile.TemporaryDirectory() as folder:
+        prefix = Path(folder) / "x"
+        Path(f"{prefix}.data-00000-of-00001").write_bytes(bytes(16))
+        Path(f"{prefix}.index").write_bytes(table({b"": b"\x08\x01", b"name": entry}))
+        try:
+            values = read_checkpoint(prefix)["name"].read()
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert values.nbytes == size and values.shape == tuple(shape)
+
+
+def test_a_field_of_another_kind_is_refused_when_read(tmp_path: Path) -> None:
+    for place in (1, 4, 5, 6):
+        (tmp_path / "x.index").write_bytes(table({b"": b"\x08\x01", b"name": field(place, b"text")}))
+        with pytest.raises(InputError, match="is not a variable of numbers"):
+            read_checkpoint(tmp_path / "x")["name"].read()
+
+
+def test_keys_that_grow_without_end_are_refused() -> None:
+    """Each entry adds a byte to the key before it: a file of n bytes would hold keys of n * n / 32 bytes."""
+    body = b"".join(number(shared) + bytes([1, 0]) + b"k" for shared in range(2000))
+    body += bytes(4) + (1).to_bytes(4, "little") + b"\0"
+    file = body + masked_crc32c(body).to_bytes(4, "little")
+    with pytest.raises(ValueError, match="a key has 1001 bytes"):
+        list(entries(finished(file, {b"z": number(0) + number(len(file) - 5)})))

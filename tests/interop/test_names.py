@@ -53,13 +53,13 @@ def test_values_are_laid_out_as_ours(reference_file) -> None:
     variables = read_checkpoint(reference_file("tf1_checkpoint/vae_fusion-0.index"))
     state = SceneAutoencoder(64, 64, 2).state_dict()
     for ours, theirs in original_names(SceneAutoencoder(64, 64, 2)).items():
-        assert torch.equal(from_original(variables[theirs].read()), recipe_weight(theirs, state[ours].shape))
+        assert torch.equal(from_original(variables[theirs].read(), theirs), recipe_weight(theirs, state[ours].shape))
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 5), (4, 3, 2, 5)])
 def test_layouts_by_hand(shape: tuple[int, ...]) -> None:
     theirs = torch.arange(float(torch.Size(shape).numel())).view(shape)
-    ours = from_original(theirs.numpy())
+    ours = from_original(theirs.numpy(), "")
     assert original_shape(ours) == shape
     if len(shape) == 4:
         assert ours[4, 1, 3, 0] == theirs[3, 0, 1, 4]

@@ -244,3 +244,16 @@ def test_digests_are_those_of_the_file_and_of_eight_bits(tmp_path: Path) -> None
     eight = (image * 255).round() / 255
     assert picture_sha256(image) == picture_sha256(eight) != picture_sha256(eight.flip(2))
     assert picture_sha256(torch.zeros(3, 4, 6)) != picture_sha256(torch.zeros(3, 6, 4))
+
+
+@pytest.mark.parametrize("number", [10**310, -(10**310), 10**5000], ids=["long", "negative", "longest"])
+def test_numbers_of_any_length_are_refused_in_one_line(number: int) -> None:
+    for make in (
+        lambda: Move(1, number, 0.0),
+        lambda: Move(number, 1.0, 0.0),
+        lambda: Scale(1, number),
+        lambda: Remove(number),
+    ):
+        with pytest.raises(ValidationError) as error:
+            make()
+        assert len(one_line(error.value)) < 300 and "it must be" in one_line(error.value)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -287,10 +288,19 @@ def test_what_can_not_be_reached_for_is_refused(renderer, scene):
             edit()
     with pytest.raises(InputError, match="no object 3"):
         scale(renderer, scene, 3, 2)
-    with pytest.raises(InputError, match="The factor is 0"):
-        scale(renderer, scene, 0, 0)
-    with pytest.raises(InputError, match="The distance is"):
-        move(renderer, scene, 0, math.nan, 0)
+    for factor in (0, 1e308, 10**310, math.nan, "2"):
+        with pytest.raises(InputError, match=re.escape(f"The factor is {factor}; it must be from 0.01 to 100.")):
+            scale(renderer, scene, 0, factor)
+    for distance in (math.nan, 1e308, 10**310, "2", None):
+        with pytest.raises(InputError, match=re.escape(f"The distance is ({distance}, 0); it must be two numbers")):
+            move(renderer, scene, 0, distance, 0)
+    for value in (math.inf, 10**310, "2", None):
+        with pytest.raises(InputError, match=f"The value is {value}; it must be a finite number"):
+            set_code(scene, "shape", 0, value, 0)
+        with pytest.raises(InputError, match=f"The offset is {value}; it must be a finite number"):
+            shift_code(scene, "shape", 0, value, 0)
+    with pytest.raises(InputError, match=r"The colour is \(1000"):
+        recolour(renderer, scene, 0, (10**310, 0, 0))
     with pytest.raises(InputError, match=r"The colour is \(2, 0, 0\)"):
         recolour(renderer, scene, 0, (2, 0, 0))
 

@@ -3,6 +3,8 @@ from functools import partial
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from intarsia.data import Scenes, SceneSample
@@ -143,6 +145,39 @@ def test_another_number_of_segments_is_no_harm() -> None:
 
     assert move(*scene(), darker, more).locality.tolist() == move(*scene(), darker, find).locality.tolist() == [[[1]]]
     assert move(*scene(), darker, fewer).locality.isnan().all()
+
+
+def test_an_object_without_a_segment_does_not_count() -> None:
+    """A square of the background's colour has no segment, however many segments are spare."""
+    images, true = scene()
+    images[0][RED] = 0
+    changed = changed_to((0, with_values((RED, 0), (GREEN, 0.5))), (2, with_values((RED, 0.5), (GREEN, 0.5))))
+    found = move(images, true, changed, find)
+    assert found.locality[0, 0].tolist() == pytest.approx([1, math.nan], nan_ok=True)
+    assert found.others.isnan().all()  # of the hidden square, which has no code, none moved
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.permutations(range(4)), st.permutations(range(5)))
+def test_the_numbers_of_segments_change_nothing(of_true: list[int], of_found: list[int]) -> None:
+    """Of three true segments and three found ones, with further numbers that nothing has; the background stays 0."""
+    images, true = scene()
+    renamed = torch.zeros(1, 5, 12, 12)
+    renamed[:, [0, *(number + 1 for number in of_true[:2])]] = true
+    after = (with_values((RED, 0.5), (GREEN, 0.8)), down(images, 2), images)
+
+    def find_renamed(images: Tensor) -> Found:
+        found = find(images)
+        masks, codes = torch.zeros(len(images), 5, 12, 12), torch.full((len(images), 5, 2), 9.0)
+        masks[:, of_found[:3]], codes[:, of_found[:3]] = found
+        return Found(masks, codes)
+
+    changed = [(segment, image) for image in after for segment in (0, 1, 2, None)]
+    once = move(images, true, changed_to(*changed), find)
+    numbers = [(None if segment is None else of_found[segment], image) for segment, image in changed]
+    twice = move(images, renamed, changed_to(*numbers), find_renamed)
+    for own, other in zip(once, twice, strict=True):
+        torch.testing.assert_close(own, other, equal_nan=True)
 
 
 def test_every_version_has_its_locality_and_the_first_is_found_in() -> None:

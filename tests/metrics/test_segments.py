@@ -345,6 +345,48 @@ def test_matching_by_hand():
     assert matching(predicted, truth, 3).tolist() == [[0, 2, 1]]
 
 
+def test_a_segment_without_a_common_pixel_is_no_match():
+    """One predicted segment for two true ones: it goes to the larger, and a spare one to nobody."""
+    truth = labels([1, 1, 1], [2, 2, 1])
+    assert matching(truth, torch.full_like(truth, 7), 4).tolist() == [[-1, 7, -1, -1]]
+    assert matching(truth, truth, 3).tolist() == [[-1, 1, 2]]
+
+
+def test_of_equal_matchings_the_first_pixel_decides():
+    truth = labels([0, 0, 0, 0])
+    assert matching(truth, labels([5, 5, 3, 3]), 1).tolist() == [[5]]
+    assert matching(truth, labels([3, 3, 5, 5]), 1).tolist() == [[3]]
+
+
+@examples
+@given(label_pairs())
+def test_matches_share_the_most_pixels(pair):
+    truth, predicted = pair
+    for true, own, found in zip(truth, predicted, matching(truth, predicted, 4), strict=True):
+        table = np.array([[((true == i) & (own == j)).sum() for j in range(4)] for i in range(4)])
+        pairs = [(i, int(j)) for i, j in enumerate(found) if j >= 0]
+        assert all(table[i, j] > 0 for i, j in pairs)
+        assert len({j for _, j in pairs}) == len(pairs)
+        assert sum(table[i, j] for i, j in pairs) == best_assignment(table)
+
+
+@examples
+@given(label_pairs(), st.permutations(range(7)), st.permutations(range(7)))
+def test_the_numbers_of_segments_change_nothing(pair, of_true, of_predicted):
+    """Any other numbers, with gaps or without; 0 stays the background where it is a metric's."""
+    truth, predicted = pair
+    renamed, own = torch.tensor(of_true)[truth], torch.tensor(of_predicted)[predicted]
+    found, again = matching(truth, predicted, 4), matching(renamed, own, 7)
+    assert again.gather(1, torch.tensor(of_true[:4]).expand(len(truth), 4)).tolist() == [
+        [of_predicted[label] if label >= 0 else -1 for label in row] for row in found.tolist()
+    ]
+    with_ground = torch.tensor([0, *(label + 1 for label in of_true)])[truth]
+    for metric in HARD_METRICS:
+        for background in (True, False):
+            once, twice = metric(truth, predicted, background), metric(with_ground, own, background)
+            assert once.tolist() == pytest.approx(twice.tolist(), nan_ok=True)
+
+
 def test_locality_by_hand():
     before = torch.full((4, 3, 2, 2), 0.5)
     after = before.clone()

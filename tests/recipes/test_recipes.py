@@ -1,20 +1,25 @@
 import dataclasses
 import json
 import math
+import os
 import re
+import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from intarsia.data import DATASETS
 from intarsia.errors import InputError
 from intarsia.masks import signed_edge_map
 from intarsia.model import Model
-from intarsia.recipes import RECIPES, STARTS
+from intarsia.recipes import RECIPES, STARTS, train_command
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Epsilon, Recipe, Schedule, flatten, planned
 from intarsia.stages.game import INPAINTER_LEARNING_RATE
@@ -87,8 +92,8 @@ def test_reference_recipe_is_the_published_procedure(dataset: str) -> None:
     if recipe.consistency.steps:
         stages.append((recipe.consistency, 3e-5))
     for step in (0, 40_000):
-        for settings, published in stages:
-            assert learning_rate_at(step, settings.learning_rate, settings.steps) == pytest.approx(published)
+        for stage, published in stages:
+            assert learning_rate_at(step, stage.learning_rate, stage.steps) == pytest.approx(published)
         assert epsilon_at(step, game.epsilon, game.steps) == epsilon
         assert capacity_at(step, codes) == pytest.approx(nats * step)
     assert INPAINTER_LEARNING_RATE == 1e-4 and game.segmenter_turns == turns
@@ -248,6 +253,45 @@ def test_odd_file_is_refused(name: str, value: Any, complaint: str, tmp_path: Pa
     assert complaint in str(error.value)
 
 
+NUMBERS = st.one_of(
+    st.integers(), st.floats(), st.sampled_from([2**31, 2**63 - 1, 2**63, 2**64, 10**309, -(10**309), 10**4000, 1e308])
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(flatten(RECIPE))), st.one_of(NUMBERS, st.text(), st.none(), st.booleans(), st.lists(NUMBERS)))
+def test_whatever_a_setting_is_the_networks_can_be_named_or_it_is_refused(name: str, value: Any) -> None:
+    """A recipe that loads has networks whose sizes fit in 64 bits: they are made here without memory."""
+    content = dataclasses.asdict(RECIPE)
+    *outer, last = name.split(".")
+    inner = content
+    for key in outer:
+        inner = inner[key]
+    inner[last] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.json"
+        path.write_text(json.dumps(content))
+        try:
+            recipe = load_recipe(path)
+            with torch.device("meta"):
+                Model(recipe)
+        except InputError as error:
+            assert len(str(error)) < 500 + len(str(path))
+
+
+@pytest.mark.parametrize("name", [name for name in flatten(RECIPE) if name.partition(".")[0] in ("segmenter", "vae", "fusion")])
+def test_what_a_recipe_asks_for_is_bounded(name: str) -> None:
+    if isinstance(flatten(RECIPE)[name], int | float) and not isinstance(flatten(RECIPE)[name], bool):
+        with pytest.raises(InputError, match=f"^{name} is .*it must be at most"):
+            check_recipe(changed(RECIPE, name, type(flatten(RECIPE)[name])(10**10)))
+
+
+def test_commands_are_quoted_for_a_shell() -> None:
+    folder = """it's a "folder" $HOME; `rm` *"""
+    command = train_command(dataclasses.replace(RECIPE, data_root=folder, segments=4))
+    assert shlex.split(command)[:5] == ["intarsia", "train", "multi_texture/compact", "--data-root", folder]
+
+
 def test_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
     content = dataclasses.asdict(RECIPE)
     del content["separation"]["epsilon"]["start"]
@@ -256,7 +300,10 @@ def test_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path / "recipe.json")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}', "[" * 100_000])
+NESTED = ['{"a":' * depth + "1" + "}" * depth for depth in (100, 900, 5000)]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", "{", '{"dataset": "multi_texture"}', "[" * 100_000, *NESTED], ids=len)
 def test_file_that_is_no_recipe_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(InputError, match="is not a recipe"):
@@ -296,6 +343,11 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_useless_number_is_refused(name: str, value: float) -> None:
     with pytest.raises(InputError, match=rf"^{name} is {json.dumps(value)}"):
         check_recipe(changed(RECIPE, name, value))
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^data_root is 'data/r.udce4tsel', a name that is not UTF-8"):
+        check_recipe(dataclasses.replace(RECIPE, data_root=os.fsdecode(b"data/r\xe4tsel")))
 
 
 def test_a_window_needs_room_for_what_it_shows() -> None:

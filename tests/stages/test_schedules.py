@@ -88,5 +88,5 @@ def test_ramps_rise_from_zero_and_stay():
 def test_codes_are_free_at_first():
     settings = Vaes(beta_hold_steps=100, beta_ramp_steps=50)
     assert [price_at(step, settings) for step in (1, 100, 125, 150, 999)] == [0, 0, 0.5, 1, 1]
-    assert [price_at(step, dataclasses.replace(settings, beta_ramp_steps=0)) for step in (100, 101)] == [0, 1]
-    assert price_at(1, Vaes(beta_ramp_steps=0)) == 1
+    assert [price_at(step, dataclasses.replace(settings, beta_ramp_steps=0)) for step in (99, 100)] == [0, 1]
+    assert price_at(0, Vaes(beta_ramp_steps=0)) == 1  # the original: in full from the first step on

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -241,7 +242,7 @@ def test_the_last_stage_alone_of_a_whole_model(source: Path, tmp_path: Path) -> 
     assert record["command"].endswith(" --start MODEL") and record["start_weights_sha256"] == weights_sha256(
         tmp_path / "run" / START
     )
-    command = cli.parse(record["command"].split()[1:])
+    command = cli.parse(shlex.split(record["command"])[1:])
     assert isinstance(command, Train) and command.recipe == recipe and command.start == Path("MODEL")
     assert has_codes(tmp_path / "model")
 

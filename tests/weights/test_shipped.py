@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_files_belong_to_the_weights(name: str) -> None:
     scores, training, recipe = read_json(folder / SCORES), read_json(folder / TRAINING), load_recipe(folder / RECIPE)
     assert scores["weights_sha256"] == training["weights_sha256"] == weights_sha256(folder)
     assert scores["recipe"] == json.loads((folder / RECIPE).read_text())
-    command = cli.parse(training["command"].split()[1:])
+    command = cli.parse(shlex.split(training["command"])[1:])
     assert isinstance(command, Train) and command.recipe == recipe
     assert {stage: each["steps"] for stage, each in training["stages"].items()} == {
         stage: getattr(recipe, stage).steps for stage in planned(recipe)
