@@ -1,5 +1,6 @@
 """The model: all networks of one recipe, built, saved and loaded together."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load as tensors_in
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from intarsia.clusters import vote
@@ -54,6 +56,7 @@ class Model(nn.Module):
         super().__init__()
         check_recipe(recipe)
         self.recipe = recipe
+        self.weights_sha256: str | None = None  # of the file that the weights were loaded from
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = _inpainter(recipe)
@@ -169,9 +172,12 @@ class Model(nn.Module):
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
-        weights = {name: value.to(kind).contiguous() for name, value in self.state_dict().items()}
         with replacing(folder / WEIGHTS) as path:
-            path.write_bytes(save(weights))  # `save_file` leaves a file of another name behind when it is killed
+            path.write_bytes(self.weights(kind))  # `save_file` leaves a file of another name behind when it is killed
+
+    def weights(self, kind: torch.dtype = torch.float32) -> bytes:
+        """The content of `weights.safetensors`."""
+        return save({name: value.to(kind).contiguous() for name, value in self.state_dict().items()})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "Model":
@@ -189,7 +195,8 @@ class Model(nn.Module):
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
         model = cls(load_recipe(folder / RECIPE))
         try:
-            weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+            content = (folder / WEIGHTS).read_bytes()  # read once: a training may put another file in its place
+            weights: dict[str, Tensor] = tensors_in(content)
         except (SafetensorError, OSError) as error:
             raise InputError(f"{folder / WEIGHTS} is corrupt: {error}") from error
         expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -202,6 +209,7 @@ class Model(nn.Module):
                 f"but should be {expected.get(name, 'absent')} ({len(odd)} of {len(expected)} differ)."
             )
         model.load_state_dict(weights)
+        model.weights_sha256 = hashlib.sha256(content).hexdigest()
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device)

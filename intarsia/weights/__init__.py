@@ -4,13 +4,17 @@ import hashlib
 from pathlib import Path
 
 from intarsia.errors import InputError
+from intarsia.files import is_unfinished
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import STAGES, planned
 
-__all__ = ["RECIPE", "START", "START_NAME", "WEIGHTS", "has_codes", "latest", "shipped", "weights_sha256"]
+__all__ = [
+    "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "shipped", "weights_sha256",
+]  # fmt: skip
 
 SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
+TRAINING = "training.json"  # beside an exported model: how it was trained
 START = "start"  # in a run folder: the model that the run starts from, if one was given
 START_NAME = "name.txt"  # in that folder: the name of a shipped model that the run starts from
 
@@ -23,6 +27,15 @@ def shipped() -> dict[str, Path]:
 def weights_sha256(folder: Path) -> str:
     """The SHA-256 of a model folder's weights, in hexadecimal."""
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+
+
+def check_new(folder: Path) -> None:
+    """Raise `InputError` if the path holds anything but an empty folder, or a model without weights: its writer was killed."""
+    if not folder.exists():
+        return
+    others = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else {folder.name}
+    if not others <= {RECIPE, TRAINING}:
+        raise InputError(f"{folder} exists; give a new or empty folder.")
 
 
 def latest(folder: Path) -> Path:
