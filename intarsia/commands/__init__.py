@@ -1,6 +1,10 @@
 """The command line. `table` lists the commands; this module reads a command line and runs the command."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import tyro
 
@@ -15,11 +19,12 @@ DONE, BAD_INPUT, STOPPED = 0, 2, 130  # exit codes
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return the exit code: 0, 2 for input that can't be used, or 130 after Ctrl-C."""
+    """Run a command line and return the exit code: 0, 2 for input that can't be used, or 130 after Ctrl-C and its like."""
     command: Command | None = None
     try:
-        command = parse(sys.argv[1:] if argv is None else argv)
-        command.run()
+        with _stopped_by_signals():
+            command = parse(sys.argv[1:] if argv is None else argv)
+            command.run()
     except SystemExit as stop:  # after help, or after a command line that tyro refused
         return int(stop.code or DONE)
     except InputError as error:
@@ -39,6 +44,21 @@ def parse(argv: list[str]) -> Command:
         print(f"intarsia {__version__}")
         raise SystemExit(DONE)
     return tyro.cli(Command, prog="intarsia", description=OVERVIEW, args=argv or ["--help"])
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does. What is ignored, as under nohup, stays so."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()  # the only one that may set handlers
+    kept = [number for number in numbers if main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in kept:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in kept:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _complain(text: str) -> int:

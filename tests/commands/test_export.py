@@ -16,6 +16,7 @@ from intarsia.recipes.file import load_recipe, save_recipe
 from intarsia.recipes.settings import EndToEnd, Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.records import TRAINING
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, weights_sha256
+from tests.trained import write_progress
 
 TINY = dataclasses.replace(
     RECIPES["multi_dsprites"]["compact"],
@@ -32,13 +33,13 @@ MINUTES = {"inpainting": 1.0, "separation": 2.5, "vaes": 3.0, "end_to_end": 0.5}
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A finished run, as training leaves it but for checkpoints; each stage has weights of its own."""
+    """A finished run, as training leaves it but for what resuming needs; each stage has weights of its own."""
     folder = tmp_path / "run"
     for number, (stage, minutes) in enumerate(MINUTES.items()):
         Model(dataclasses.replace(TINY, seed=number)).save(folder / stage)
         save_recipe(TINY, folder / stage / RECIPE)
         lines = [{"step": 1, "seconds": 0.5}, {"step": getattr(TINY, stage).steps, "seconds": 60 * minutes}]
-        (folder / stage / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_progress(folder / stage, lines)
     save_recipe(TINY, folder / RECIPE)
     (folder / "machine.json").write_text(json.dumps({"processor": "Abacus", "threads": 2}))
     return folder
@@ -82,7 +83,7 @@ def test_how_it_was_made_goes_with_it(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("stage", "codes"), [("separation", False), ("vaes", True)])
 def test_an_earlier_stage_has_a_recipe_that_ends_there(stage: str, codes: bool, run: Path, tmp_path: Path) -> None:
-    (run / "end_to_end" / "log.jsonl").write_text(json.dumps({"step": 1, "seconds": 1}) + "\n")  # goes on meanwhile
+    write_progress(run / "end_to_end", [{"step": 1, "seconds": 1}])  # goes on meanwhile
     export(run / stage, tmp_path / "model")
     training = json.loads((tmp_path / "model" / TRAINING).read_text())
     assert list(training["stages"])[-1] == stage and training["run_weights_sha256"] == weights_sha256(run / stage)
@@ -103,7 +104,7 @@ def test_what_can_not_be_exported_is_refused_and_nothing_written(run: Path, tmp_
     Model(TINY).save(tmp_path / "model")
     with pytest.raises(InputError, match="model is not a run nor a stage of one"):
         export(tmp_path / "model", out)
-    (run / "end_to_end" / "log.jsonl").write_text(json.dumps({"step": 3, "seconds": 1}) + "\n")
+    write_progress(run / "end_to_end", [{"step": 3, "seconds": 1}])
     with pytest.raises(InputError, match="run is unfinished: end_to_end is at step 3 of 5"):
         export(run, out)
     large = Model(TINY)
