@@ -116,8 +116,8 @@ def test_a_folder_is_held_by_one_process(tmp_path):
     with another_process(HOLDS, folder) as process:
         with pytest.raises(InputError) as caught, held(folder):
             pass
-        who = rf"is in use by process {process.pid} on {socket.gethostname()} since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{{4}}\. Wait"
-        assert re.search(who, str(caught.value))
+        who = rf"is in use by process {process.pid} on {socket.gethostname()} since "
+        assert re.search(who + r"20\d\d(-\d\d){2} \d\d(:\d\d){2} [+-]\d{4}\. Wait", str(caught.value))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert [path.name for path in folder.iterdir()] == [HOLDER]

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from intarsia.recipes import RECIPES
 from intarsia.recipes.file import load_recipe, save_recipe
 from intarsia.recipes.settings import EndToEnd, Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.records import TRAINING
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, weights_sha256
+from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, weights_sha256
 from tests.trained import write_progress
 
 TINY = dataclasses.replace(
@@ -115,6 +116,40 @@ def test_what_can_not_be_exported_is_refused_and_nothing_written(run: Path, tmp_
         export(run / "vaes", out)
     assert not out.exists()
     export(run / "vaes", out, float32=True)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_an_export_that_was_killed_is_no_model_and_is_made_again(
+    moment: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the record, the recipe or the weights get their name."""
+    real, calls = Path.replace, list[Path]()
+
+    def stop(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == moment:
+            os._exit(9)
+        return real(self, target)
+
+    out = tmp_path / "model"
+    if not (child := os.fork()):
+        monkeypatch.setattr(Path, "replace", stop)
+        export(run, out)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with pytest.raises(InputError, match="is neither a run nor a model"):
+        latest(out)
+    export(run, out)
+    assert {path.name for path in out.iterdir()} == {RECIPE, WEIGHTS, TRAINING}
+    assert json.loads((out / TRAINING).read_text())["weights_sha256"] == weights_sha256(out)
+
+
+def test_a_log_that_runs_ahead_is_not_believed(run: Path, tmp_path: Path) -> None:
+    content = (run / "end_to_end" / "log.jsonl").read_bytes()
+    write_progress(run / "end_to_end", [{"step": 1, "seconds": 0.5}])  # killed, long after the last checkpoint
+    (run / "end_to_end" / "log.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="run is unfinished: end_to_end is at step 1 of 5"):
+        export(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_export_from_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
