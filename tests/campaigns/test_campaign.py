@@ -24,8 +24,8 @@ def test_damaged_files_are_refused_with_one_sentence_or_read(name: str, tmp_path
     reader = READERS[name]
     whole = {path: path.read_bytes() for path in reader.make(tmp_path)}
     before = reader.read(tmp_path)
-    for seed in range(CASES):
-        assert fuzzing.case(reader, tmp_path, whole, before, seed) is None
+    wrong = next(filter(None, (fuzzing.case(reader, tmp_path, whole, before, seed) for seed in range(CASES))), None)
+    assert wrong is None
 
 
 @pytest.mark.parametrize(
