@@ -27,7 +27,7 @@ from intarsia.evaluation.batches import batches
 from intarsia.evaluation.codes import AT_ONCE, LOCALITY_SCENES, changes, find, inspect, reconstruction, summary_of
 from intarsia.evaluation.means import mean as mean_score
 from intarsia.evaluation.segments import TEST_SEED
-from intarsia.files import replacing
+from intarsia.files import make_folder, replacing
 from intarsia.metrics.disentanglement import dimensions_in_use
 from intarsia.metrics.locality import measure
 from intarsia.model import Model
@@ -35,7 +35,7 @@ from intarsia.objectives import divergence
 from intarsia.recipes.options import Options, check_options
 from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.records import WHOLE_IMAGE_VAE
-from intarsia.weights import WEIGHTS, has_codes, latest, weights_sha256
+from intarsia.weights import WEIGHTS, has_codes, latest
 
 Figures = dict[str, Any]
 
@@ -79,6 +79,7 @@ def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
     model = Model.load(source)
     recipe = model.recipe
     steps = steps or sum(getattr(recipe, stage).steps for stage in STAGES)
+    make_folder(run)
     train = open_dataset(recipe.dataset, recipe.seed, "train", recipe.data_root)
     trained = whole_image_vae.train(
         train, code_length(recipe), steps=steps, batch=recipe.vaes.batch, seed=recipe.seed, fabric=fabric
@@ -87,7 +88,7 @@ def compare(run: Path, steps: int, fabric: Fabric) -> dict[str, Any]:
     own, baselines = figures_of(model, baseline, LOCALITY_SCENES)
     record = {
         "dataset": recipe.dataset, "seed": recipe.seed, "test_seed": TEST_SEED, "test_images": LOCALITY_SCENES,
-        "weights_sha256": weights_sha256(source), "code_length": code_length(recipe), "steps": steps,
+        "weights_sha256": model.weights_sha256, "code_length": code_length(recipe), "steps": steps,
         "batch": recipe.vaes.batch, "train_minutes": round(trained.seconds / 60, 2),
         "last_loss": round(mean(trained.losses[-100:]), 3), "figures": baselines, "model_figures": own,
     }  # fmt: skip

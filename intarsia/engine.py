@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +21,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from intarsia.checkpoints import CHECKPOINT, LOG, parse_log, read_checkpoint, unusable
 from intarsia.errors import InputError
-from intarsia.files import is_unfinished, make_folder, replacing
+from intarsia.files import make_folder, replacing
 from intarsia.recipes.options import Options
 
-CHECKPOINT, LOG, PICTURES = "checkpoint.pt", "log.jsonl", "pictures"
+PICTURES = "pictures"
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # by which launchers number processes and machines
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def start_fabric(options: Options) -> Fabric:
@@ -47,6 +51,11 @@ def start_fabric(options: Options) -> Fabric:
         raise InputError(f"Can't train on {options.devices} x {options.accelerator!r}: {error}") from error
     fabric.launch()
     return fabric
+
+
+def is_first_process() -> bool:
+    """Whether this is the first process of a training, also before Fabric has started the others."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def _precision(options: Options) -> Any:
@@ -92,7 +101,8 @@ class Run:
     def steps(self, state: dict[str, Any], total: int, save: Callable[[Path], None]) -> Iterator[int]:
         """Yield the numbers of the remaining steps, from where the folder's checkpoint stopped.
 
-        Ctrl-C ends the current step, saves, and raises KeyboardInterrupt. After kill -9 the last checkpoint stands.
+        Ctrl-C, SIGTERM and SIGHUP, to any of the processes, end the current step, save, and raise KeyboardInterrupt. After
+        kill -9 the last checkpoint stands.
 
         Args:
             state: Everything that training depends on: modules, optimizers, tensors, numbers. A checkpoint is loaded into it;
@@ -103,14 +113,14 @@ class Run:
         self.state, self._total = state, total
         state |= {"step": 0, "seconds": 0.0}
         self._restore()
-        with self._progress(total) as advance, self._interruptible() as interrupted:
+        with self._progress(total) as advance, self._stoppable() as stopped:
             while state["step"] < total:
                 started = time.monotonic()
                 yield state["step"]
                 state["step"] += 1
                 state["seconds"] += time.monotonic() - started
                 advance(state["step"])
-                stop = interrupted()
+                stop = self._any_process(stopped())
                 if state["step"] % self.options.save_every == 0 or state["step"] == total or stop:
                     self._checkpoint(save)
                 if stop:
@@ -174,11 +184,18 @@ class Run:
     def say(self, text: str) -> None:
         """Print a line on the terminal, above the progress bar."""
         if self.fabric.is_global_zero:
-            Console(stderr=True).print(text, highlight=False, soft_wrap=True)
+            with suppress(OSError):  # the terminal was closed
+                Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
     def mean_over_processes(self, value: Tensor) -> float:
         """The mean of a number over all processes."""
         return float(cast(Tensor, self.fabric.all_reduce(value.detach().clone())))  # a copy: it works in place
+
+    def _any_process(self, stop: bool) -> bool:
+        """Whether it is so on any process."""
+        if self.fabric.world_size == 1:
+            return stop
+        return self.mean_over_processes(torch.tensor(float(stop), device=self.fabric.device)) > 0
 
     def _restore(self) -> None:
         """Load the checkpoint if there is one, and remove unfinished files and the log's lines after it."""
@@ -187,18 +204,22 @@ class Run:
             restore(path, self.state, self.fabric)
         if self.fabric.is_global_zero:
             make_folder(self.folder)
-            for path in filter(is_unfinished, list(self.folder.iterdir())):
-                path.unlink(missing_ok=True)
             log = self.folder / LOG
-            lines = log.read_text().splitlines() if log.is_file() else []
+            content = log.read_bytes() if log.is_file() else b""
+            lines = list(zip(content.splitlines(), parse_log(content), strict=True))
+            kept = [line for line, record in lines if record and record["step"] <= self.state["step"]]
+            if any(record is None for _, record in lines[:-1]):  # the last one may have been cut short by a kill
+                self.say(f"{log}: the lines that are damaged are left out.")
             with replacing(log) as temporary:
-                temporary.write_text("".join(f"{line}\n" for line in lines if _step_of(line) <= self.state["step"]))
+                temporary.write_bytes(b"".join(line + b"\n" for line in kept))
         self.fabric.barrier()
 
     def _checkpoint(self, save: Callable[[Path], None]) -> None:
         """Save what others read, then the checkpoint: where the last checkpoint is there, all else is."""
         if self.fabric.is_global_zero:
             save(self.folder)
+            with suppress(FileNotFoundError), (self.folder / LOG).open("rb+") as log:
+                os.fsync(log.fileno())
             with replacing(self.folder / CHECKPOINT) as temporary:
                 try:
                     torch.save({name: _portable(value) for name, value in self.state.items()}, temporary)
@@ -207,26 +228,30 @@ class Run:
         self.fabric.barrier()
 
     @contextmanager
-    def _interruptible(self) -> Iterator[Callable[[], bool]]:
-        """Yield a function that tells whether Ctrl-C was pressed; the second Ctrl-C interrupts as usual.
+    def _stoppable(self) -> Iterator[Callable[[], bool]]:
+        """Yield a function that tells whether a signal asked this process to stop; the second Ctrl-C interrupts at once.
 
-        With several processes the first one does too. Outside the main thread Python delivers no signals.
+        Launchers and terminals may send the other signals more than once. Outside the main thread Python delivers no signals.
         """
         asked: list[int] = []
-        if self.fabric.world_size > 1 or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             yield lambda: False
             return
 
         def ask(number: int, frame: Any) -> None:
+            if not asked:
+                self.say("Stopping after this step; Ctrl-C again stops at once, back at the last checkpoint.")
             asked.append(number)
-            signal.signal(signal.SIGINT, before)
-            self.say("Stopping after this step; Ctrl-C again stops at once, back at the last checkpoint.")
+            if number == signal.SIGINT:
+                signal.signal(number, before[number])
 
-        before = signal.signal(signal.SIGINT, ask)
+        kept = [number for number in STOPS if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN]  # nohup
+        before = {number: signal.signal(number, ask) for number in kept}
         try:
             yield lambda: bool(asked)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     @contextmanager
     def _progress(self, total: int) -> Iterator[Callable[[int], None]]:
@@ -254,17 +279,39 @@ def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
     Raises:
         InputError: if the file is corrupt or was made by other settings.
     """
-    loaded = _load(path, fabric.device)
+    loaded = read_checkpoint(path, fabric.device)
     try:
         if loaded.keys() != state.keys():
             raise ValueError(f"it holds {sorted(loaded)}, not {sorted(state)}")
         for name, value in loaded.items():
-            if hasattr(state[name], "load_state_dict"):
+            if isinstance(state[name], Optimizer):
+                _load_optimizer(state[name], value)
+            elif hasattr(state[name], "load_state_dict"):
                 state[name].load_state_dict(value)
+            elif isinstance(state[name], Tensor) and _kind(value) != _kind(state[name]):
+                raise ValueError(f"its {name} is of another shape or type")
             else:
                 state[name] = value
     except Exception as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
+
+
+def _load_optimizer(wrapped: Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimizer's state; `ValueError` if its next step would not find what it needs."""
+    optimizer: Optimizer = getattr(wrapped, "optimizer", wrapped)  # Fabric's wrapper holds it
+    kinds = [{name: type(value) for name, value in group.items()} for group in optimizer.param_groups]
+    example = torch.zeros(1, device=optimizer.param_groups[0]["params"][0].device, requires_grad=True)
+    example.grad = torch.zeros_like(example)
+    other = type(optimizer)([example], **optimizer.defaults)  # what an optimizer of its kind keeps is seen after a step
+    other.step()
+    wrapped.load_state_dict(saved)
+    for group, expected in zip(optimizer.param_groups, kinds, strict=True):
+        if odd := [name for name, kind in expected.items() if not isinstance(group.get(name), kind)]:
+            raise ValueError(f"{odd[0]} of an optimizer is {group.get(odd[0])!r}")
+    for parameter, found in optimizer.state.items():
+        shapes = {name: parameter.shape if value.dim() else value.shape for name, value in other.state[example].items()}
+        if found and {name: getattr(value, "shape", None) for name, value in found.items()} != shapes:
+            raise ValueError(f"an optimizer has {', '.join(map(str, found))} of a weight, not {', '.join(shapes)} of its shape")
 
 
 def finished(folder: Path, total: int) -> bool:
@@ -274,34 +321,15 @@ def finished(folder: Path, total: int) -> bool:
         InputError: if the checkpoint is corrupt.
     """
     path = folder / CHECKPOINT
-    return path.is_file() and _load(path, torch.device("cpu")).get("step", 0) >= total
+    return path.is_file() and read_checkpoint(path)["step"] >= total
 
 
-def _load(path: Path, device: torch.device) -> dict[str, Any]:
-    try:
-        loaded = torch.load(path, map_location=device, weights_only=True)
-        if not isinstance(loaded, dict):
-            raise TypeError(f"it holds a {type(loaded).__name__}")
-        return loaded
-    except Exception as error:
-        raise _unusable(path, error) from error
-
-
-def _unusable(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return InputError(f"{path} is corrupt or not a checkpoint of this run: {reason}. Delete it to start over.")
+def _kind(value: Any) -> tuple[Any, Any]:
+    return getattr(value, "shape", None), getattr(value, "dtype", None)
 
 
 def _portable(value: Any) -> Any:
     return value.state_dict() if hasattr(value, "state_dict") else value
-
-
-def _step_of(line: str) -> int:
-    """The step of a log line. A line that a crash cut short counts as the last."""
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
-        return 2**62
 
 
 def _tensorboard_writer(folder: Path) -> Any:

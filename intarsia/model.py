@@ -53,6 +53,7 @@ class Model(nn.Module):
         super().__init__()
         check_recipe(recipe)
         self.recipe = recipe
+        self.weights_sha256: str | None = None  # of the file that the weights were loaded from
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = _inpainter(recipe)
@@ -200,9 +201,12 @@ class Model(nn.Module):
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
-        weights = {name: value.to(kind).contiguous() for name, value in self.state_dict().items()}
         with replacing(folder / WEIGHTS) as path:
-            path.write_bytes(save(weights))  # `save_file` leaves a file of another name behind when it is killed
+            path.write_bytes(self.weights(kind))  # `save_file` leaves a file of another name behind when it is killed
+
+    def weights(self, kind: torch.dtype = torch.float32) -> bytes:
+        """The content of `weights.safetensors`."""
+        return save({name: value.to(kind).contiguous() for name, value in self.state_dict().items()})
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "Model":
@@ -221,8 +225,11 @@ class Model(nn.Module):
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
         with torch.device("meta"):  # without memory: a recipe can ask for far more than its weights hold
             model = cls(load_recipe(folder / RECIPE))
-        weights = read_weights(folder / WEIGHTS, {name: tuple(value.shape) for name, value in model.state_dict().items()})
+        weights, digest = read_weights(
+            folder / WEIGHTS, {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        )
         model.to_empty(device="cpu").load_state_dict(weights)
+        model.weights_sha256 = digest
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

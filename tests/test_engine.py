@@ -9,10 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import Adam
 
 from intarsia import engine
+from intarsia.checkpoints import read_checkpoint
 from intarsia.engine import CHECKPOINT, LOG, PICTURES, Run, descend, finished, start_fabric
 from intarsia.errors import InputError
 from intarsia.recipes.options import Options, check_options
@@ -180,6 +183,30 @@ def test_ctrl_c_ends_the_step_saves_and_interrupts(fabric, unbroken, folder):
     assert_same(Stage(fabric, folder).train(), unbroken)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_like_ctrl_c_however_often_they_come(fabric, unbroken, folder, number):
+    def interrupt(step: int) -> None:
+        if step == 5:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        Stage(fabric, folder).train(before_step=interrupt)
+    assert signal.getsignal(number) is before
+    assert torch.load(folder / CHECKPOINT)["step"] == 6
+    assert_same(Stage(fabric, folder).train(), unbroken)
+
+
+def test_a_hangup_that_nohup_ignores_is_ignored(fabric, folder):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stage = Stage(fabric, folder).train(before_step=lambda step: os.kill(os.getpid(), signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert stage.state["step"] == TOTAL
+
+
 @pytest.mark.usefixtures("keyboard")
 def test_the_second_ctrl_c_interrupts_at_once(fabric, unbroken, folder):
     def interrupt(step: int) -> None:
@@ -289,6 +316,17 @@ def test_log_is_cut_back_to_the_checkpoint(fabric, folder):
     assert steps_logged(folder) == list(range(1, 5))
 
 
+def test_a_log_that_was_damaged_is_cut_and_mended(fabric, folder, capsys):
+    with pytest.raises(Stop):
+        Stage(fabric, folder).train(before_step=stop_at(7, Stop()))
+    lines = (folder / LOG).read_bytes().splitlines(keepends=True)
+    tail = [b'{"step": Infinity, "seconds": 1}\n', b"\xff\x00\n", b"[" * 100_000]
+    (folder / LOG).write_bytes(b"".join([*lines[:2], b"\xfe\xff\n", *lines[3:], *tail]))
+    Stage(fabric, folder).train()
+    assert steps_logged(folder) == [1, 2, *range(4, TOTAL + 1)]
+    assert "log.jsonl: the lines that are damaged are left out" in " ".join(capsys.readouterr().err.split())
+
+
 def test_seconds_go_on_after_resumption(fabric, folder, monkeypatch):
     ticks = itertools.count()
     monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))  # every step takes a second
@@ -318,6 +356,82 @@ def test_corrupt_checkpoint(fabric, folder, spoil):
     assert "\n" not in str(caught.value)
     assert (folder / CHECKPOINT).read_bytes() == spoilt
     assert steps_logged(folder) == list(range(1, TOTAL + 1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(fabric, tmp_path_factory) -> bytes:
+    folder = tmp_path_factory.mktemp("whole") / "toy"
+    Stage(fabric, folder).train()
+    return (folder / CHECKPOINT).read_bytes()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_flipped_bit_is_found_or_changes_nothing(checkpoint, tmp_path, data):
+    place, bit = data.draw(st.integers(0, len(checkpoint) - 1)), data.draw(st.integers(0, 7))
+    whole, path = tmp_path / "whole", tmp_path / CHECKPOINT
+    whole.write_bytes(checkpoint)
+    path.write_bytes(checkpoint[:place] + bytes([checkpoint[place] ^ 1 << bit]) + checkpoint[place + 1 :])
+    try:
+        found = read_checkpoint(path)
+    except InputError as error:
+        assert "is corrupt" in str(error) and "\n" not in str(error)
+    else:
+        assert_same_values(found, read_checkpoint(whole))
+
+
+def assert_same_values(one: object, other: object) -> None:
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for name in one:
+            assert_same_values(one[name], other[name])
+    elif isinstance(one, Tensor):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def renamed(values: dict, old: str, new: str) -> None:
+    values[new] = values.pop(old)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda state: state.update(step="9"), "its step is '9'"),
+        (lambda state: state.update(step=-1), "its step is -1"),
+        (lambda state: state.update(step=2.5), "its step is 2.5"),
+        (lambda state: state.update(seconds=float("nan")), "its seconds is nan"),
+        (lambda state: state.update(average="low"), "average"),
+        (lambda state: state.update(average=torch.zeros(2)), "its average is of another shape"),
+        (lambda state: state.update(layer=3), "layer|dict"),
+        (lambda state: renamed(state["layer"], "weight", "wait"), "layer|weight"),
+        (lambda state: state.update(optimizer={}), "optimizer|param_groups"),
+        (lambda state: renamed(state["optimizer"]["state"][0], "exp_avg", "exp_age"), "an optimizer has .*exp_age"),
+        (lambda state: state["optimizer"]["state"][1].pop("step"), "it lacks 'step'"),
+        (lambda state: state["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)), "an optimizer has"),
+        (lambda state: state["optimizer"]["state"][0].update(exp_avg="text"), "an optimizer has"),
+        (lambda state: state["optimizer"]["param_groups"][0].pop("betas"), "betas of an optimizer is None"),
+        (lambda state: state["optimizer"]["param_groups"][0].update(lr="fast"), "lr of an optimizer is 'fast'"),
+    ],
+)
+def test_a_checkpoint_whose_values_are_of_another_kind(fabric, folder, checkpoint, spoil, said):
+    folder.mkdir()
+    (folder / CHECKPOINT).write_bytes(checkpoint)
+    state = torch.load(folder / CHECKPOINT)
+    spoil(state)
+    torch.save(state, folder / CHECKPOINT)
+    with pytest.raises(InputError, match=f"not a checkpoint of this run: .*({said}).*Delete it") as caught:
+        Stage(fabric, folder, total=TOTAL + 2).train()
+    assert "\n" not in str(caught.value)
+
+
+def test_an_optimizer_that_has_not_stepped_yet_is_restored(fabric, folder):
+    stage = Stage(fabric, folder)
+    for _ in stage:
+        stage.run.log(0, loss=1.0)
+    longer = Stage(fabric, folder, total=TOTAL + 2).train()
+    assert longer.state["step"] == TOTAL + 2
 
 
 def test_checkpoint_of_other_settings(fabric, folder):

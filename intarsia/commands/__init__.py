@@ -4,9 +4,13 @@ import dataclasses
 import io
 import os
 import shlex
+import signal
 import sys
 import tempfile
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tyro
@@ -25,8 +29,8 @@ LARGEST = 2**63 - 1  # of any whole number on a command line
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return the exit code.
 
-    It is 0, 2 for input that can't be used, 70 for a fault of the program itself, 130 after Ctrl-C, or 141 if nobody reads the
-    output any more, as in `intarsia --help | head`.
+    It is 0, 2 for input that can't be used, 70 for a fault of the program itself, 130 after Ctrl-C and its like, or 141 if
+    nobody reads the output any more, as in `intarsia --help | head`.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -65,8 +69,9 @@ def parse(argv: list[str]) -> Command:
 def _run(argv: list[str]) -> int:
     command: Command | None = None
     try:
-        command = parse(argv)
-        command.run()
+        with _stopped_by_signals():
+            command = parse(argv)
+            command.run()
     except SystemExit as stop:  # after help, or after a command line that tyro refused
         return int(stop.code or DONE)
     except InputError as error:
@@ -85,6 +90,21 @@ def _check_numbers(options: Any) -> None:
         elif isinstance(value, int) and abs(value) > LARGEST:
             name = item.name.replace("_", "-")
             raise InputError(f"--{name} is a number of {len(str(abs(value)))} digits; it must be at most {LARGEST}.")
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does. What is ignored, as under nohup, stays so."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    main = threading.current_thread() is threading.main_thread()  # the only one that may set handlers
+    kept = [number for number in numbers if main and signal.getsignal(number) == signal.SIG_DFL]
+    for number in kept:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in kept:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _complain(text: str) -> int:

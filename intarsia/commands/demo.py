@@ -46,8 +46,8 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
     distance = DISTANCE * test.width * (1 if places[largest].x < test.width / 2 else -1)
     files = [out / f"scene-{number}.png", out / f"scene-{number}-moving.gif"]
     check_targets([], files, overwrite)
-    frames = _moving(Renderer(model, Memo()), scene, largest, distance)
     make_folder(out)
+    frames = _moving(Renderer(model, Memo()), scene, largest, distance)
     write_picture(files[0], _taken_apart(scene, present))
     write_gif(files[1], frames)
     still = int((frames == scene.image).all(1).all(0).sum())

@@ -1,6 +1,7 @@
 """`intarsia export`: copies a model out of its run, with a record of how it was trained."""
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ import torch
 
 from intarsia import __version__
 from intarsia.errors import InputError
-from intarsia.files import check_new, replacing
+from intarsia.files import held, replacing
 from intarsia.model import Model
 from intarsia.recipes import train_command
 from intarsia.recipes.settings import STAGES, Recipe, planned
-from intarsia.records import TRAINING, Training, check_finished, read_training
-from intarsia.weights import RECIPE, WEIGHTS, latest, weights_sha256
+from intarsia.records import Training, check_finished, read_training
+from intarsia.weights import RECIPE, TRAINING, WEIGHTS, check_new, latest
 
 
 def export(run: Path, out: Path, float32: bool = False) -> int:
@@ -25,7 +26,7 @@ def export(run: Path, out: Path, float32: bool = False) -> int:
 
     Args:
         run: A run folder, or one of its stages.
-        out: A new or empty folder.
+        out: A new or empty folder, or that of an export that was killed.
         float32: Keep the weights as float32. Otherwise they are rounded to float16, which halves the file.
 
     Returns:
@@ -43,13 +44,16 @@ def export(run: Path, out: Path, float32: bool = False) -> int:
     check_finished(folder, training)
     model = Model.load(source)
     model.recipe = training.recipe
-    most = torch.finfo(torch.float16).max
+    kind, most = torch.float32 if float32 else torch.float16, torch.finfo(torch.float16).max
     if not float32 and not all(value.abs().max() <= most for value in model.state_dict().values()):
         raise InputError(f"Some weights of {source} are more than the {most:g} that float16 can hold; give --float32.")
-    model.save(out, torch.float32 if float32 else torch.float16)
-    hashes = {"weights_sha256": weights_sha256(out), "run_weights_sha256": weights_sha256(source)}
-    with replacing(out / TRAINING) as path:
-        path.write_text(json.dumps(_record(training) | hashes, indent=2) + "\n")
+    digest = hashlib.sha256(model.weights(kind)).hexdigest()
+    record = _record(training) | {"weights_sha256": digest, "run_weights_sha256": model.weights_sha256}
+    with held(out):
+        check_new(out)
+        with replacing(out / TRAINING) as path:
+            path.write_text(json.dumps(record, indent=2) + "\n")
+        model.save(out, kind)  # the weights come last: only with them the folder is a model
     return (out / WEIGHTS).stat().st_size
 
 

@@ -10,12 +10,12 @@ from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcomm
 from intarsia.commands.edit_flags import EditFlags, Flag
 from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
 from intarsia.errors import InputError
-from intarsia.files import check_new
+from intarsia.files import held
 from intarsia.recipes import RECIPES
 from intarsia.recipes.file import check_recipe, load_recipe
 from intarsia.recipes.options import Options, check_options
 from intarsia.recipes.settings import STAGES, Recipe
-from intarsia.weights import latest, shipped
+from intarsia.weights import check_new, latest, shipped
 
 DEFAULT_MODEL = next(iter(shipped()), "")
 OVERVIEW = f"""Finds the objects in unlabelled images, and edits each of them on its own.
@@ -100,7 +100,9 @@ class ImportTf1:
         recipe = _named_recipe(self.recipe)
         check_new(self.out)
         model, lines = import_tf1(self.prefix, recipe, self.all_that_fits)
-        model.save(self.out)
+        with held(self.out):
+            check_new(self.out)
+            model.save(self.out)
         print("\n".join([*lines, f"Wrote the model to {self.out}."]))
 
 

@@ -1,6 +1,5 @@
 """`intarsia train`: a subcommand for each shipped recipe, with the recipe's numbers as defaults."""
 
-import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,11 +51,12 @@ class Train:
 
     def run(self) -> None:
         """Train what is not trained yet."""
+        from intarsia.engine import is_first_process
         from intarsia.records import record_machine
         from intarsia.stages import train
 
         train(self.recipe, self.run_folder, self.options, self.stage, self.start_model)
-        if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":
+        if is_first_process():
             import torch
 
             threads = self.options.threads or torch.get_num_threads()

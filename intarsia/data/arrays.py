@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from intarsia.data.random import shuffled
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError, one_line
-from intarsia.files import make_folder, replacing
+from intarsia.files import held, replacing
 from intarsia.shapes import one_hot
 
 CONTENTS = "dataset.json"
@@ -120,10 +120,16 @@ def write(
         The number of rows in the folder.
 
     Raises:
-        InputError: if the folder holds something else, or writing fails. Rows that were written before stay.
+        InputError: if the folder holds something else, another process writes to it, or writing fails. Rows that were written
+            before stay.
     """
     check_limit(limit)
-    make_folder(folder)
+    with held(folder):
+        return _write(folder, material, limit, advance)
+
+
+def _write(folder: Path, material: Material, limit: int | None, advance: Callable[[int], None]) -> int:
+    """Write arrays into a folder that no other process writes to."""
     rows, complete = begun(folder, material.contents)
     advance(rows)
     if complete or (limit is not None and rows >= limit):

@@ -1,7 +1,6 @@
 """The command `evaluate`: scores, a picture and, for tracks of scenes, an animation of a model on the test scenes."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from intarsia.data import Scenes, scenes_of
@@ -21,8 +20,8 @@ from intarsia.files import make_folder
 from intarsia.model import Model
 from intarsia.pictures import write_gif, write_picture
 from intarsia.recipes.settings import Recipe
-from intarsia.records import PICTURE, Scores
-from intarsia.weights import RECIPE, has_codes, latest, weights_sha256
+from intarsia.records import PICTURE, Scores, read_json
+from intarsia.weights import RECIPE, has_codes, latest
 
 ANIMATION = "identity.gif"
 
@@ -46,7 +45,7 @@ def evaluate_run(
         void: The value of void pixels in the masks of own images, if it is not that of the run's recipe.
 
     Raises:
-        InputError: if the true segments of the scenes are not known.
+        InputError: before anything is scored, if the true segments of the scenes are not known, or the folder takes no files.
     """
     source = latest(run)
     model = Model.load(source, device="auto")
@@ -55,6 +54,7 @@ def evaluate_run(
     if test.unlabelled:
         raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
     count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
+    make_folder(out)
     per_image = evaluate(model, test, count)
     of_codes, codes = evaluate_codes(model, test, count) if has_codes(source) else ({}, None)
     switching = identity_switching_rates(model, test)
@@ -64,13 +64,12 @@ def evaluate_run(
         seed=recipe.seed,
         test_seed=TEST_SEED,
         test_images=count,
-        weights_sha256=weights_sha256(source),
+        weights_sha256=model.weights_sha256 or "",
         figures=dataclasses.replace(figures(per_image), **of_codes, identity_switching=switching),
         examples=examples(per_image["miou"]),
         codes=codes,
-        recipe=json.loads((source / RECIPE).read_text()),
+        recipe=read_json(source / RECIPE),
     )
-    make_folder(out)
     write_picture(out / PICTURE, segments_sheet(model, test))
     if test.tracks:
         write_gif(out / ANIMATION, one_channel_animation(model, test))

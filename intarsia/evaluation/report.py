@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from intarsia.data import scenes_of
+from intarsia.errors import InputError
 from intarsia.evaluation.page import page
 from intarsia.evaluation.scenes import examples, traversals
-from intarsia.files import replacing
+from intarsia.files import make_folder, replacing
 from intarsia.model import load
 from intarsia.records import read_records
 
@@ -21,7 +22,10 @@ def report(run: Path) -> Path:
     """
     records = read_records(run)
     scores, codes = records.scores, records.scores.codes
+    make_folder(run)
     model = load(run)
+    if model.weights_sha256 != scores.weights_sha256:
+        raise InputError(f"The weights in {run} have just changed; run `intarsia evaluate {run}` again.")
     test = scenes_of(records.recipe, "test", scores.test_seed)
     segments = {kind: examples(model, test, indices, codes is not None) for kind, indices in vars(scores.examples).items()}
     middle = scores.examples.median[:TRAVERSED]

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from intarsia.checkpoints import CHECKPOINT, LOG, parse_log, read_checkpoint
 from intarsia.errors import InputError
-from intarsia.files import replacing
+from intarsia.files import make_folder, replacing
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import Recipe, planned
 from intarsia.records.reading import read_as, read_json
 from intarsia.records.scores import PICTURE, SCORES, Scores
-from intarsia.weights import RECIPE, START, START_NAME, weights_sha256
+from intarsia.weights import RECIPE, START, START_NAME, TRAINING, weights_sha256
 
 __all__ = [
     "PICTURE", "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Machine", "Records", "Scores", "Training", "WholeImageVae",
     "check_finished", "read_as", "read_json", "read_records", "read_training", "record_machine", "this_machine",
 ]  # fmt: skip
 
-LOG, MACHINE, WHOLE_IMAGE_VAE = "log.jsonl", "machine.json", "whole_image_vae.json"
-TRAINING = "training.json"  # beside an exported model
+MACHINE, WHOLE_IMAGE_VAE = "machine.json", "whole_image_vae.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class WholeImageVae:
 class Training:
     """The records that a run wrote during training.
 
-    logs: The records of each stage of the recipe, one per optimizer step; empty for a stage that has not begun.
+    logs: The records of each stage of the recipe, one per optimizer step, up to the step of its checkpoint, which its weights
+        have. Empty for a stage without a checkpoint.
     start: The SHA-256 of the weights that training started from, if it was given a model.
     start_name: The name of that model, if it is a shipped one.
     """
@@ -68,7 +69,7 @@ class Training:
         return f" --start {shlex.quote(self.start_name or 'MODEL')}" if self.start else ""
 
     def step(self, stage: str) -> int:
-        """The last step that a stage has logged; 0 if there is none."""
+        """The step of a stage's checkpoint; 0 if there is none."""
         return int(self.logs[stage][-1]["step"]) if self.logs[stage] else 0
 
     @property
@@ -103,7 +104,7 @@ def read_training(run: Path) -> Training:
     if not (run / RECIPE).is_file():
         raise InputError(f"{run} is not a run: it holds no {RECIPE}.")
     recipe = load_recipe(run / RECIPE)
-    logs = {stage: _lines(run / stage / LOG) for stage in planned(recipe)}
+    logs = {stage: _log(run / stage) for stage in planned(recipe)}
     recorded = (run / MACHINE).is_file()
     machine = read_as(Machine, run / MACHINE, "delete it, or correct it") if recorded else this_machine()
     start = weights_sha256(run / START) if (run / START).is_dir() else None
@@ -139,6 +140,7 @@ def record_machine(run: Path, threads: int) -> None:
     """Write processor and number of threads into a run folder; an earlier record stays."""
     path = run / MACHINE
     if not path.exists():
+        make_folder(run)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps({"processor": _processor(), "threads": threads}, indent=2) + "\n")
 
@@ -162,13 +164,25 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _lines(log: Path) -> list[dict[str, Any]]:
-    """The records in a log; none if the file does not exist."""
+def _log(stage: Path) -> list[dict[str, Any]]:
+    """The records in a stage's log up to the step of its checkpoint: a log runs ahead. None without a checkpoint."""
+    checkpoint, path = stage / CHECKPOINT, stage / LOG
+    if not checkpoint.is_file():
+        return []
+    step = read_checkpoint(checkpoint)["step"]
     try:
-        records = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{log} can't be read: {error}.") from error
-    for number, record in enumerate(records, 1):
-        if not isinstance(record, dict) or not all(isinstance(record.get(name), int | float) for name in ("step", "seconds")):
-            raise InputError(f"{log} can't be read: line {number} is no record with a step and seconds.")
+        lines = parse_log(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
+    records: list[dict[str, Any]] = []
+    last = 0
+    for number, record in enumerate(lines, 1):
+        if last >= step:
+            break
+        if record is None:
+            raise InputError(f"{path} can't be read: line {number} is no record with a step and seconds.")
+        records.append(record)
+        last = record["step"]
+    if last != step:
+        raise InputError(f"{path} ends at step {last}, but {checkpoint.name} beside it is of step {step}: a part is missing.")
     return records

@@ -8,13 +8,14 @@
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 
-from intarsia.engine import Run, finished, start_fabric
+from intarsia.engine import Run, finished, is_first_process, start_fabric
 from intarsia.errors import InputError
-from intarsia.files import is_unfinished, make_folder, replacing
+from intarsia.files import held, is_unfinished, make_folder, replacing
 from intarsia.model import Model
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.options import Options, check_options
@@ -64,7 +65,8 @@ def train(
 
     Raises:
         InputError: if the folder holds something else or a run of another recipe, the settings can't be used, a stage that
-            comes before the one named is not finished, or the model to start from does not fit.
+            comes before the one named is not finished, the model to start from does not fit, or another training has the
+            folder.
     """
     options = options or Options()
     check_recipe(recipe)
@@ -72,6 +74,14 @@ def train(
     scenes = scenes or training_scenes(recipe)
     _check_fit(recipe, scenes, options.devices * options.num_nodes)
     names = _stages_up_to(stage, recipe, folder)
+    with held(folder) if is_first_process() else nullcontext():  # the processes of one training hold it together
+        return _train(recipe, folder, options, names, start, scenes)
+
+
+def _train(
+    recipe: Recipe, folder: Path, options: Options, names: list[str], start: Path | None, scenes: TrainingScenes
+) -> Model:
+    """Train the stages that are named."""
     fabric = start_fabric(options)
     learned = _prepare(folder, recipe, start)
     if learned:

@@ -5,16 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from intarsia.errors import InputError
+from intarsia.files import is_unfinished
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import STAGES, planned
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RECIPE", "START", "START_NAME", "WEIGHTS", "has_codes", "latest", "read_weights", "shipped", "weights_sha256"]
+__all__ = [
+    "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "read_weights", "shipped",
+    "weights_sha256",
+]  # fmt: skip
 
 SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
+TRAINING = "training.json"  # beside an exported model: how it was trained
 START = "start"  # in a run folder: the model that the run starts from, if one was given
 START_NAME = "name.txt"  # in that folder: the name of a shipped model that the run starts from
 
@@ -29,8 +34,8 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
 
 
-def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> "dict[str, Tensor]":
-    """The tensors of a weights file by name, float32.
+def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> "tuple[dict[str, Tensor], str]":
+    """The tensors of a weights file by name, float32, and the file's SHA-256. It is read once: a training may replace it.
 
     Args:
         path: The file.
@@ -44,7 +49,8 @@ def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> "dict[str, T
     from safetensors.torch import load
 
     try:
-        weights = load(path.read_bytes())
+        content = path.read_bytes()
+        weights = load(content)
     except (SafetensorError, OSError, KeyError, ValueError) as error:  # the last two for types that PyTorch does not have
         raise InputError(f"{path} is corrupt: {error}") from error
     found = {name: tuple(value.shape) for name, value in weights.items()}
@@ -59,7 +65,16 @@ def read_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> "dict[str, T
     bad = sorted(name for name, value in weights.items() if not value.isfinite().all())
     if bad:
         raise InputError(f"{path} can't be used: {bad[0]} holds numbers that are not finite ({len(bad)} of {len(shapes)} do).")
-    return weights
+    return weights, hashlib.sha256(content).hexdigest()
+
+
+def check_new(folder: Path) -> None:
+    """Raise `InputError` if the path holds anything but an empty folder, or a model without weights: its writer was killed."""
+    if not folder.exists():
+        return
+    others = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else {folder.name}
+    if not others <= {RECIPE, TRAINING}:
+        raise InputError(f"{folder} exists; give a new or empty folder.")
 
 
 def latest(folder: Path) -> Path:

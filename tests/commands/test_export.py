@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from intarsia.recipes import RECIPES
 from intarsia.recipes.file import load_recipe, save_recipe
 from intarsia.recipes.settings import EndToEnd, Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.records import TRAINING
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, weights_sha256
+from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, weights_sha256
+from tests.trained import write_progress
 
 TINY = dataclasses.replace(
     RECIPES["multi_dsprites"]["compact"],
@@ -33,13 +35,13 @@ MINUTES = {"inpainting": 1.0, "separation": 2.5, "vaes": 3.0, "end_to_end": 0.5}
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A finished run, as training leaves it but for checkpoints; each stage has weights of its own."""
+    """A finished run, as training leaves it but for what resuming needs; each stage has weights of its own."""
     folder = tmp_path / "run"
     for number, (stage, minutes) in enumerate(MINUTES.items()):
         Model(dataclasses.replace(TINY, seed=number)).save(folder / stage)
         save_recipe(TINY, folder / stage / RECIPE)
         lines = [{"step": 1, "seconds": 0.5}, {"step": getattr(TINY, stage).steps, "seconds": 60 * minutes}]
-        (folder / stage / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_progress(folder / stage, lines)
     save_recipe(TINY, folder / RECIPE)
     (folder / "machine.json").write_text(json.dumps({"processor": "Abacus", "threads": 2}))
     return folder
@@ -83,7 +85,7 @@ def test_how_it_was_made_goes_with_it(run: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("stage", "codes"), [("separation", False), ("vaes", True)])
 def test_an_earlier_stage_has_a_recipe_that_ends_there(stage: str, codes: bool, run: Path, tmp_path: Path) -> None:
-    (run / "end_to_end" / "log.jsonl").write_text(json.dumps({"step": 1, "seconds": 1}) + "\n")  # goes on meanwhile
+    write_progress(run / "end_to_end", [{"step": 1, "seconds": 1}])  # goes on meanwhile
     export(run / stage, tmp_path / "model")
     training = json.loads((tmp_path / "model" / TRAINING).read_text())
     assert list(training["stages"])[-1] == stage and training["run_weights_sha256"] == weights_sha256(run / stage)
@@ -104,7 +106,7 @@ def test_what_can_not_be_exported_is_refused_and_nothing_written(run: Path, tmp_
     Model(TINY).save(tmp_path / "model")
     with pytest.raises(InputError, match="model is not a run nor a stage of one"):
         export(tmp_path / "model", out)
-    (run / "end_to_end" / "log.jsonl").write_text(json.dumps({"step": 3, "seconds": 1}) + "\n")
+    write_progress(run / "end_to_end", [{"step": 3, "seconds": 1}])
     with pytest.raises(InputError, match="run is unfinished: end_to_end is at step 3 of 5"):
         export(run, out)
     large = Model(TINY)
@@ -115,6 +117,40 @@ def test_what_can_not_be_exported_is_refused_and_nothing_written(run: Path, tmp_
         export(run / "vaes", out)
     assert not out.exists()
     export(run / "vaes", out, float32=True)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_an_export_that_was_killed_is_no_model_and_is_made_again(
+    moment: int, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the record, the recipe or the weights get their name."""
+    real, calls = Path.replace, list[Path]()
+
+    def stop(self: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == moment:
+            os._exit(9)
+        return real(self, target)
+
+    out = tmp_path / "model"
+    if not (child := os.fork()):
+        monkeypatch.setattr(Path, "replace", stop)
+        export(run, out)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    with pytest.raises(InputError, match="is neither a run nor a model"):
+        latest(out)
+    export(run, out)
+    assert {path.name for path in out.iterdir()} == {RECIPE, WEIGHTS, TRAINING}
+    assert json.loads((out / TRAINING).read_text())["weights_sha256"] == weights_sha256(out)
+
+
+def test_a_log_that_runs_ahead_is_not_believed(run: Path, tmp_path: Path) -> None:
+    content = (run / "end_to_end" / "log.jsonl").read_bytes()
+    write_progress(run / "end_to_end", [{"step": 1, "seconds": 0.5}])  # killed, long after the last checkpoint
+    (run / "end_to_end" / "log.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match="run is unfinished: end_to_end is at step 1 of 5"):
+        export(run, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_export_from_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

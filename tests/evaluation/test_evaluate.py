@@ -102,6 +102,30 @@ def test_scores_are_written(folder: Path) -> None:
     assert not list(folder.glob(".*"))
 
 
+def test_the_hash_is_that_of_the_weights_that_were_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training puts other weights in their place meanwhile."""
+    Model(TINY).save(tmp_path)
+    before = weights_sha256(tmp_path)
+
+    def replaced(*args: object) -> dict[str, torch.Tensor]:
+        Model(dataclasses.replace(TINY, seed=4)).save(tmp_path)
+        return evaluate(*args)
+
+    monkeypatch.setattr("intarsia.evaluation.evaluate.evaluate", replaced)
+    assert evaluate_run(tmp_path, tmp_path, scenes=10).weights_sha256 == before != weights_sha256(tmp_path)
+    with pytest.raises(InputError, match="is of other weights"):
+        Scores.load(tmp_path)
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_scoring(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intarsia.evaluation.evaluate.evaluate", pytest.fail)
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="Can't make the folder"):
+        evaluate_run(folder, tmp_path / "file" / "below", scenes=10)
+
+
 def test_table_shows_every_figure(folder: Path) -> None:
     scores = dataclasses.replace(
         evaluate_run(folder, folder, scenes=10),

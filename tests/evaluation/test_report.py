@@ -22,6 +22,7 @@ from intarsia.model import Model
 from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.shapes import one_hot
+from tests.trained import write_progress
 
 TINY = Recipe(
     "multi_dsprites",
@@ -76,7 +77,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [
         {"step": step, "seconds": 60.0 * step, "loss": 3.0 / step, "psnr": None if step == 1 else 9.5} for step in (1, 2, 3)
     ]
-    (run / "vaes" / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_progress(run / "vaes", lines)
     (run / "machine.json").write_text(json.dumps({"processor": "Abacus & Sons", "threads": 1}))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Model, "masks", by_brightness)  # an untrained segmenter finds no object whose codes could be scored

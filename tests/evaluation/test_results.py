@@ -12,6 +12,7 @@ from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import Epsilon, Recipe, planned
 from intarsia.records import record_machine
 from intarsia.weights import WEIGHTS, weights_sha256
+from tests.trained import write_progress
 
 RECIPE = RECIPES["multi_dsprites"]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}
@@ -24,7 +25,7 @@ def make_run(folder: Path, recipe: Recipe = RECIPE, **scores: Any) -> Path:
         (folder / stage).mkdir(parents=True)
         steps = getattr(recipe, stage).steps
         log = [{"step": 1, "seconds": 0.1}, {"step": steps, "seconds": 60.0 * (i + 1)}]
-        (folder / stage / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        write_progress(folder / stage, log)
         (folder / stage / WEIGHTS).write_bytes(f"{stage} {recipe.seed}".encode())
         save_recipe(recipe, folder / stage / "recipe.json")
     save_recipe(recipe, folder / "recipe.json")
@@ -126,9 +127,24 @@ def spoil(run: Path, how: str) -> None:
     elif how == "not evaluated":
         (run / "scores.json").unlink()
     elif how == "unfinished":
-        (run / planned(RECIPE)[-1] / "log.jsonl").write_text('{"step": 5, "seconds": 1}\n')
+        write_progress(run / planned(RECIPE)[-1], [{"step": 5, "seconds": 1}])
+    elif how == "unfinished, with a log that runs ahead":
+        log = run / planned(RECIPE)[-1] / "log.jsonl"
+        content = log.read_bytes()
+        write_progress(log.parent, [{"step": 1, "seconds": 1}])
+        log.write_bytes(content)
+    elif how == "no checkpoint":
+        (run / planned(RECIPE)[0] / "checkpoint.pt").unlink()
     elif how == "no log":
         (run / planned(RECIPE)[0] / "log.jsonl").unlink()
+    elif how == "short log":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 1, "seconds": 1}\n')
+    elif how == "log that is no text":
+        (run / planned(RECIPE)[0] / "log.jsonl").write_bytes(b"\x00\xff" * 20)
+    elif how == "checkpoint of nothing":
+        (run / planned(RECIPE)[0] / "checkpoint.pt").write_bytes(b"")
+    elif how == "machine of nothing":
+        (run / "machine.json").write_text("[]")
     elif how == "cut log":
         (run / planned(RECIPE)[0] / "log.jsonl").write_text('{"step": 5, "sec')
     elif how == "foreign log":
@@ -159,7 +175,13 @@ def spoil(run: Path, how: str) -> None:
         ("not a run", "is not a run"),
         ("not evaluated", "has not been evaluated"),
         ("unfinished", "end_to_end is at step 5 of"),
-        ("no log", "inpainting is at step 0 of"),
+        ("unfinished, with a log that runs ahead", "end_to_end is at step 1 of"),
+        ("no checkpoint", "inpainting is at step 0 of"),
+        ("no log", r"log\.jsonl can't be read: No such file"),
+        ("short log", r"log\.jsonl ends at step 1, but checkpoint\.pt beside it is of step \d+: a part is missing"),
+        ("log that is no text", r"log\.jsonl can't be read: line 1 is no record"),
+        ("checkpoint of nothing", r"checkpoint\.pt is corrupt"),
+        ("machine of nothing", r"machine\.json should hold a JSON object, but holds a list"),
         ("cut log", r"log\.jsonl can't be read"),
         ("foreign log", r"log\.jsonl can't be read: line 2 is no record with a step and seconds"),
         ("log of nothing", r"log\.jsonl can't be read: line 1 is no record"),

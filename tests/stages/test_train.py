@@ -183,6 +183,28 @@ def test_two_processes_give_the_losses_of_one_with_the_double_batch(tmp_path):
     assert_same_weights(tmp_path / "both-process-0", tmp_path / "both-process-1")
 
 
+def wait_for_steps(process: subprocess.Popen, folder: Path, steps: int) -> None:
+    """Wait until a stage has logged so many steps."""
+    while not ((folder / LOG).is_file() and len((folder / LOG).read_text().splitlines()) >= steps):
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+
+
+def test_two_processes_are_one_holder_and_stop_at_one_step(tmp_path):
+    """A signal to the first process alone stops both, and the step that it stops at is saved."""
+    recipe, folder = in_steps(TINY, inpainting=100_000), tmp_path / "run"
+    process = start(folder, recipe, devices=2)
+    wait_for_steps(process, folder / "inpainting", 5)
+    with pytest.raises(InputError, match=rf"run is in use by process {process.pid} on .* since .*\. Wait for it to end"):
+        train(recipe, folder, ONE_THREAD)
+    process.send_signal(signal.SIGTERM)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode != 0 and output.count("KeyboardInterrupt") >= 1, output
+    step = torch.load(folder / "inpainting" / CHECKPOINT)["step"]
+    assert [line["step"] for line in log_of(folder / "inpainting")] == list(range(1, step + 1))
+    assert not list(folder.glob(".*"))
+
+
 def test_batch_must_be_shared_evenly(tmp_path):
     with pytest.raises(InputError, match=r"inpainting\.batch is 4; it must be a multiple of the 3 processes"):
         train(TINY, tmp_path / "run", Options(devices=3, accelerator="cpu"))
