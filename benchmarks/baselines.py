@@ -1,7 +1,8 @@
 """Scores of k-means over colours and of Slot Attention on a dataset's test scenes, as `intarsia evaluate` scores a model.
 
 In `python benchmarks/baselines.py multi_texture --minutes 22`, the minutes should be those that the training of the model
-took on the same machine with as many threads. Writes a JSON file and, beside it, the weights.
+took on the same machine with as many threads, and the precision the one that is faster there. Writes a JSON file and, beside
+it, the weights.
 """
 
 import json
@@ -27,7 +28,7 @@ from intarsia.errors import InputError
 from intarsia.evaluation.means import number
 from intarsia.evaluation.segments import SUBSETS, TEST_SEED, figures, score_scenes
 from intarsia.files import make_folder, replacing
-from intarsia.recipes.options import Options, check_options
+from intarsia.recipes.options import Options, Precision, check_options
 from intarsia.records import this_machine
 from intarsia.shapes import Images, Masks
 
@@ -65,6 +66,7 @@ def main(
     test_images: int = ALL,
     batch: int = 64,
     threads: int = 0,
+    precision: Precision = "32-true",
     out: Path | None = None,
 ) -> None:
     """Train and score both baselines.
@@ -76,12 +78,13 @@ def main(
         test_images: The number of test scenes, a multiple of 10; fewer than all only for a quick test.
         batch: Images per step of Slot Attention.
         threads: The number of threads; 0 for PyTorch's default.
+        precision: Of the training of Slot Attention.
         out: The JSON file; by default runs/baselines/DATASET-seedSEED.json.
     """
     if test_images % SUBSETS or not SUBSETS <= test_images <= ALL:
         raise InputError(f"--test-images is {test_images}; it must be a multiple of {SUBSETS} from {SUBSETS} to {ALL}.")
     out = out or Path("runs/baselines") / f"{dataset}-seed{seed}.json"
-    options = Options(threads=threads)
+    options = Options(precision=precision, threads=threads)
     check_options(options)
     train, test = open_dataset(dataset, seed, "train"), open_dataset(dataset, TEST_SEED, "test")
     make_folder(out.parent)

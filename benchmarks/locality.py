@@ -32,7 +32,7 @@ from intarsia.metrics.disentanglement import dimensions_in_use
 from intarsia.metrics.locality import measure
 from intarsia.model import Model
 from intarsia.objectives import divergence
-from intarsia.recipes.options import Options, check_options
+from intarsia.recipes.options import Options, Precision, check_options
 from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.records import WHOLE_IMAGE_VAE
 from intarsia.weights import WEIGHTS, has_codes, latest
@@ -107,17 +107,20 @@ def table(run: Path, record: dict[str, Any]) -> Table:
     return rows
 
 
-def main(runs: tyro.conf.Positional[tuple[Path, ...]] = (), steps: int = 0, threads: int = 0) -> None:
+def main(
+    runs: tyro.conf.Positional[tuple[Path, ...]] = (), steps: int = 0, threads: int = 0, precision: Precision = "32-true"
+) -> None:
     """Compare the models of runs with a whole-image VAE each.
 
     Args:
         runs: Run folders with a trained stage vaes; by default all of these in runs/.
         steps: Optimizer steps of the whole-image VAE; 0 for as many as all stages of the run. Fewer only for a quick test.
         threads: The number of threads; 0 for PyTorch's default.
+        precision: Of the training of the whole-image VAE.
     """
     if steps < 0:
         raise InputError(f"--steps is {steps}; it must be at least 0.")
-    options = Options(threads=threads)
+    options = Options(precision=precision, threads=threads)
     check_options(options)
     named = runs or tuple(path.parent for path in sorted(Path("runs").glob("*/vaes")) if (path / WEIGHTS).is_file())
     fabric = start_fabric(options)

@@ -1,8 +1,8 @@
 """Seconds per optimizer step of the reference networks, in float32 and bf16: `python benchmarks/steps.py`.
 
 Batches, networks and losses are the published ones, and drawing the data is included. A figure is the median of some steps
-after warm-up, on 2 threads. The table compares it with the original in TensorFlow on the same kind of machine. Each case runs
-in its own process, so that peak memory is measured per case. Writes docs/steps.json; the last line is that JSON object.
+after warm-up, on 2 threads. Each case runs in its own process, so that peak memory is measured per case. Writes
+docs/steps.json; the last line is that JSON object. docs/notes/007-reference-networks.md has the original's figures.
 """
 
 import json
@@ -80,23 +80,23 @@ def consistent_segmenter_turn(model: Model, images: Images, rng: Generator) -> T
     return judged.mean() + model.recipe.consistency.weight * error
 
 
-# Recipe, images per step, the trained network, its loss, and the seconds of the original (the best if they varied).
-CASES: dict[str, tuple[Recipe, int, str, Loss, float]] = {
-    "pretrain": (LARGE, 16, "inpainter", pretraining, 0.84),
-    "cis_resnet_inpainter": (LARGE, 8, "inpainter", inpainter_turn, 3.5),
-    "cis_resnet_segmenter": (LARGE, 8, "segmenter", segmenter_turn, 8.6),
-    "cis_segnet_inpainter": (SMALL, 8, "inpainter", inpainter_turn, 1.0),
-    "cis_segnet_segmenter": (SMALL, 8, "segmenter", segmenter_turn, 0.8),
-    "vae": (SMALL, 16, "autoencoder", codes, 0.6),
-    "consistency_inpainter": (SMALL, 4, "inpainter", inpainter_turn, 0.65),
-    "consistency_segmenter": (SMALL, 4, "segmenter", consistent_segmenter_turn, 2.4),
+# Recipe, images per step, the trained network, and its loss.
+CASES: dict[str, tuple[Recipe, int, str, Loss]] = {
+    "pretrain": (LARGE, 16, "inpainter", pretraining),
+    "cis_resnet_inpainter": (LARGE, 8, "inpainter", inpainter_turn),
+    "cis_resnet_segmenter": (LARGE, 8, "segmenter", segmenter_turn),
+    "cis_segnet_inpainter": (SMALL, 8, "inpainter", inpainter_turn),
+    "cis_segnet_segmenter": (SMALL, 8, "segmenter", segmenter_turn),
+    "vae": (SMALL, 16, "autoencoder", codes),
+    "consistency_inpainter": (SMALL, 4, "inpainter", inpainter_turn),
+    "consistency_segmenter": (SMALL, 4, "segmenter", consistent_segmenter_turn),
 }
 
 
 def measure(case: str, precision: str, steps: int, threads: int) -> tuple[float, float]:
     """The median seconds of a step, and the peak memory in GB."""
     torch.set_num_threads(threads)
-    recipe, batch, learner, loss_of, _ = CASES[case]
+    recipe, batch, learner, loss_of = CASES[case]
     model, scenes = Model(recipe), open_dataset(recipe.dataset)
     parameters = list(model.requires_grad_(False).get_submodule(learner).requires_grad_(True).parameters())
     optimizer, seconds = Adam(parameters, 1e-5, fused=True), []
@@ -121,19 +121,19 @@ def main(cases: tuple[str, ...] = tuple(CASES), steps: int = 10, threads: int = 
         threads: The number of threads.
         out: The JSON file.
     """
-    table = Table("case", "original", "float32", "", "bf16", "", "GB", title=f"seconds per step, {threads} threads")
+    table = Table("case", *PRECISIONS, "GB", title=f"seconds per step, {threads} threads")
     found = json.loads(out.read_text()) if out.is_file() else {}
     for case in cases:
-        theirs, row, memory = CASES[case][-1], [], 0.0
+        row, memory = [], 0.0
         found[case] = {}
         for precision in PRECISIONS:
             with multiprocessing.get_context("spawn").Pool(1) as process:
                 ours, peak = process.apply(measure, (case, precision, steps, threads))
             found[case][precision], memory = round(ours, 3), max(memory, peak)
-            row += [f"{ours:.3f}", f"{theirs / ours:.1f}x"]
+            row.append(f"{ours:.3f}")
         with replacing(out) as path:
             path.write_text(json.dumps(found, indent=2) + "\n")
-        table.add_row(case, f"{theirs:.2f}", *row, f"{memory:.1f}")
+        table.add_row(case, *row, f"{memory:.1f}")
     Console().print(table, f"load at the end: {os.getloadavg()[0]:.1f}")
     print(json.dumps(found))
 

@@ -32,7 +32,9 @@ STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if ha
 
 
 def start_fabric(options: Options) -> Fabric:
-    """Lightning Fabric for these options. With several devices this starts the other processes.
+    """Lightning Fabric for these options, in float32 if the precision is auto. With several devices this starts the others.
+
+    It may be called again in the same processes.
 
     Raises:
         InputError: if there are no such devices.
@@ -45,7 +47,7 @@ def start_fabric(options: Options) -> Fabric:
             devices=options.devices,
             num_nodes=options.num_nodes,
             strategy="ddp_find_unused_parameters_true" if options.devices * options.num_nodes > 1 else "auto",
-            precision=_precision(options),
+            precision="32-true" if options.precision == "auto" else options.precision,
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"Can't train on {options.devices} x {options.accelerator!r}: {error}") from error
@@ -56,18 +58,6 @@ def start_fabric(options: Options) -> Fabric:
 def is_first_process() -> bool:
     """Whether this is the first process of a training, also before Fabric has started the others."""
     return all(os.environ.get(name, "0") == "0" for name in RANKS)
-
-
-def _precision(options: Options) -> Any:
-    """The precision in Fabric's terms; auto is the one that the hardware is fast in."""
-    if options.precision != "auto":
-        return options.precision
-    if options.accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        features = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        fast = any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return "bf16-mixed" if fast else "32-true"
 
 
 def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer, max_norm: float = 0.0) -> None:

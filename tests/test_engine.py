@@ -506,34 +506,6 @@ def test_picture_is_named_after_its_step(fabric, folder):
     assert list((folder / PICTURES).iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("features", "expected"),
-    [
-        ({"amx_bf16": True}, "bf16-mixed"),
-        ({"avx512_bf16": True, "avx2": True}, "bf16-mixed"),
-        ({"bf16": True}, "bf16-mixed"),
-        ({"amx_bf16": False, "avx512_bf16": False, "avx2": True}, "32-true"),
-        ({}, "32-true"),
-    ],
-)
-def test_auto_precision_is_what_the_processor_is_fast_in(monkeypatch, features, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert engine._precision(Options()) == expected
-    assert engine._precision(Options(precision="32-true")) == "32-true"
-    assert engine._precision(Options(precision="bf16-mixed")) == "bf16-mixed"
-
-
-@pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_auto_precision_asks_the_gpu_where_one_is_used(monkeypatch, fast, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: fast)
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"bf16": not fast}, raising=False)
-    assert engine._precision(Options(accelerator="auto")) == expected
-    assert engine._precision(Options(accelerator="cuda")) == expected
-    assert engine._precision(Options(accelerator="cpu")) == ("32-true" if fast else "bf16-mixed")
-
-
 @pytest.mark.parametrize("odd", [{"devices": 0}, {"num_nodes": 0}, {"save_every": 0}, {"show_every": -1}, {"threads": -1}])
 def test_options_that_no_run_could_use(odd):
     (name,) = odd

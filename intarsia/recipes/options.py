@@ -6,14 +6,16 @@ from typing import Literal
 from intarsia.errors import InputError
 
 MOST_THREADS = 1024
+Precision = Literal["32-true", "bf16-mixed"]
+PRECISIONS: dict[Precision, str] = {"32-true": "float32", "bf16-mixed": "bf16"}
 
 
 @dataclass(frozen=True)
 class Options:
     """Where and how fast a run trains, how often it saves and shows: nothing that belongs to a recipe."""
 
-    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """auto: bf16 autocast where the processor computes in bf16, else float32."""
+    precision: Literal["auto", Precision] = "auto"
+    """auto: float32 or bf16 autocast, whichever trains the recipe's networks faster here; a run keeps it."""
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Kind of device."""
     devices: int = 1

@@ -12,6 +12,7 @@ from intarsia.checkpoints import CHECKPOINT, LOG, parse_log, read_checkpoint
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.recipes.file import load_recipe
+from intarsia.recipes.options import Precision
 from intarsia.recipes.settings import Recipe, planned
 from intarsia.records.reading import read_as, read_json
 from intarsia.records.scores import PICTURE, SCORES, Scores
@@ -19,10 +20,12 @@ from intarsia.weights import RECIPE, START, START_NAME, TRAINING, weights_sha256
 
 __all__ = [
     "PICTURE", "SCORES", "TRAINING", "WHOLE_IMAGE_VAE", "Machine", "Records", "Scores", "Training", "WholeImageVae",
-    "check_finished", "read_as", "read_json", "read_records", "read_training", "record_machine", "this_machine",
+    "check_finished", "read_as", "read_json", "read_records", "read_training", "record_machine", "record_precision",
+    "recorded_precision", "this_machine",
 ]  # fmt: skip
 
 MACHINE, WHOLE_IMAGE_VAE = "machine.json", "whole_image_vae.json"
+PRECISION = "precision.json"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Machine:
 
     processor: str
     threads: int
+
+
+@dataclass(frozen=True)
+class TrainedIn:
+    """The precision that a run trains in."""
+
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,22 @@ def record_machine(run: Path, threads: int) -> None:
         make_folder(run)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps({"processor": _processor(), "threads": threads}, indent=2) + "\n")
+
+
+def record_precision(run: Path, precision: Precision) -> None:
+    """Write the precision of a run into its folder, in place of an earlier one."""
+    with replacing(run / PRECISION) as temporary:
+        temporary.write_text(json.dumps({"precision": precision}) + "\n")
+
+
+def recorded_precision(run: Path) -> Precision | None:
+    """The precision that a run was last trained in; None if there is no record.
+
+    Raises:
+        InputError: if the record can't be read.
+    """
+    path = run / PRECISION
+    return read_as(TrainedIn, path, "delete it, or correct it").precision if path.exists() else None
 
 
 def this_machine() -> Machine:

@@ -24,6 +24,7 @@ from intarsia.stages.consistency import consistency
 from intarsia.stages.distillation import distillation
 from intarsia.stages.end_to_end import end_to_end
 from intarsia.stages.inpainting import inpainting
+from intarsia.stages.precision import in_run_precision
 from intarsia.stages.scenes import TrainingScenes, training_scenes
 from intarsia.stages.separation import separation
 from intarsia.stages.starting import started_from
@@ -54,7 +55,7 @@ def train(
         recipe: What to train.
         folder: New, empty, or a run of the same recipe. It holds `recipe.json`, one folder per stage, and the model that the
             run starts from, if one was given.
-        options: Devices, precision, how often to save.
+        options: Devices, precision, how often to save. The precision is kept in the folder (`in_run_precision`).
         stage: The only stage to train; those before it have to be finished. None trains all.
         start: A model whose learned weights the run starts from (`started_from`). The run keeps them: to resume, it need not
             be given again.
@@ -87,6 +88,7 @@ def _train(
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
     model = Model.load(folder / START) if (folder / START).exists() else Model(recipe)
+    fabric = in_run_precision(folder, model, options, fabric)
     for name in names:
         stage_folder = folder / name
         if finished(stage_folder, getattr(recipe, name).steps):
