@@ -81,7 +81,7 @@ ROOM = f"""
 """
 FLOOR, WALLS = 0, slice(1, 5)  # geoms
 FIRST = 5  # geom of the first object
-ADVICE = "install Debian's package libegl1 or libosmesa6, or set MUJOCO_GL to the other of egl and osmesa"
+ADVICE = "install Debian's package libegl1 or libosmesa6, or set MUJOCO_GL to egl or osmesa"
 SEGMENT = np.array([0, 1, 2, 2, 2, 2, *range(BACKGROUNDS, BACKGROUNDS + MOST)], np.uint8)  # of the sky, then of each geom
 
 

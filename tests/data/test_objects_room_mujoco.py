@@ -1,4 +1,7 @@
 import ctypes.util
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,3 +111,15 @@ def test_what_cannot_be_drawn_is_said_in_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     with pytest.raises(InputError, match=r"neither EGL nor OSMesa.*libegl1 or libosmesa6"):
         _mujoco()
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_window_without_a_screen_is_refused(tmp_path: Path) -> None:
+    """In a process of its own: the first import of MuJoCo settles how it draws."""
+    pytest.importorskip("glfw")
+    unseen = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, "-W", "ignore", "-m", "intarsia", "prepare", "objects_room_mujoco", "--out", tmp_path / "rooms"]
+    done = subprocess.run([*command, "--limit", "1"], env=unseen | {"MUJOCO_GL": "glfw"}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("intarsia: MuJoCo can't draw with glfw (")
+    assert "set MUJOCO_GL to egl or osmesa" in done.stderr and "Traceback" not in done.stderr
