@@ -88,12 +88,12 @@ def _train(
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
     model = Model.load(folder / START) if (folder / START).exists() else Model(recipe)
-    fabric = in_run_precision(folder, model, options, fabric)
     for name in names:
         stage_folder = folder / name
         if finished(stage_folder, getattr(recipe, name).steps):
             model = Model.load(stage_folder)
         else:
+            fabric = in_run_precision(folder, model, options, fabric)
             STAGES[name](model, scenes, Run(stage_folder, fabric, options, recipe.seed))
     return model
 

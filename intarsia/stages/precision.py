@@ -41,9 +41,11 @@ def in_run_precision(folder: Path, model: Model, options: Options, fabric: Fabri
     """
     precision = options.precision
     if fabric.is_global_zero:
+        recorded = recorded_precision(folder)
         if precision == "auto":
-            precision = recorded_precision(folder) or _timed(model, fabric)
-        record_precision(folder, precision)
+            precision = recorded or _timed(model, fabric)
+        if precision != recorded:
+            record_precision(folder, precision)
     return start_fabric(replace(options, precision=fabric.broadcast(precision)))
 
 

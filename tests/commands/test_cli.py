@@ -377,7 +377,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
     settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
     settings += " --end-to-end.steps 0"
-    settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu"
+    settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu --precision 32-true"
     train = ["train", NAME, "--run", str(run), *settings.split()]
     assert cli.main(train) == 0
     assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from intarsia.engine import start_fabric
 from intarsia.errors import InputError
 from intarsia.model import Model
 from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import planned
 from intarsia.stages import precision, train
-from intarsia.stages.precision import loss_of_all_networks, seconds_of_step
+from intarsia.stages.precision import in_run_precision, loss_of_all_networks, seconds_of_step
 from tests.stages.toys import CONTENT, ONE_THREAD, TINY
 
 ROOT = Path(__file__).parents[2]
@@ -119,20 +120,28 @@ def test_a_resumed_run_keeps_its_precision(monkeypatch, tmp_path, capsys):
     assert record.read_text() == before
     whole = train(LONGER, tmp_path / "whole", dataclasses.replace(ONE_THREAD, precision="bf16-mixed")).state_dict()
     assert all(torch.equal(value, whole[name]) for name, value in resumed.items())
-    train(LONGER, tmp_path, ONE_THREAD)  # the precision that is asked for stays as well
-    train(LONGER, tmp_path, AUTO)
-    assert json.loads(record.read_text()) == {"precision": "32-true"}
     assert capsys.readouterr().out.count("Trains in") == 1
+
+
+def test_the_precision_that_is_asked_for_is_kept_as_well(monkeypatch, tmp_path):
+    monkeypatch.setattr(precision, "seconds_of_step", lambda *_: pytest.fail("timed"))
+    train(SHORT, tmp_path, dataclasses.replace(ONE_THREAD, precision="bf16-mixed"))
+    assert json.loads((tmp_path / "precision.json").read_text()) == {"precision": "bf16-mixed"}
+    for options, expected in ((AUTO, "bf16-mixed"), (ONE_THREAD, "32-true"), (AUTO, "32-true")):
+        fabric = in_run_precision(tmp_path, Model(SHORT), options, start_fabric(options))
+        assert fabric.strategy.precision.precision == expected
 
 
 def test_a_record_that_is_no_precision(tmp_path):
     train(SHORT, tmp_path, ONE_THREAD)
     record = tmp_path / "precision.json"
     record.write_text('{"precision": "8"}')
+    train(SHORT, tmp_path, AUTO)  # there is nothing left to train
+    fabric = start_fabric(AUTO)
     with pytest.raises(
         InputError, match=r"precision\.json is incomplete .*'32-true' or 'bf16-mixed'.*; delete it, or correct it"
     ):
-        train(SHORT, tmp_path, AUTO)
+        in_run_precision(tmp_path, Model(SHORT), AUTO, fabric)
     assert record.read_text() == '{"precision": "8"}'
 
 
@@ -145,7 +154,7 @@ def test_the_first_process_decides_for_all(tmp_path):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert output.returncode == 0, output.stderr
