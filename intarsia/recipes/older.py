@@ -123,7 +123,7 @@ def updated(values: dict[str, Any], to_train: bool) -> dict[str, Any]:
                 raise InputError(f"{name} is {value!r}; this version has no such setting, and always takes {CONSTANT[name]}.")
             continue
         today = RENAMED.get(name, name)
-        if to_train and found.get(today, value) != value:
+        if to_train and today in found and found[today] != value:
             raise InputError(f"{name} is {value!r}, but {today} is {found[today]!r}; this version has one setting for both.")
         found.setdefault(today, value)
     return ADDED | found

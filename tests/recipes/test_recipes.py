@@ -356,3 +356,12 @@ def test_a_window_needs_room_for_what_it_shows() -> None:
         with pytest.raises(InputError, match=rf"{name} (is )?{value}"):
             check_recipe(changed(RECIPE, name, value))
     check_recipe(changed(changed(RECIPE, "vae.shape_dimension", 1), "vae.window", 0))
+
+
+def test_a_number_that_is_none_is_refused_also_in_the_file_of_an_older_version(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.json"
+    content = json.loads(json.dumps(dataclasses.asdict(RECIPES["multi_dsprites"]["compact"])))
+    content["vaes"]["shape_gamma"] = float("nan")
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="is not a recipe"):
+        load_recipe(path, to_train=True)
