@@ -280,7 +280,7 @@ def stored_scenes(folder: Path, name: str, seed: int, split: str) -> Scenes:
 def _draw(stored: Stored, rows: range, seed: int | None, indices: Indices) -> SceneSample:
     drawn = rows.start + (indices if seed is None else shuffled(seed, indices, len(rows)))
     images, masks = (torch.from_numpy(stored.arrays[name][drawn]) for name in ("images", "masks"))
-    if (most := int(masks.max())) >= stored.contents.segments:
+    if len(masks) and (most := int(masks.max())) >= stored.contents.segments:
         row, label = int(drawn[int((masks == most).flatten(1).any(1).nonzero()[0])]), f"a pixel of segment {most}"
         allowed = f"those are 0 to {stored.contents.segments - 1}"
         raise InputError(f"{stored.folder / 'masks.npy'} is damaged: row {row} has {label}; {allowed}. Prepare it again.")

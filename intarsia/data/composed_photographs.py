@@ -4,7 +4,7 @@ A thing is a cut-out or a smooth shape, from a tenth to nine tenths of the image
 be cut at the border or partly hidden by nearer things. Its colours are those of its picture, of a close view of another
 photograph, or mixed of both: real things have textures, drawn ones hardly do. A shape has no colours of its own.
 
-A folder of arrays holds a picture per row: `images`, and in `alpha` how much of each pixel the thing covers, 0 to 255. Every
+A folder of arrays holds a picture per row: `images`, and in `masks` how much of each pixel the thing covers, 0 to 255. Every
 split has pictures of its own.
 """
 
@@ -87,7 +87,7 @@ def material_of(
     images, alpha = (np.concatenate(part) for part in zip(*parts, strict=True))
     splits: dict[str, int | None] = {f"{kind} {use}": len(kinds[kind][2][use]) for kind in KINDS for use in USES}
     contents = Contents(NAME, source, HEIGHT, WIDTH, MOST + 1, splits)
-    return Material(contents, partial(rows_from, {"images": images, "alpha": alpha}), len(images), texts)
+    return Material(contents, partial(rows_from, {"images": images, "masks": alpha}), len(images), texts)
 
 
 def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
@@ -105,7 +105,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
         raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")
     ends = np.cumsum(counts)
     rows = [slice(ends[i] - counts[i], ends[i]) for i in range(USES.index(split), len(counts), len(USES))]
-    (views, empty), *things = ([stored.arrays[name][part] for name in ("images", "alpha")] for part in rows)
+    (views, empty), *things = ([stored.arrays[name][part] for name in ("images", "masks")] for part in rows)
     photographs, _ = reduced(views, empty, factor)
     pictures = Pictures(
         photographs, _levels(*(np.concatenate(parts) for parts in zip(*things, strict=True))), len(things[0][0])

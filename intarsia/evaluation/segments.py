@@ -17,6 +17,7 @@ from intarsia.metrics import (
     hard,
     hungarian_iou,
     identity_switching,
+    known_pixels,
     matching,
     mean_best_overlap,
     true_labels,
@@ -67,7 +68,7 @@ def score(true: Masks, predicted: Masks, backgrounds: int = 1) -> dict[str, PerI
     """
     truth, objects, found = true_labels(true), true_labels(true, backgrounds), hard(predicted)
     return {
-        "iou": best_overlap_iou(true, predicted)[0].cpu(),
+        "iou": best_overlap_iou(true, predicted * known_pixels(true)[:, None])[0].cpu(),
         "miou": hungarian_iou(truth, found).cpu(),
         "miou_objects": hungarian_iou(objects, found, background=False).cpu(),
         "mbo": mean_best_overlap(truth, found).cpu(),

@@ -43,7 +43,7 @@ def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
     `hungarian_iou` to compare with other work. The background counts as a segment.
 
     Args:
-        true: `b k h w`, range [0, 1]. Pixels that are 0 in all masks are void and count nowhere.
+        true: `b k h w`, range [0, 1].
         predicted: `b m h w`, range [0, 1]; m may differ from k.
 
     Returns:
@@ -56,7 +56,7 @@ def best_overlap_iou(true: Masks, predicted: Tensor) -> tuple[PerImage, Tensor]:
         published code.
     """
     true_pixels = (true > SOFT_THRESHOLD).flatten(2).double()
-    predicted_pixels = ((predicted > SOFT_THRESHOLD) & (known_pixels(true) > 0)[:, None]).flatten(2).double()
+    predicted_pixels = (predicted > SOFT_THRESHOLD).flatten(2).double()
     shared = true_pixels @ predicted_pixels.mT
     areas, predicted_areas = true_pixels.sum(2), predicted_pixels.sum(2)
     iou, index = (shared / (1e-8 + (areas[:, :, None] + predicted_areas[:, None] - shared))).max(2)

@@ -24,7 +24,7 @@ def segment_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, 
     if not val.unlabelled:
         truth, objects, predicted = true_labels(labels), true_labels(labels, val.backgrounds), hard(masks)
         scores = {
-            "iou": float(best_overlap_iou(labels, masks)[0].mean()),
+            "iou": float(best_overlap_iou(labels, masks * known_pixels(labels)[:, None])[0].mean()),
             "ari": float(adjusted_rand_index(truth, predicted).mean()),
             "fg_ari": float(adjusted_rand_index(objects, predicted, background=False).mean()),
         }
