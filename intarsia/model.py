@@ -283,7 +283,6 @@ def _inpainter(recipe: Recipe) -> nn.Module:
             grid=recipe.content.grid,
             channels=sizes.channels,
             propagation=sizes.propagation,
-            places=sizes.places,
         )
     return CompactInpainter(height=recipe.height, width=recipe.width, channels=sizes.channels, patches=sizes.patches)
 

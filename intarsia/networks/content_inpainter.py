@@ -31,7 +31,6 @@ class ContentInpainter(nn.Module):
         grid: Side of a grid cell in pixels.
         channels: At the grid's size; the two deeper levels have 2 and 3 times as many.
         propagation: Rounds of propagation; 0 for an inpainter that sees no edges.
-        places: Whether it learns what is usual at each place of an image, such as a sky at the top.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class ContentInpainter(nn.Module):
         grid: int = 4,
         channels: int = 32,
         propagation: int = 12,
-        places: bool = True,
     ) -> None:
         super().__init__()
         self.strides, self.grid, self.propagation = tuple(strides), grid, propagation
@@ -51,7 +49,7 @@ class ContentInpainter(nn.Module):
         self.widths = [fold * fold * count for fold, count in zip(self.folds, counts, strict=True)]
         one, two, three = channels, 2 * channels, 3 * channels
         self.enter = conv3(sum(self.widths) + sum(fold * fold for fold in self.folds), one)
-        self.position = nn.Parameter(torch.zeros(one, height // grid, width // grid)) if places else None
+        self.position = nn.Parameter(torch.zeros(one, height // grid, width // grid))
         self.down = nn.ModuleList([conv3(one, two, 2), conv3(two, three, 2)])
         self.middle = nn.ModuleList([conv3(two, two), conv3(three, three)])
         self.attend = nn.ModuleList([Attention(two), Attention(three)])
@@ -77,8 +75,7 @@ class ContentInpainter(nn.Module):
         """
         regions = hidden[0].shape[1]
         x = self.enter(torch.cat([self._seen(*level) for level in zip(contents, hidden, self.folds, strict=True)], 1))
-        if self.position is not None:
-            x = x + self.position
+        x = x + self.position
         propagated = None
         if self.propagation:
             x = (x.unflatten(0, (-1, regions)) + self.see_edges(F.pixel_unshuffle(edges, self.grid))[:, None]).flatten(0, 1)

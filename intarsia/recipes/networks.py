@@ -45,9 +45,6 @@ class Inpainter:
     """Soft patches over which visible colours propagate; 0 for none. Compact, pixels."""
     propagation: Rounds = 12
     """Rounds in which visible content propagates to neighbouring cells, up to the next edge; 0 for none. Compact, no pixels."""
-    places: bool = True
-    """Learn what is usual at each place of an image. Without it a sky is not known beforehand, and pieces of it tell of each
-    other. Compact, no pixels."""
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,6 @@ ADDED = {
     "content.factors": [3, 3],
     "content.grid": 4,
     "inpainter.propagation": 12,
-    "inpainter.places": True,
     "segmenter.span": 0.0,
     "segmenter.smoothing": 0.0,
     "segmenter.learn_channels": False,

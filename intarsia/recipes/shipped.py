@@ -117,18 +117,6 @@ _CONTENT_ANIMALS = dataclasses.replace(
     distillation=Distillation(steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
 )
 
-# Things of any size, and more of them.
-_CONTENT_PHOTOGRAPHS = dataclasses.replace(
-    _CONTENT_ANIMALS,
-    dataset="composed_photographs",
-    segments=8,
-    inpainter=Inpainter(channels=32, propagation=0, places=False),
-    content=Content(kind="features", strides=(4, 8), factors=(3, 4), grid=8),
-    inpainting=dataclasses.replace(_CONTENT_ANIMALS.inpainting, steps=600),
-    segmenter=Segmenter(backbone=True, span=5.0, border_radius=4),
-    vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, downsampling=4),
-)
-
 # The published procedure with the original's networks; what differs between datasets is given where they are listed.
 _REFERENCE = Recipe(
     dataset="multi_texture",
@@ -278,7 +266,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
     },
     "folder": {  # own images
         "compact": Recipe(dataset="folder", edge_threshold=0.5),
-        "photos": dataclasses.replace(_CONTENT_PHOTOGRAPHS, dataset="folder"),
+        "photos": dataclasses.replace(_CONTENT_ANIMALS, dataset="folder"),
     },
     "objects_room": {
         "compact": _OBJECTS_ROOM,
@@ -298,7 +286,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
         "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
     },
-    "composed_photographs": {"content": _CONTENT_PHOTOGRAPHS},
+    "composed_photographs": {"content": dataclasses.replace(_CONTENT_ANIMALS, dataset="composed_photographs", segments=8)},
     "flying_animals": {"compact": _FLYING_ANIMALS, "content": _CONTENT_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),

@@ -38,20 +38,6 @@ def test_hidden_content_is_not_seen(propagation):
         torch.testing.assert_close(one, two)
 
 
-@pytest.mark.parametrize("places", [True, False])
-def test_what_is_usual_at_a_place_is_known_only_with_places(places):
-    """With everything hidden, the guesses far from the border differ from place to place only if places are learned."""
-    torch.manual_seed(0)
-    net = ContentInpainter(128, 128, (4, 8), (3, 3), 8, 8, propagation=0, places=places)
-    if places:
-        torch.nn.init.normal_(net.position)
-    contents = [torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 16, 16)]
-    hidden = [torch.ones(1, 1, 32, 32), torch.ones(1, 1, 16, 16)]
-    with torch.no_grad():
-        middle = net(contents, hidden, torch.zeros(1, 2, 128, 128))[1][0, 0, :, 7:9, 7:9]
-    assert bool(middle.std((1, 2)).max() > 0.01) is places
-
-
 def test_a_margin_hides_more_and_gives_no_gradient():
     mask = torch.zeros(1, 1, 8, 8)
     mask[0, 0, 3, 3] = 1
