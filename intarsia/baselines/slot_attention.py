@@ -198,7 +198,7 @@ def train(
     Args:
         scenes: An endless split; the first step uses the first `batch` scenes, and so on.
         slots: Number of slots; None for the scenes' number of segments.
-        minutes: Of training, including drawing the scenes.
+        minutes: Of the processor's time, including drawing the scenes.
         steps: Of training. Minutes or steps must be finite; training ends with the first that is over.
         batch: Images per step; the paper's 64 unless given.
         seed: Of the initial weights and the slots' noise.
