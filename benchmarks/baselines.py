@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import save
 
-from intarsia.baselines import colour_kmeans, slot_attention
+from intarsia.baselines import kmeans, slot_attention
 from intarsia.data import SPLITS, Scenes, open_dataset
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
@@ -94,7 +94,7 @@ def main(
         path.write_bytes(save({name: value.contiguous() for name, value in model.state_dict().items()}))
 
     methods = {
-        "colour k-means": evaluated(test, test_images, partial(colour_kmeans.segment, clusters=test.segments, seed=seed)),
+        "colour k-means": evaluated(test, test_images, partial(kmeans.segment, clusters=test.segments, seed=seed)),
         "Slot Attention": evaluated(test, test_images, partial(slot_attention.segment, model, seed=seed)),
     }
     methods["Slot Attention"] |= {
