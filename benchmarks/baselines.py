@@ -85,6 +85,8 @@ def features_of(recipe: Recipe) -> Features:
     """The features on the finest of the backbone's own grids that has not too many cells."""
     backbone = load_pretrained()
     strides = [stride for stride in backbone.strides if recipe.height * recipe.width // stride**2 <= CELLS]
+    if not strides:
+        raise InputError(f"Images of {recipe.width}x{recipe.height} pixels have more than {CELLS} cells of features.")
     return Features(backbone, strides[0], scenes_of(recipe, "train").first(FITTED).images)
 
 
