@@ -62,7 +62,7 @@ class Tries:
     rates: Highest learning rates.
     """
 
-    batches: tuple[int, ...] = (16, 64)
+    batches: tuple[int, ...] = (8, 32)
     rates: tuple[float, ...] = (4e-4, 1.6e-3)
 
 
