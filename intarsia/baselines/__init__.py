@@ -1,1 +1,1 @@
-"""Baselines: k-means over colours, Slot Attention, and a VAE of the whole image."""
+"""Baselines: k-means, a normalised cut, Slot Attention, and a VAE of the whole image."""

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
-from time import monotonic
+from time import process_time
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from lightning_fabric import Fabric
@@ -22,7 +22,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Trained(NamedTuple, Generic[Network]):
-    """The trained model, the seconds that its training took, and the loss of each step."""
+    """The trained model, the seconds of processor time that its training took, and the loss of each step."""
 
     model: Network
     seconds: float
@@ -48,7 +48,8 @@ def fit(
         scenes: An endless split; the first step uses the first `batch` scenes, and so on.
         loss_of: The loss, given the model (wrapped by Fabric) and a batch of images.
         learning_rate_at: The learning rate after a fraction in [0, 1] of the training.
-        minutes: Of training, including drawing the scenes.
+        minutes: Of the processor's time, of all threads together, including drawing the scenes. What else runs on the machine
+            doesn't count.
         steps: Of training; minutes or steps must be finite.
         batch: Images per step.
         fabric: Device and precision; None for the defaults of `start_fabric`.
@@ -62,10 +63,10 @@ def fit(
         )
     fabric = fabric or start_fabric(Options())
     module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
-    losses, started = list[float](), monotonic()
+    losses, started = list[float](), process_time()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=1.0)
-        while (progress := max((monotonic() - started) / (60 * minutes), len(losses) / steps)) < 1:
+        while (progress := max((process_time() - started) / (60 * minutes), len(losses) / steps)) < 1:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate_at(progress)
             indices = range(len(losses) * batch, (len(losses) + 1) * batch)
@@ -77,4 +78,4 @@ def fit(
             if not math.isfinite(losses[-1]):
                 raise InputError(f"The loss of {name} is {losses[-1]} at step {len(losses)}: training broke down.")
             bar.update(task, completed=progress, description=f"{name}, {len(losses)} steps, loss {losses[-1]:.4f}")
-    return Trained(model, monotonic() - started, losses)
+    return Trained(model, process_time() - started, losses)

@@ -84,7 +84,7 @@ def train(
         scenes: An endless split; the first step uses the first `batch` scenes, and so on.
         dimension: Length of the code.
         beta: Weight of the divergence, in summed absolute intensities per nat.
-        minutes: Of training, including drawing the scenes.
+        minutes: Of the processor's time, including drawing the scenes.
         steps: Of training. Minutes or steps must be finite; training ends with the first that is over.
         batch: Images per step; the original's 16 unless given.
         seed: Of the initial weights and the codes' noise.

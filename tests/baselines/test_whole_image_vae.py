@@ -108,7 +108,7 @@ def test_training_repeats_itself() -> None:
 
 
 def test_training_ends_with_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("intarsia.baselines.training.monotonic", itertools.count(step=0.125).__next__)
+    monkeypatch.setattr("intarsia.baselines.training.process_time", itertools.count(step=0.125).__next__)
     found = train(SCENES, minutes=0.5 / 60, batch=1)
     assert len(found.losses) == 3 and found.seconds == 0.625  # the clock is read before each step, and twice at the end
 

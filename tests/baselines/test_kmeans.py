@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Generator
 
-from intarsia.baselines.colour_kmeans import segment
+from intarsia.baselines.kmeans import segment
 from intarsia.errors import InputError
 from intarsia.metrics import adjusted_rand_index, hard
 from intarsia.shapes import one_hot
@@ -56,6 +56,12 @@ def test_segments_depend_on_image_and_seed_alone() -> None:
     assert torch.equal(together, segment(images, 4, seed=1))
     assert torch.equal(together[2:], segment(images[2:], 4, seed=1))
     assert not torch.equal(together, segment(images, 4, seed=2))
+
+
+def test_maps_have_any_number_of_channels() -> None:
+    _, labels = three_coloured()
+    maps = one_hot(labels, 3)[:, [0, 1, 2, 1, 0]]
+    assert adjusted_rand_index(labels, hard(segment(maps, 3))).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
