@@ -14,6 +14,7 @@ from intarsia.manipulation import recolour, scale, traverse
 from intarsia.masks import edge_map
 from intarsia.model import Model, load
 from intarsia.objectives import divergence
+from intarsia.recipes import RECIPES
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
@@ -435,3 +436,14 @@ def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     assert recolour(renderer, scene, 0, (0.5, 0.4, 0.3)).texture.shape == scene.texture.shape
     assert scale(renderer, scene, 0, 1.1).shape.shape == scene.shape.shape
     assert find(model, image[None]).masks.shape == (1, 3, 64, 64)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_with_a_backbone_is_loaded_without_a_warning(tmp_path: Path) -> None:
+    recipe = RECIPES["folder"]["photos"]
+    model = Model(dataclasses.replace(recipe, vae=dataclasses.replace(recipe.vae, downsampling=4)))
+    model.save(tmp_path)
+    loaded = Model.load(tmp_path)
+    assert all(
+        torch.equal(one, two) for one, two in zip(model.backbone.parameters(), loaded.backbone.parameters(), strict=True)
+    )

@@ -83,7 +83,7 @@ def load_pretrained(blocks: int = 5) -> EfficientNetLite0:
     """The network with its ImageNet weights, frozen."""
     network = EfficientNetLite0(blocks)
     weights, own = load_file(PRETRAINED), network.state_dict()
-    network.load_state_dict({name: weights[name].float() for name in own})
+    network.load_state_dict({name: weights[name].float() for name in own}, assign=True)  # also where it is built without memory
     return network.requires_grad_(False)
 
 
