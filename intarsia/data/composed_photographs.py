@@ -18,13 +18,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from intarsia.data.arrays import Contents, Material, open_arrays
+from intarsia.data.arrays import Contents, Material
 from intarsia.data.compose import paste, placed
-from intarsia.data.cutouts import reduction, rows_from
+from intarsia.data.cutouts import open_pictures, rows_from
 from intarsia.data.flying_animals import reduced
 from intarsia.data.random import Keys, scene_keys, uniform
 from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
-from intarsia.errors import InputError
 
 NAME = "composed_photographs"
 KINDS = ("photograph", "cut-out", "shape")  # of pictures, in the order of the rows
@@ -96,13 +95,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
     Raises:
         InputError: if there is no such folder, it is not complete, or there is no such n for the size.
     """
-    if data_root is None:
-        raise InputError(f"{NAME} is composed of pictures from files: `intarsia prepare {NAME}`, then --data-root FOLDER.")
-    stored = open_arrays(data_root, NAME)
-    factor = reduction(NAME, size)
-    counts = [count or 0 for count in stored.contents.splits.values()]
-    if len(counts) != len(KINDS) * len(USES) or stored.rows != sum(counts):
-        raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")
+    stored, factor, counts = open_pictures(NAME, data_root, size, len(KINDS) * len(USES))
     ends = np.cumsum(counts)
     rows = [slice(ends[i] - counts[i], ends[i]) for i in range(USES.index(split), len(counts), len(USES))]
     (views, empty), *things = ([stored.arrays[name][part] for name in ("images", "masks")] for part in rows)

@@ -57,19 +57,31 @@ def rows_from(rows: Rows, start: int) -> Iterator[Rows]:
         yield {name: part[first : first + AT_ONCE] for name, part in rows.items()}
 
 
-def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
-    """The scenes of a split, composed of the pictures in a prepared folder, at 1/n of their size for an integer n.
+def open_pictures(
+    name: str, data_root: Path | None, size: tuple[int, int] | None, splits: int
+) -> tuple[Stored, int, list[int]]:
+    """The pictures in a prepared folder, the factor by which scenes of a size reduce them, and how many each split has.
 
     Raises:
-        InputError: if there is no such folder, it is not complete, or there is no such n for the size.
+        InputError: if there is no such folder, it is not complete, or there is no such factor.
     """
     if data_root is None:
         raise InputError(f"{name} is composed of pictures from files: `intarsia prepare {name}`, then --data-root FOLDER.")
     stored = open_arrays(data_root, name)
     factor = reduction(name, size)
     counts = [count or 0 for count in stored.contents.splits.values()]
-    if len(counts) != 2 * len(USES) or stored.rows != sum(counts):
+    if len(counts) != splits or stored.rows != sum(counts):
         raise InputError(f"{data_root} holds {stored.rows} pictures of {sum(counts)}: prepare it again, without --limit.")
+    return stored, factor, counts
+
+
+def open_scenes(name: str, seed: int, split: str, data_root: Path | None, size: tuple[int, int] | None = None) -> Scenes:
+    """The scenes of a split, composed of the pictures in a prepared folder, at 1/n of their size for an integer n.
+
+    Raises:
+        InputError: if there is no such folder, it is not complete, or there is no such n for the size.
+    """
+    stored, factor, counts = open_pictures(name, data_root, size, 2 * len(USES))
     first = 1 if split == "test" else 0  # train and both, or both and test
     starts = np.cumsum([0, *counts])
     backgrounds, animals = (
