@@ -26,7 +26,7 @@ from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
 from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes.settings import Recipe
+from intarsia.recipes.settings import Recipe, planned
 from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest
@@ -67,6 +67,11 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """The device that the weights are on; images have to be there, too."""
         return next(self.parameters()).device
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the recipe trains codes of objects and background; without them objects can be moved, but not changed."""
+        return "vaes" in planned(self.recipe)
 
     @torch.no_grad()
     def segment(self, images: Images, chunk: int = 50) -> Masks:
@@ -133,7 +138,7 @@ class Model(nn.Module):
         """
         if image.dim() == 3:
             scene = self.encode(image[None])
-            return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
+            return Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene) if item.name != "origins"})
         masks = self.ordered_masks(image)
         objects, shapes, ground = parts(self.downsample(image), self.downsample(masks), self.recipe.vae.fill_with_mean)
         texture = self.autoencoder.texture.encode(objects.flatten(0, 1))
@@ -214,13 +219,14 @@ def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> 
     Args:
         folder: The run folder, the model folder or the name.
         device: As `Model.load` takes it.
-        with_codes: Refuse a model whose codes are not trained.
+        with_codes: Refuse a model whose codes are not trained yet. A recipe that trains none at all gives a model that can move
+            objects.
 
     Raises:
         InputError: if there is no such model, or its codes are not trained but have to be.
     """
     source = latest(Path(folder))
-    if with_codes and not has_codes(source):
+    if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
         stage = source.resolve().name
         raise InputError(
             f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."

@@ -19,8 +19,9 @@ from intarsia import __version__
 from intarsia.data import PREPARED, Scenes, scenes_of
 from intarsia.errors import InputError
 from intarsia.manipulation import Part, composite
-from intarsia.manipulation.history import Edits
-from intarsia.manipulation.replay import model_sha256
+from intarsia.manipulation.history import Edits, Paste
+from intarsia.manipulation.layers import layers
+from intarsia.manipulation.replay import NO_CODES, copied, model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
 from intarsia.scene import Scene
@@ -73,6 +74,12 @@ class ViewRequest(EditsRequest, strict=True):
     """What to show; with `raw`, the bare output of the fusion networks."""
 
     raw: bool = False
+
+
+class CopyRequest(EditsRequest, strict=True):
+    """Which object to copy after the edits."""
+
+    object: int
 
 
 class StripRequest(EditsRequest, strict=True):
@@ -164,13 +171,26 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
+    def check_codes() -> None:
+        if not store.renderer.model.has_codes:
+            raise InputError(NO_CODES)
+
     def viewed(name: str, asked: ViewRequest) -> View:
+        if asked.raw:
+            check_codes()
         return view(store.renderer, store.scene(name), store.edited(name, asked.edits), asked.raw)
 
     def begun(name: str, asked: StripRequest) -> tuple[list[Scene], Tensor | None]:
+        check_codes()
         edited = store.edited(name, asked.edits)
         scenes = varied(edited, asked.part, asked.dimension, asked.object)
-        return scenes, None if asked.object is None else store.renderer.shapes(edited.scene)[edited.row(asked.object)]
+        return scenes, None if asked.object is None else layers(store.renderer, edited.scene).opacities[
+            edited.row(asked.object)
+        ]
+
+    def copy(name: str, asked: CopyRequest) -> Paste:
+        edited = store.edited(name, asked.edits)
+        return copied(store.renderer, edited.scene, edited.row(asked.object))
 
     def composited(name: str, scene: Scene) -> Tensor:
         return composite(store.renderer, store.scene(name), scene)
@@ -193,6 +213,11 @@ def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
         # One at a time, so that requests that a person waits for get their turn in between.
         pictures = [await worker(composited, name, scene) for scene in scenes]
         return strip(pictures, asked.part, shape)
+
+    @app.post("/api/scenes/{name}/copy", openapi_extra=_body(CopyRequest))
+    async def copy_of_object(name: str, request: Request) -> Paste:
+        """The edit that adds a copy of an object as it is after some edits, to this picture or to another one."""
+        return await worker(copy, name, await read_json(request, CopyRequest))
 
     @app.post("/api/scenes/{name}/gif", openapi_extra=_body(EditsRequest))
     async def animation_of_edits(name: str, request: Request) -> Response:
