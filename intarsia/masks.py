@@ -4,6 +4,9 @@ The inpainter sees the edges of the complete image, also inside the hidden segme
 they look like. Edges are binary and carry no gradient.
 """
 
+import math
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +15,8 @@ from torch.nn.functional import pad
 from intarsia.shapes import Edges, Images, Maps, Masks
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
+FINEST = 4  # samples in a row that become one pixel of a smaller map, at most
+ALMOST = 1e-6  # a scale of 1 with a rounding error makes nothing smaller
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
 
 
@@ -100,6 +105,28 @@ def translate(masks: Masks, right: Tensor, down: Tensor) -> Masks:
         shape = (*places.shape[:2], size, 1) if axis == 2 else (*places.shape[:2], 1, size)
         masks = masks.gather(axis, places.view(shape).expand_as(masks)) * inside.view(shape)
     return masks
+
+
+def resample(maps: Tensor, transform: Tensor, beyond: Literal["zeros", "border"] = "zeros") -> Tensor:
+    """Maps `c h w` in [0, 1], scaled and moved by a transform `3` (`Scene.transform`); the same ones if it is none.
+
+    Pixels are interpolated cubically, so a distance of whole pixels copies them. If the maps shrink, each pixel is the mean of
+    several. `beyond` says what is outside of the maps: 0, or the nearest pixel.
+    """
+    scale, right, down = transform.tolist()
+    if (scale, right, down) == (1, 0, 0):
+        return maps
+    height, width = maps.shape[1:]
+    finer = min(math.ceil(1 / scale - ALMOST), FINEST)
+    # The place that each pixel is sampled at, then in grid_sample's units: -1 and 1 are the outer edges of the maps.
+    places = [
+        (((torch.arange(size * finer, dtype=torch.double) + 0.5) / finer - 0.5 - distance) / scale * 2 + 1) / size - 1
+        for size, distance in ((height, down), (width, right))
+    ]
+    rows, columns = torch.meshgrid(*places, indexing="ij")
+    grid = torch.stack([columns, rows], -1).to(maps)[None]
+    sampled = F.grid_sample(maps[None], grid, mode="bicubic", padding_mode=beyond, align_corners=False)
+    return F.avg_pool2d(sampled, finer)[0].clamp(0, 1)
 
 
 def visible_shapes(shapes: Tensor) -> Tensor:

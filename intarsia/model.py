@@ -25,7 +25,7 @@ from intarsia.networks.segnet import SegNet
 from intarsia.networks.tensorflow import glorot
 from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes.settings import Recipe
+from intarsia.recipes.settings import Recipe, planned
 from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks, checked_images, one_hot
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, read_weights
@@ -67,6 +67,11 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         """The device that the weights are on."""
         return next(self.parameters()).device
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the recipe trains codes of objects and background; without them objects can be moved, but not changed."""
+        return "vaes" in planned(self.recipe)
 
     def segment(self, images: Tensor, chunk: int = 50) -> Tensor:
         """The segments of images as soft masks that sum to 1 over the segments.
@@ -158,7 +163,8 @@ class Model(nn.Module):
             InputError: if it is something else.
         """
         scene = self._encoded(self._checked(image))
-        return scene if image.dim() == 4 else Scene(**{item.name: getattr(scene, item.name)[0] for item in fields(scene)})
+        names = [item.name for item in fields(scene) if item.name != "origins"]
+        return scene if image.dim() == 4 else Scene(**{name: getattr(scene, name)[0] for name in names})
 
     def _checked(self, images: Tensor) -> Images:
         return checked_images(images, self.recipe.height, self.recipe.width).to(self.device)
@@ -244,13 +250,13 @@ def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> 
     Args:
         folder: The run folder, the model folder or the name.
         device: As `Model.load` takes it.
-        with_codes: Refuse a model whose codes are not trained.
+        with_codes: Refuse a model whose codes are not trained yet. A recipe without codes is no reason to refuse.
 
     Raises:
         InputError: if there is no such model, or its codes are not trained but have to be.
     """
     source = latest(Path(folder))
-    if with_codes and not has_codes(source):
+    if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
         stage = source.resolve().name
         raise InputError(
             f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."

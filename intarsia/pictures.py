@@ -127,6 +127,29 @@ def png(image: Tensor) -> bytes:
     return content.getvalue()
 
 
+def cutout_png(cutout: Tensor) -> bytes:
+    """The content of a PNG file of colours and opacity, `4 h w` in [0, 1]. Where it is clear all around, it is black."""
+    near = F.max_pool2d((cutout[None, 3:] > 0).float(), 5, 1, 2)[0]
+    content = BytesIO()
+    pixels = (torch.cat([cutout[:3] * near, cutout[3:]]) * 255).round().to(torch.uint8)
+    Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy()).save(content, format="png")
+    return content.getvalue()
+
+
+def read_cutout(content: bytes, height: int, width: int) -> Tensor:
+    """The colours and opacity `4 h w` in [0, 1] of a PNG file; `InputError` if it has another size or no opacity."""
+    wanted = f"{width}x{height} in RGBA"
+    try:
+        with Image.open(BytesIO(content), formats=("PNG",)) as file:
+            found = f"{file.width}x{file.height} in {file.mode}"
+            pixels = np.array(file) if found == wanted else None  # a file of another size is not decompressed
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError("The cut-out is no PNG file.") from error
+    if pixels is None:
+        raise InputError(f"The cut-out is {found}; it must be {wanted}.")
+    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+
 def write_gif(path: Path, frames: Images) -> None:
     """Write frames `f 3 h w` in [0, 1], enlarged, as a GIF animation that loops.
 

@@ -4,13 +4,13 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from intarsia.errors import InputError
-from intarsia.masks import visible_shapes
+from intarsia.masks import resample, visible_shapes
 from intarsia.model import Model
 from intarsia.networks.vae import VAE
 from intarsia.scene import Parts, Scene
@@ -78,17 +78,18 @@ class Renderer:
         """The decoded shapes, textures and background of a scene; or those of `b` scenes, with one more axis in front.
 
         The codes of a single scene are decoded one by one, so that a picture does not depend on the other codes, bit by bit.
+        Shapes and textures are drawn where the objects' transforms say.
         """
         return Parts(
             shapes=self.shapes(scene),
-            textures=self._pictures("texture", scene.texture),
-            background=self._pictures("background", scene.background.unsqueeze(-2)).squeeze(-4),
+            textures=_placed(self.pictures("texture", scene.texture), scene.transform, "border"),
+            background=self.pictures("background", scene.background.unsqueeze(-2)).squeeze(-4),
         )
 
     @torch.no_grad()
     def shapes(self, scene: Scene) -> Tensor:
         """The decoded shapes `n h w` alone."""
-        return self._pictures("shape", scene.shape).squeeze(-3)
+        return _placed(self.pictures("shape", scene.shape), scene.transform, "zeros").squeeze(-3)
 
     @torch.no_grad()
     def picture(self, part: str, codes: Tensor) -> Tensor:
@@ -111,31 +112,56 @@ class Renderer:
         Raises:
             InputError: if there are more objects than the model has room for.
         """
-        shapes, textures, background = map(self.model.downsample, (decoded.shapes, decoded.textures, decoded.background))
-        room, (*images, count, height, width) = self.model.recipe.objects, shapes.shape
+        count, room = decoded.shapes.shape[-3], self.model.recipe.objects
         if count > room:
             raise InputError(f"The scene holds {count} objects; the model has room for {room}.")
-        visible = visible_shapes(shapes)
-        if images or not count:
-            objects = self._objects(textures, visible)
-        else:
-            objects = torch.stack([self._kept("object", self._objects, *each) for each in zip(textures, visible, strict=True)])
-        behind = background * (1 - visible.sum(-3, keepdim=True))
-        empty = behind.new_zeros(*images, room - count, 3, height, width)
+        visible = visible_shapes(self.model.downsample(decoded.shapes))
+        behind = self.model.downsample(decoded.background) * (1 - visible.sum(-3, keepdim=True))
+        return self.join(self.on_black(decoded.textures, visible), behind)
+
+    @torch.no_grad()
+    def on_black(self, textures: Tensor, visible: Tensor) -> Tensor:
+        """Objects `... n 3 h w` on black, as the object fusion network draws them; of the scene autoencoder's size.
+
+        Args:
+            textures: `... n 3 h w`, of the image's size.
+            visible: `... n h w`, the visible part of the shapes, of the scene autoencoder's size.
+        """
+        textures = self.model.downsample(textures)
+        if visible.dim() > 3 or not len(visible):
+            return self._objects(textures, visible)
+        return torch.stack([self.keep("object", self._objects, *each) for each in zip(textures, visible, strict=True)])
+
+    @torch.no_grad()
+    def join(self, objects: Tensor, behind: Tensor) -> Tensor:
+        """The image `... 3 h w` that the scene fusion network makes of objects `... n 3 h w` on black and what is behind them.
+
+        Objects, and the background without the objects' places, `... 3 h w`, have the scene autoencoder's size.
+        """
+        *images, count, colours, height, width = objects.shape
+        empty = behind.new_zeros(*images, self.model.recipe.objects - count, colours, height, width)
         layers = torch.cat([objects, empty, behind.unsqueeze(-4)], -4)
         fused = self.model.autoencoder.scene_fusion(layers.reshape(-1, *layers.shape[-4:])).view_as(behind)
         return self.model.upsample(fused)
 
-    def _pictures(self, part: str, codes: Tensor) -> Tensor:
-        """`picture`, code by code where the codes `n d` are those of a single scene."""
+    def pictures(self, part: str, codes: Tensor) -> Tensor:
+        """`picture`, code by code and kept where the codes `n d` are those of a single scene."""
         if codes.dim() > 2 or not len(codes):
             return self.picture(part, codes)
-        return torch.stack([self._kept(part, partial(self.picture, part), code) for code in codes])
+        return torch.stack([self.keep(part, partial(self.picture, part), code) for code in codes])
+
+    def keep(self, name: str, make: Callable[..., Tensor], *given: Tensor) -> Tensor:
+        """`make(*given)`, or what the memo holds of it."""
+        return make(*given) if self.memo is None else self.memo(name, make, *given)
 
     def _objects(self, textures: Tensor, visible: Tensor) -> Tensor:
         """Objects `... 3 h w` on black, from their textures `... 3 h w` and the visible part of their shapes, `... h w`."""
         pictures, masks = textures.reshape(-1, *textures.shape[-3:]), visible.reshape(-1, 1, *visible.shape[-2:])
         return self.model.autoencoder.object_fusion(pictures, masks).sigmoid().view_as(textures)
 
-    def _kept(self, name: str, make: Callable[..., Tensor], *given: Tensor) -> Tensor:
-        return make(*given) if self.memo is None else self.memo(name, make, *given)
+
+def _placed(pictures: Tensor, transforms: Tensor, beyond: Literal["zeros", "border"]) -> Tensor:
+    """Pictures `n c h w` where the transforms `n 3` say; those of several encoded scenes have one more axis, and stay."""
+    if pictures.dim() > 4 or not len(pictures):
+        return pictures
+    return torch.stack([resample(*each, beyond) for each in zip(pictures, transforms, strict=True)])

@@ -1,7 +1,15 @@
-"""A scene: one image as masks and codes, which a user can edit and a model can render."""
+"""A scene: one image as objects and background, which a user can edit and a model can render.
 
-from dataclasses import dataclass
+An object is two things at once: its codes, and its own pixels in the image that it was found in. Its *transform* says where
+either of them is drawn. So an object that only moves, grows, is copied or put behind another one keeps its own pixels; they are
+resampled once, from the image, however many moves there were. An object whose codes changed is decoded, and drawn with the same
+transform. Edits therefore only exchange numbers: a code, a transform, the order. What they look like,
+`intarsia.manipulation.composite` works out from the scene alone, so that it does not matter how a scene came about.
+"""
 
+from dataclasses import dataclass, field
+
+import torch
 from torch import Tensor
 
 
@@ -29,6 +37,38 @@ class Scene:
     """`n d`, nats."""
     background_kl: Tensor
     """`d`, nats."""
+    transform: Tensor = field(default=None)  # type: ignore[assignment]  # set below
+    """`n 3`, float64: scale, and distances to the right and down in pixels. What the codes or the object's own pixels show at a
+    place x, y (the first pixel's centre is at 0) is drawn at scale x + right, scale y + down. An encoded scene has 1, 0, 0."""
+    origins: "tuple[Origin | None, ...]" = field(default=None)  # type: ignore[arg-type]
+    """Of each object: in this image, for an encoded scene; None for an object that is given by its codes alone. Scenes that
+    were encoded together have none at all."""
+
+    def __post_init__(self) -> None:
+        if self.transform is None:
+            none = self.shape.new_tensor([1, 0, 0], dtype=torch.double)
+            object.__setattr__(self, "transform", none.expand(*self.shape.shape[:-1], 3))
+        if self.origins is None:
+            objects = () if self.image.dim() > 3 else zip(self.masks, self.shape, self.texture, strict=False)
+            every = self.masks[..., :-1, :, :].sum(-3)
+            found = tuple(Origin(self.image, mask, every - mask, shape, texture) for mask, shape, texture in objects)
+            object.__setattr__(self, "origins", found)
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What an object was where it was found. It stays the same, whatever becomes of the object."""
+
+    image: Tensor
+    """`3 h w` in [0, 1]."""
+    mask: Tensor
+    """`h w`: the object's opened mask in the image."""
+    others: Tensor | None
+    """`h w`: the sum of the other objects' masks, which may hide it; None if image and mask are a finished cut-out."""
+    shape: Tensor
+    """`d`: the shape code that it was encoded with."""
+    texture: Tensor
+    """`d`: its texture code."""
 
 
 @dataclass(frozen=True, eq=False)

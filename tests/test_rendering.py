@@ -69,7 +69,7 @@ def test_only_what_changes_is_made_again(name: str, model: Model, scene: Scene) 
             return super().__call__(name, lambda *each: made.append(name) or make(*each), *given)
 
     renderer, (edit, expected) = Renderer(model, Counting()), EDITS[name]
-    composite(renderer, scene, scene)
+    renderer.render(scene)
     made.clear()
     edited = edit(scene)
     shown = composite(renderer, scene, edited, raw=True)
@@ -84,5 +84,7 @@ def test_a_code_has_the_same_picture_in_every_company() -> None:
     renderer = Renderer(model)
     parts = renderer.decode(scene)
     for row in range(5):
-        alone = renderer.decode(dataclasses.replace(scene, shape=scene.shape[[row]], texture=scene.texture[[row]]))
+        alone = renderer.decode(
+            dataclasses.replace(scene, shape=scene.shape[[row]], texture=scene.texture[[row]], transform=scene.transform[[row]])
+        )
         assert torch.equal(alone.shapes[0], parts.shapes[row]) and torch.equal(alone.textures[0], parts.textures[row])

@@ -1,6 +1,5 @@
 """`intarsia demo`: a test scene with its segments, and an animation of its largest object moving."""
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from intarsia.scene import Scene
 
 FRAMES = 48  # of the animation, which moves the object there and back
 DISTANCE = 0.25  # as a fraction of the image's width
-LEGS = 4  # parts of the way. Codes are interpolated within a part; over the whole way, that would distort the object
 
 
 def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
@@ -61,16 +59,9 @@ def demo(run: Path, number: int, out: Path, overwrite: bool = False) -> tuple[li
 
 def _moving(renderer: Renderer, scene: Scene, object: int, distance: float) -> Tensor:
     """Frames `f 3 h w` of an object that moves to the right by `distance` pixels and back."""
-    way = [scene]
-    for _ in range(LEGS):
-        way.append(move(renderer, way[-1], object, distance / LEGS, 0))
-    phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # never 0: there, the image's own pixels would flash up
-    frames = []
-    for gone in (LEGS * (1 - phases.cos()) / 2).tolist():
-        leg = int(gone)
-        shape = torch.lerp(way[leg].shape, way[leg + 1].shape, gone - leg)
-        frames.append(composite(renderer, scene, dataclasses.replace(scene, shape=shape)))
-    return torch.stack(frames)
+    phases = (torch.arange(FRAMES) + 0.5) * (2 * math.pi / FRAMES)  # where it turns, two frames are one that lasts
+    gone = (distance * (1 - phases.cos()) / 2).tolist()
+    return torch.stack([composite(renderer, scene, move(renderer, scene, object, each, 0)) for each in gone])
 
 
 def _taken_apart(scene: Scene, objects: list[int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from intarsia.files import make_folder
 from intarsia.manipulation import Part, composite, most_informative, placements, traverse
 from intarsia.manipulation.edits import check_code
 from intarsia.manipulation.history import read_history
-from intarsia.manipulation.replay import begin, check_history, copied, replay
+from intarsia.manipulation.replay import NO_CODES, begin, check_history, copied, replay
 from intarsia.model import load
 from intarsia.pictures import check_mp4, check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.rendering import Memo, Renderer
@@ -52,7 +52,9 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
     scene, lines = _encode(renderer, image)
     _check_number(scene, "--object", flags.object)
     if flags.list:
-        return lines + listing(scene, flags.count), []
+        return lines + listing(scene, flags.count if renderer.model.has_codes else 0), []
+    if (flags.traverse or flags.dimension is not None or flags.raw) and not renderer.model.has_codes:
+        raise InputError(NO_CODES)
     if flags.traverse or flags.dimension is not None:
         chosen = _chosen(scene, flags)
         sheet_name = chosen[0].name if len(chosen) == 1 else "traversals"
@@ -77,14 +79,22 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
 
 
 def listing(scene: Scene, count: int) -> list[str]:
-    """Return a line for each object and one for the background, each with the `count` most informative numbers of its codes."""
+    """Return a line for each object and one for the background, each with the `count` most informative numbers of its codes.
+
+    With a count of 0 the lines of the objects say where they are, and the background has none.
+    """
     lines = []
     for number, place in enumerate(placements(scene.masks[:-1])):
         if place.area < 1:
             lines.append(f"object {number + 1}: empty")
             continue
+        if not count:
+            lines.append(f"object {number + 1}: at ({place.x:.1f}, {place.y:.1f}), {place.area:.0f} pixels")
+            continue
         codes = "; ".join(_informative(part, getattr(scene, f"{part}_kl")[number], count) for part in ("shape", "texture"))
         lines.append(f"object {number + 1}: at ({place.x:.1f}, {place.y:.1f}), {place.area:.0f} pixels; {codes}")
+    if not count:
+        return lines
     return [*lines, f"background: {_informative('background', scene.background_kl, count)}", "(dN: dimension N, with its nats)"]
 
 
@@ -141,7 +151,7 @@ def _write_traversals(
 
 
 def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, list[str]]:
-    """Return the scene after the edits that the flags ask for, and lines about them to print."""
+    """Return the scene after the edits that the flags ask for, and what to say of the image that an object is copied from."""
     start = begin(scene)
     if flags.edits:
         history = read_history(flags.edits)
@@ -153,10 +163,5 @@ def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, 
     if flags.copy_from and flags.copy_object is not None:
         source, lines = _encode(renderer, flags.copy_from)
         _check_number(source, "--copy-object", flags.copy_object)
-        start = replay(renderer, start, [copied(source, flags.copy_object - 1)])
-    edited = replay(renderer, start, edits_of(flags, number, len(start.numbers)))
-    if flags.move is not None or flags.scale is not None:
-        before, after = (placements(renderer.shapes(each.scene))[each.row(number)] for each in (start, edited))
-        width = (after.area / before.area) ** 0.5
-        lines.append(f"Moved by ({after.x - before.x:.1f}, {after.y - before.y:.1f}) pixels, {width:.2f} times as wide.")
-    return edited.scene, lines
+        start = replay(renderer, start, [copied(renderer, source, flags.copy_object - 1)])
+    return replay(renderer, start, edits_of(flags, number, len(start.numbers))).scene, lines

@@ -110,7 +110,7 @@ def find(model: Model, images: Images) -> Found:
 def changes(model: Model, numbers: list[int], images: Images) -> tuple[Tensor, list[Change]]:
     """Unit changes of the given numbers of every object, object by object, for `intarsia.metrics.locality`.
 
-    The images come in two versions: the bare fusion output, and the given images composited with it.
+    The images come in two versions: the bare fusion output, and the given images with it laid over the changed place.
     """
     scene, renderer = model.encode(images), Renderer(model)
     decoded = renderer.decode(scene)
@@ -211,7 +211,7 @@ def _partition(masks: Masks) -> Masks:
 
 
 def _changed_region(was: Tensor, now: Tensor, masks: Masks, object: int) -> Tensor:
-    """`manipulation.compositing.changed_region` for shapes `b n h w` of many scenes, in each of which one object changed."""
+    """Where one object changed, for shapes `b n h w` of many scenes before and after: what it covers, and what it hides."""
     before, after = visible_shapes(was), visible_shapes(now)
     others = (before - after).abs()
     others[:, object] = torch.stack([before[:, object], after[:, object], masks[:, object]]).amax(0)

@@ -1,4 +1,7 @@
-"""Edits that need no search: set a number of a code; add, remove and reorder objects; swap their textures.
+"""Edits that need no search: move, scale, add, remove and reorder objects; swap their textures; set a number of a code.
+
+Moving and scaling change an object's transform and leave its codes alone. So both can be combined with changes of codes, in any
+order, and an object that only moves is never decoded (see `intarsia.scene`).
 
 Objects are numbered from 0, from front to back, as in the scene's tensors. The divergences (`shape_kl` and so on) stay those
 of the image that a code was encoded from.
@@ -9,14 +12,21 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from intarsia.errors import InputError, is_finite
+from intarsia.manipulation.layers import PRESENT, appearance, placements
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 
 Part = Literal["shape", "texture", "background"]
-PER_OBJECT = ("shape", "texture", "shape_kl", "texture_kl")  # fields of a scene with a row for each object
-PRESENT = 0.5  # an object whose decoded shape is nowhere above this is empty
+CODES = ("shape", "texture", "shape_kl", "texture_kl")  # of each object
+PER_OBJECT = (*CODES, "transform")  # fields of a scene with a row for each object, beside masks and origins
+FARTHEST = 8  # in images' sides
+LARGEST_FACTOR = 100  # of a size; the smallest is its inverse
+DIGITS = 9  # after the decimal point of a transform: without rounding errors, an object comes back to exactly its place
+
+EMPTY = "The object is empty: the image has none for its place, so there is nothing to change."
 
 
 def set_code(scene: Scene, part: Part, dimension: int, value: float, object: int | None = None) -> Scene:
@@ -41,6 +51,33 @@ def shift_code(scene: Scene, part: Part, dimension: int, offset: float, object: 
     return set_code(scene, part, dimension, float(now) + offset, object)
 
 
+def move(renderer: Renderer, scene: Scene, object: int, dx: float, dy: float) -> Scene:
+    """The scene with an object moved by `dx` pixels to the right and `dy` down; parts of pixels count. Its pixels move along.
+
+    Raises:
+        InputError: if there is no such object, it is empty, or the distance is beyond 8 times the image's longer side.
+    """
+    most = FARTHEST * max(scene.image.shape[1:])
+    if not (is_finite(dx) and is_finite(dy) and max(abs(dx), abs(dy)) <= most):
+        raise InputError(f"The distance is ({dx}, {dy}); it must be two numbers of pixels, from {-most} to {most}.")
+    _present_shape(renderer, scene, object)
+    return _transformed(scene, object, 1.0, dx, dy)
+
+
+def scale(renderer: Renderer, scene: Scene, object: int, factor: float) -> Scene:
+    """The scene with an object made `factor` times as wide and high, about its centre of mass; otherwise like `move`.
+
+    Raises:
+        InputError: if there is no such object, it is empty, or the factor is not from 0.01 to 100.
+    """
+    if not (is_finite(factor) and 1 / LARGEST_FACTOR <= factor <= LARGEST_FACTOR):
+        raise InputError(f"The factor is {factor}; it must be from {1 / LARGEST_FACTOR:g} to {LARGEST_FACTOR}.")
+    centre = placements(_present_shape(renderer, scene, object)[None])[0]
+    now, right, down = scene.transform[object].tolist()
+    x, y = now * centre.x + right, now * centre.y + down
+    return _transformed(scene, object, factor, (1 - factor) * x, (1 - factor) * y)
+
+
 def remove(scene: Scene, object: int) -> Scene:
     """The scene without an object. The objects behind it and the background fill its place."""
     check_object(scene, object)
@@ -59,8 +96,9 @@ def swap_texture(scene: Scene, first: int, second: int) -> Scene:
 def copy(renderer: Renderer, scene: Scene, source: Scene, object: int) -> Scene:
     """The scene with a copy of an object of another scene of the same model (or of itself), in front of its own objects.
 
-    If the model has no more room, the copy takes the place of an empty object: one that stands for a channel in which the
-    segmenter found nothing. The mask of the copy is empty, since `scene.image` does not show it.
+    The copy shows the pixels that the object shows, and lies at the same place. If the model has no more room, the copy takes
+    the place of an empty object: one that stands for a channel in which the segmenter found nothing. The mask of the copy is
+    empty, since `scene.image` does not show it.
 
     Raises:
         InputError: if there is no such object, or no room for it.
@@ -70,7 +108,8 @@ def copy(renderer: Renderer, scene: Scene, source: Scene, object: int) -> Scene:
     if spare is not None:
         scene = remove(scene, spare)
     codes = {name: torch.cat([getattr(source, name)[object][None], getattr(scene, name)]) for name in PER_OBJECT}
-    return replace(scene, masks=torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks]), **codes)
+    masks = torch.cat([torch.zeros_like(scene.masks[:1]), scene.masks])
+    return replace(scene, masks=masks, origins=(source.origins[object], *scene.origins), **codes)
 
 
 def spare_object(renderer: Renderer, scene: Scene) -> int | None:
@@ -82,10 +121,10 @@ def spare_object(renderer: Renderer, scene: Scene) -> int | None:
     room = renderer.model.recipe.objects
     if len(scene.shape) < room:
         return None
-    present = renderer.shapes(scene).amax((1, 2)) > PRESENT
-    if present.all():
+    empty = [row for row in range(room) if appearance(renderer, scene, row)[3].max() <= PRESENT]
+    if not empty:
         raise InputError(f"There is no room for one more object: the model has {room} places. Remove an object first.")
-    return int((~present).nonzero()[-1])
+    return empty[-1]
 
 
 def reorder(scene: Scene, order: Sequence[int]) -> Scene:
@@ -135,7 +174,24 @@ def check_code(scene: Scene, part: Part, dimension: int, object: int | None) -> 
 def _pick(scene: Scene, objects: list[int]) -> Scene:
     """The scene with only these objects, in this order."""
     codes = {name: getattr(scene, name)[objects] for name in PER_OBJECT}
-    return replace(scene, masks=torch.cat([scene.masks[:-1][objects], scene.masks[-1:]]), **codes)
+    masks = torch.cat([scene.masks[:-1][objects], scene.masks[-1:]])
+    return replace(scene, masks=masks, origins=tuple(scene.origins[each] for each in objects), **codes)
+
+
+def _present_shape(renderer: Renderer, scene: Scene, object: int) -> Tensor:
+    """The opacity `h w` of an object before its transform; `InputError` if there is no such object, or it is empty."""
+    check_object(scene, object)
+    shape = appearance(renderer, scene, object)[3]
+    if shape.max() <= PRESENT:
+        raise InputError(EMPTY)
+    return shape
+
+
+def _transformed(scene: Scene, object: int, factor: float, dx: float, dy: float) -> Scene:
+    """The scene with an object drawn at `factor` times the place where it was, and then `dx` to the right and `dy` down."""
+    transform = scene.transform.clone()
+    transform[object] = torch.round(factor * transform[object] + transform.new_tensor([0, dx, dy]), decimals=DIGITS)
+    return replace(scene, transform=transform)
 
 
 def _counted(objects: int) -> str:

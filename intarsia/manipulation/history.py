@@ -19,11 +19,16 @@ LONGEST_CODE = 1000  # numbers
 LARGEST_CODE = 20.0  # standard deviations of the prior; nothing can be seen beyond
 LARGEST_SCALE = 8.0  # the smallest is its inverse
 
+LARGEST_SIZE, LARGEST_DISTANCE = 1e3, 1e6  # of a pasted object's transform
+LARGEST_CUTOUT = 400_000  # characters
+
 STRICT = ConfigDict(strict=True, allow_inf_nan=False, extra="forbid")  # a bool is no number, and text isn't either
 
 Number = Annotated[int, Field(ge=0, le=2**31)]
 Code = Annotated[float, Field(ge=-LARGEST_CODE, le=LARGEST_CODE)]
 Codes = Annotated[tuple[Code, ...], Field(min_length=1, max_length=LONGEST_CODE)]
+Size = Annotated[float, Field(ge=1 / LARGEST_SIZE, le=LARGEST_SIZE)]
+Distance = Annotated[float, Field(ge=-LARGEST_DISTANCE, le=LARGEST_DISTANCE)]
 Divergences = Annotated[tuple[float, ...], Field(min_length=1, max_length=LONGEST_CODE)]
 
 
@@ -94,12 +99,18 @@ class SetCode:
 
 @dataclass(frozen=True, config=STRICT)
 class Paste:
-    """Add an object in front of all others, given by its codes. They may come from this picture or from another one."""
+    """Add an object in front of all others. It may come from this picture or from another one.
+
+    transform: As `Scene.transform`.
+    cutout: The object's own pixels, a PNG with opacity of the picture's size, in Base64. None for an object that is decoded.
+    """
 
     shape: Codes
     texture: Codes
     shape_kl: Divergences
     texture_kl: Divergences
+    transform: tuple[Size, Distance, Distance] = (1.0, 0.0, 0.0)
+    cutout: Annotated[str, Field(max_length=LARGEST_CUTOUT)] | None = None
     edit: Literal["paste"] = field(default="paste", kw_only=True)
 
 

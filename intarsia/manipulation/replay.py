@@ -1,8 +1,10 @@
 """Replaying edits. The studio, its exports and `intarsia manipulate` all change scenes in this way, and in no other."""
 
+import binascii
 import hashlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,14 @@ from torch import Tensor
 from intarsia.errors import InputError, one_line
 from intarsia.manipulation import edits as plain
 from intarsia.manipulation.history import Edit, History, Move, Order, Paste, Recolour, Remove, Scale, SetCode, SwapTexture
-from intarsia.manipulation.solving import move, recolour, scale
+from intarsia.manipulation.layers import appearance, is_decoded
+from intarsia.manipulation.solving import recolour
 from intarsia.model import Model
+from intarsia.pictures import cutout_png, read_cutout
 from intarsia.rendering import Renderer
-from intarsia.scene import Scene
+from intarsia.scene import Origin, Scene
+
+NO_CODES = "This model was trained without codes: its objects can be moved, scaled, copied and removed, but not changed."
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +65,18 @@ def replay(renderer: Renderer, edited: Edited, edits: Iterable[Edit]) -> Edited:
     return edited
 
 
-def copied(scene: Scene, row: int) -> Paste:
+def copied(renderer: Renderer, scene: Scene, row: int) -> Paste:
     """Return the edit that adds a copy of an object of this scene, to the same scene or to another one.
 
+    The copy has the object's own pixels in 8 bits, unless the object is decoded.
+
     Raises:
-        InputError: if its codes are beyond all that an edit may hold.
+        InputError: if its codes or its pixels are beyond all that an edit may hold.
     """
-    codes: dict[str, Any] = {name: tuple(getattr(scene, name)[row].tolist()) for name in plain.PER_OBJECT}
+    numbers: dict[str, Any] = {name: tuple(getattr(scene, name)[row].tolist()) for name in plain.PER_OBJECT}
+    cutout = None if is_decoded(scene, row) else b64encode(cutout_png(appearance(renderer, scene, row))).decode()
     try:
-        return Paste(**codes)
+        return Paste(cutout=cutout, **numbers)
     except ValidationError as error:
         raise InputError(one_line(error)) from error
 
@@ -93,6 +102,8 @@ def model_sha256(model: Model) -> str:
 
 def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
     scene, numbers = edited.scene, edited.numbers
+    if isinstance(edit, Recolour | SwapTexture | SetCode) and not renderer.model.has_codes:
+        raise InputError(NO_CODES)
     match edit:
         case Paste():
             return _pasted(renderer, edited, edit)
@@ -110,9 +121,9 @@ def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
             height, width = scene.image.shape[1:]
             if abs(edit.dx) > width or abs(edit.dy) > height:
                 raise InputError(f"The distance is ({edit.dx}, {edit.dy}); the picture is {width}x{height} pixels.")
-            scene = move(renderer, scene, row, edit.dx, edit.dy)
+            scene = plain.move(renderer, scene, row, edit.dx, edit.dy)
         case Scale():
-            scene = scale(renderer, scene, row, edit.factor)
+            scene = plain.scale(renderer, scene, row, edit.factor)
         case Recolour():
             scene = recolour(renderer, scene, row, [int(edit.colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
         case SwapTexture():
@@ -124,13 +135,24 @@ def _after(renderer: Renderer, edited: Edited, edit: Edit) -> Edited:
 
 def _pasted(renderer: Renderer, edited: Edited, paste: Paste) -> Edited:
     scene, numbers = edited.scene, edited.numbers
-    rows = {name: scene.shape.new_tensor(getattr(paste, name))[None] for name in plain.PER_OBJECT}
+    rows = {name: getattr(scene, name).new_tensor(getattr(paste, name))[None] for name in plain.PER_OBJECT}
     for name, row in rows.items():
         length = getattr(scene, name).shape[1]
         if row.shape[1] != length:
             raise InputError(f"The pasted object's {name} holds {row.shape[1]} numbers; it must be {length}, as the model's.")
+    origin = None if paste.cutout is None else _origin(scene, paste.cutout, rows["shape"][0], rows["texture"][0])
     spare = plain.spare_object(renderer, scene)
     if spare is not None:
         scene, numbers = plain.remove(scene, spare), numbers[:spare] + numbers[spare + 1 :]
-    source = Scene(scene.image, scene.masks[-2:], background=scene.background, background_kl=scene.background_kl, **rows)
+    source = replace(scene, masks=scene.masks[-2:], origins=(origin,), **rows)
     return Edited(plain.copy(renderer, scene, source, 0), (edited.next, *numbers), edited.next + 1)
+
+
+def _origin(scene: Scene, cutout: str, shape: Tensor, texture: Tensor) -> Origin:
+    """The origin of a pasted object with these codes, given its cut-out as `Paste` describes it."""
+    try:
+        content = b64decode(cutout, validate=True)
+    except binascii.Error as error:
+        raise InputError("The pasted object's cut-out is not in Base64.") from error
+    pixels = read_cutout(content, *scene.image.shape[1:]).to(scene.image)
+    return Origin(pixels[:3], pixels[3], None, shape, texture)

@@ -19,8 +19,9 @@ from intarsia import __version__
 from intarsia.data import PREPARED, Scenes, scenes_of
 from intarsia.errors import InputError
 from intarsia.manipulation import Part, composite
-from intarsia.manipulation.history import Edits
-from intarsia.manipulation.replay import model_sha256
+from intarsia.manipulation.history import Edits, Paste
+from intarsia.manipulation.layers import layers
+from intarsia.manipulation.replay import NO_CODES, copied, model_sha256
 from intarsia.model import Model
 from intarsia.pictures import gif, png
 from intarsia.studio.gate import Gate
@@ -72,6 +73,12 @@ class ViewRequest(EditsRequest, strict=True):
     """What to show; with `raw`, the bare output of the fusion networks."""
 
     raw: bool = False
+
+
+class CopyRequest(EditsRequest, strict=True):
+    """Which object to copy after the edits."""
+
+    object: int
 
 
 class StripRequest(EditsRequest, strict=True):
@@ -165,19 +172,31 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
+    def check_codes() -> None:
+        if not store.renderer.model.has_codes:
+            raise InputError(NO_CODES)
+
     def viewed(name: str, asked: ViewRequest) -> Work[View]:
+        if asked.raw:
+            check_codes()
         before = store.scene(name)
         edited = yield from store.edited(name, asked.edits)
         return view(store.renderer, before, edited, asked.raw)
 
     def stripped(name: str, asked: StripRequest) -> Work[Strip]:
+        check_codes()
         before, pictures = store.scene(name), []
         edited = yield from store.edited(name, asked.edits)
         for scene in varied(edited, asked.part, asked.dimension, asked.object):
             pictures.append(composite(store.renderer, before, scene))
             yield
-        shape = None if asked.object is None else store.renderer.shapes(edited.scene)[edited.row(asked.object)]
-        return strip(pictures, asked.part, shape)
+        if asked.object is None:
+            return strip(pictures, asked.part, None)
+        return strip(pictures, asked.part, layers(store.renderer, edited.scene).opacities[edited.row(asked.object)])
+
+    def copy(name: str, asked: CopyRequest) -> Work[Paste]:
+        edited = yield from store.edited(name, asked.edits)
+        return copied(store.renderer, edited.scene, edited.row(asked.object))
 
     def animated(name: str, edits: Edits) -> Work[bytes]:
         before, frames = store.scene(name), []
@@ -196,6 +215,11 @@ def _add_views(app: FastAPI, store: Store, worker: Worker) -> None:
     async def strip_of_scene(name: str, request: Request) -> Strip:
         """What one number of a code does to the picture after some edits."""
         return await worker(request, stripped(name, await read_json(request, StripRequest)))
+
+    @app.post("/api/scenes/{name}/copy", openapi_extra=_body(CopyRequest))
+    async def copy_of_object(name: str, request: Request) -> Paste:
+        """The edit that adds a copy of an object as it is after some edits, to this picture or to another one."""
+        return await worker(request, copy(name, await read_json(request, CopyRequest)))
 
     @app.post("/api/scenes/{name}/gif", openapi_extra=_body(EditsRequest))
     async def animation_of_edits(name: str, request: Request) -> Response:

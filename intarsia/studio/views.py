@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from intarsia.manipulation import Part, composite, set_code
-from intarsia.manipulation.edits import PRESENT
+from intarsia.manipulation.layers import PRESENT, layers
 from intarsia.manipulation.replay import Edited
 from intarsia.masks import visible_shapes
 from intarsia.pictures import png
@@ -23,7 +23,10 @@ SURROUNDINGS = 2.0  # side of what a strip of a shape shows, in sizes of the obj
 
 @dataclass(frozen=True)
 class ObjectView:
-    """One object. Codes are in standard deviations of the prior; `*_kl` are the divergences of their numbers, in nats."""
+    """One object. Codes are in standard deviations of the prior; `*_kl` are the divergences of their numbers, in nats.
+
+    Without codes in the model, they are empty.
+    """
 
     number: int
     empty: bool
@@ -32,6 +35,8 @@ class ObjectView:
     """Left, top, right and bottom of its shape, in pixels, including what other objects hide."""
     colour: str
     """The mean colour, #rrggbb."""
+    transform: list[float]
+    """Scale, and distances to the right and down in pixels (`Scene.transform`)."""
     shape: list[float]
     texture: list[float]
     shape_kl: list[float]
@@ -70,17 +75,16 @@ def encoded(content: bytes) -> str:
 def view(renderer: Renderer, before: Scene, edited: Edited, raw: bool) -> View:
     """The view of an edited scene; with `raw`, its picture is the bare output of the fusion networks."""
     scene = edited.scene
-    shown, parts = composite(renderer, before, scene, raw), renderer.decode(scene)
-    shapes = _places(before, edited, parts.shapes)
+    shown, (shapes, colours) = composite(renderer, before, scene, raw), layers(renderer, scene)
     visible = visible_shapes(shapes)
     behind = (1 - visible.sum(0, keepdim=True)).clamp(min=0)
     labels = torch.cat([behind, visible]).argmax(0)
     return View(
         picture=encoded(png(shown.cpu())),
         labels=encoded(labels.to(torch.uint8).cpu().numpy().tobytes()),
-        objects=_objects(edited, shapes, parts.textures),
-        background=scene.background.tolist(),
-        background_kl=scene.background_kl.tolist(),
+        objects=_objects(edited, shapes, colours, renderer.model.has_codes),
+        background=scene.background.tolist() if renderer.model.has_codes else [],
+        background_kl=scene.background_kl.tolist() if renderer.model.has_codes else [],
     )
 
 
@@ -105,29 +109,25 @@ def strip(pictures: list[Tensor], part: Part, shape: Tensor | None) -> Strip:
     return Strip(encoded(png(torch.cat(list(frames), -1))), OFFSETS)
 
 
-def _places(before: Scene, edited: Edited, shapes: Tensor) -> Tensor:
-    """Where each object is, `n h w`: its mask while its shape code is unchanged, else its decoded shape."""
+def _objects(edited: Edited, shapes: Tensor, pictures: Tensor, with_codes: bool) -> list[ObjectView]:
     scene = edited.scene
-    shapes = shapes.clone()
-    for row, number in enumerate(edited.numbers):
-        if number <= len(before.shape) and torch.equal(scene.shape[row], before.shape[number - 1]):
-            shapes[row] = before.masks[number - 1]
-    return shapes
 
+    def code(name: str, row: int) -> list[float]:
+        numbers: list[float] = getattr(scene, name)[row].tolist()
+        return numbers if with_codes else []
 
-def _objects(edited: Edited, shapes: Tensor, textures: Tensor) -> list[ObjectView]:
-    scene = edited.scene
-    colours = ((textures * shapes[:, None]).sum((2, 3)) / shapes.sum((1, 2)).clamp(min=1e-6)[:, None]).clamp(0, 1)
+    colours = ((pictures * shapes[:, None]).sum((2, 3)) / shapes.sum((1, 2)).clamp(min=1e-6)[:, None]).clamp(0, 1)
     return [
         ObjectView(
             number=number,
             empty=bool(shapes[row].max() <= PRESENT),
             box=_box(shapes[row]),
             colour="#" + "".join(f"{round(value * 255):02x}" for value in colours[row].tolist()),
-            shape=scene.shape[row].tolist(),
-            texture=scene.texture[row].tolist(),
-            shape_kl=scene.shape_kl[row].tolist(),
-            texture_kl=scene.texture_kl[row].tolist(),
+            transform=scene.transform[row].tolist(),
+            shape=code("shape", row),
+            texture=code("texture", row),
+            shape_kl=code("shape_kl", row),
+            texture_kl=code("texture_kl", row),
         )
         for row, number in enumerate(edited.numbers)
     ]

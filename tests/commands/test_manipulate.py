@@ -52,9 +52,8 @@ def test_list(run: Path, photo: Path, tmp_path: Path) -> None:
 
 def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) -> None:
     flags = EditFlags(object=1, move=(3, 0), recolour="#ff8000", to_back=True)
-    lines, files = manipulate(run, photo, flags, tmp_path)
+    _, files = manipulate(run, photo, flags, tmp_path)
     assert [path.name for path in files] == ["a-edited.png", "a-before-after.png"]
-    assert lines[0].startswith("Moved by (3.") or lines[0].startswith("Moved by (2.9")
     edited, before = pixels(files[0]), pixels(photo)
     assert edited.shape == before.shape
     assert (edited[:, 26:] == before[:, 26:]).all()
@@ -104,14 +103,13 @@ def test_edits_are_made_to_a_copied_object(run: Path, photo: Path, tmp_path: Pat
     model = by_hand(Model(dataclasses.replace(RECIPE, segments=4)))  # with room for one more object
     monkeypatch.setattr(Model, "load", lambda path, device: model)
     flags = EditFlags(copy_from=photo, copy_object=2, swap_texture=1, move=(3, 0), to_back=True)
-    lines, files = manipulate(run, photo, flags, tmp_path / "out")
+    _, files = manipulate(run, photo, flags, tmp_path / "out")
     scene = model.encode(read_picture(photo, 32, 32).pixels)
     renderer = Renderer(model)
     with_copy = copy(renderer, scene, scene, 1)
     by_functions = to_back(move(renderer, swap_texture(with_copy, 0, 1), 0, 3.0, 0.0), 0)
     expected = (composite(renderer, scene, by_functions) * 255).round().byte().permute(1, 2, 0).numpy()
-    assert (pixels(files[0]) == expected).all()
-    assert lines[-1].startswith("Moved by (3.") or lines[-1].startswith("Moved by (2.9")
+    assert (abs(pixels(files[0]).astype(int) - expected) <= 1).all()
 
 
 def test_copied_object_needs_room(run: Path, photo: Path, tmp_path: Path) -> None:
@@ -120,6 +118,27 @@ def test_copied_object_needs_room(run: Path, photo: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="--copy-object is 3; the objects are 1 to 2"):
         manipulate(run, photo, EditFlags(copy_from=photo, copy_object=3), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_objects_without_codes_are_moved_and_not_changed(
+    run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = model_of_halves()
+    model.recipe = dataclasses.replace(RECIPE, vaes=dataclasses.replace(RECIPE.vaes, steps=0))
+    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    lines, _ = manipulate(run, photo, EditFlags(list=True), tmp_path / "out")
+    assert lines == ["object 1: at (7.5, 24.5), 224 pixels", "object 2: at (23.5, 24.5), 224 pixels"]
+    _, files = manipulate(run, photo, EditFlags(object=1, move=(0, -9), scale=0.5, to_back=True), tmp_path / "out")
+    assert (pixels(files[0]) != pixels(photo)).any()
+    for flags in (
+        EditFlags(object=1, recolour="red"),
+        EditFlags(object=1, swap_texture=2),
+        EditFlags(traverse=True),
+        EditFlags(object=1, remove=True, raw=True),
+    ):
+        with pytest.raises(InputError, match="This model was trained without codes"):
+            manipulate(run, photo, flags, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_one_number(run: Path, photo: Path, tmp_path: Path) -> None:

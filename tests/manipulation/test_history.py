@@ -3,18 +3,20 @@
 import dataclasses
 import json
 import math
+from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from intarsia.errors import InputError, one_line
-from intarsia.manipulation import copy, move, recolour, remove, scale, set_code, swap_texture, to_back
+from intarsia.manipulation import composite, copy, move, recolour, remove, scale, set_code, swap_texture, to_back
 from intarsia.manipulation.history import (
     Edit,
     Edits,
@@ -31,6 +33,7 @@ from intarsia.manipulation.history import (
 )
 from intarsia.manipulation.replay import begin, check_history, copied, model_sha256, picture_sha256, replay
 from intarsia.model import Model
+from intarsia.pictures import cutout_png
 from intarsia.rendering import Renderer
 from intarsia.scene import Scene
 from intarsia.weights import WEIGHTS, weights_sha256
@@ -46,7 +49,7 @@ EDITS = st.one_of(
     st.builds(SwapTexture, WHOLE, WHOLE),
     st.builds(Order, WHOLE, WHOLE),
     st.builds(SetCode, st.none() | WHOLE, st.sampled_from(["shape", "texture", "background"]), WHOLE, st.floats(-20, 20)),
-    st.builds(Paste, CODES, CODES, CODES, CODES),
+    st.builds(Paste, CODES, CODES, CODES, CODES, st.tuples(st.floats(0.01, 100), REAL, REAL), st.none() | st.text(max_size=9)),
 )
 
 
@@ -61,12 +64,14 @@ def scene(model: Model) -> Scene:
 
 
 def same(first: Scene, second: Scene) -> bool:
-    return all(torch.equal(getattr(first, item.name), getattr(second, item.name)) for item in dataclasses.fields(Scene))
+    tensors = [item.name for item in dataclasses.fields(Scene) if item.name != "origins"]
+    return all(torch.equal(getattr(first, name), getattr(second, name)) for name in tensors)
 
 
 # As JSON.
 
 
+@settings(deadline=None)
 @given(EDITS)
 def test_edits_come_back_from_json(edit: Edit) -> None:
     found = TypeAdapter(Edits).validate_json(json.dumps([dataclasses.asdict(edit)]))
@@ -187,32 +192,54 @@ def test_replay_does_what_the_edits_do(model: Model, scene: Scene) -> None:
 
 
 def test_replay_in_parts_is_replay_in_one_go(model: Model, scene: Scene) -> None:
-    edits = (Move(1, 2.0, 0.0), Remove(2), copied(scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1))
-    whole = replay(Renderer(model), begin(scene), edits)
+    renderer = Renderer(model)
+    edits = (
+        Move(1, 2.0, 0.25), Remove(2), copied(renderer, scene, 1), SetCode(3, "texture", 0, 1.0), Order(3, 1), Scale(1, 0.8),
+        Move(1, 1.1, 0.0),
+    )  # fmt: skip
+    whole = replay(renderer, begin(scene), edits)
     for cut in range(len(edits) + 1):
-        parts = replay(Renderer(model), replay(Renderer(model), begin(scene), edits[:cut]), edits[cut:])
+        parts = replay(renderer, replay(renderer, begin(scene), edits[:cut]), edits[cut:])
         assert same(whole.scene, parts.scene) and whole.numbers == parts.numbers == (1, 3)
+        assert torch.equal(composite(renderer, scene, whole.scene), composite(Renderer(model), scene, parts.scene))
 
 
 def test_pasted_object_is_a_copy_with_the_next_number(model: Model, scene: Scene) -> None:
-    left = remove(scene, 0)
-    twice = replay(Renderer(model), begin(scene), (Remove(1), copied(scene, 0), Remove(3), copied(scene, 0)))
+    renderer, left, moved = Renderer(model), remove(scene, 0), move(Renderer(model), scene, 0, -3.5, 2)
+    pasted = TypeAdapter(Edits).validate_json(json.dumps([dataclasses.asdict(copied(renderer, moved, 0))]))
+    twice = replay(renderer, begin(scene), (Remove(1), *pasted, Remove(3), *pasted))
     assert twice.numbers == (4, 2)
-    assert same(twice.scene, copy(Renderer(model), left, scene, 0))
+    expected = copy(renderer, left, moved, 0)
+    assert same(twice.scene, expected)
+    shown = (composite(renderer, scene, each) for each in (twice.scene, expected))
+    torch.testing.assert_close(*shown, atol=2 / 255, rtol=0)  # a PNG holds 8 bits
+
+
+def test_copy_of_a_changed_object_is_decoded(model: Model, scene: Scene) -> None:
+    renderer, changed = Renderer(model), set_code(scene, "texture", 0, 1.0, 0)
+    paste = copied(renderer, changed, 0)
+    assert paste.cutout is None
+    pasted = replay(renderer, begin(remove(scene, 0)), [paste]).scene
+    assert torch.equal(composite(renderer, scene, pasted), composite(renderer, scene, changed))
 
 
 def test_pasted_object_takes_the_place_of_an_empty_one(model: Model, scene: Scene) -> None:
     gone = SetCode(1, "shape", 2, -9.0)  # its size: nothing is left of it
-    edited = replay(Renderer(model), begin(scene), (gone, copied(scene, 0)))
+    edited = replay(Renderer(model), begin(scene), (gone, copied(Renderer(model), scene, 0)))
     assert edited.numbers == (3, 2)
 
 
+PASTED = Paste((0.0,) * 10, (0.0,) * 5, (0.0,) * 10, (0.0,) * 5)
+SMALL = b64encode(cutout_png(torch.ones(4, 8, 8))).decode()
 IMPOSSIBLE: dict[str, tuple[Edit, ...]] = {
     "There is no object 3; those left are 1, 2.": (Move(3, 0.0, 0.0),),
     "Edit 3 of 3: There is no object 1; those left are none.": (Remove(1), Remove(2), Remove(1)),
     "There is no object 9; those left are 1, 2.": (SwapTexture(1, 9),),
     "There is no dimension 99 of shape": (SetCode(1, "shape", 99, 0.0),),
     "There is no room for one more object": (Paste((0.0,) * 10, (0.0,) * 5, (0.0,) * 10, (0.0,) * 5),),
+    "The pasted object's cut-out is not in Base64": (Remove(1), replace(PASTED, cutout="!")),
+    "The cut-out is no PNG file": (Remove(1), replace(PASTED, cutout="QUJD")),
+    "The cut-out is 8x8 in RGBA; it must be 32x32 in RGBA": (Remove(1), replace(PASTED, cutout=SMALL)),
     "The pasted object's shape holds 1 numbers; it must be 10": (Paste((0.0,), (0.0,) * 5, (0.0,) * 10, (0.0,) * 5),),
     "The distance is (1000.0, 0.0); the picture is": (Move(1, 1000.0, 0.0),),
     "There is no object None; the scene holds": (SetCode(None, "shape", 0, 0.0),),

@@ -248,7 +248,7 @@ def test_a_corner_scales(studio: Callable[..., Studio]) -> None:
 def test_an_object_hardly_larger_than_its_handles_is_dragged(studio: Callable[..., Studio]) -> None:
     one = studio()
     one.page.mouse.click(*one.at(*LEFT))
-    for _ in range(15):
+    for _ in range(20):
         one.page.keyboard.press("-")
     one.page.set_viewport_size({"width": 360, "height": 300})
     one.page.locator("#overlay").scroll_into_view_if_needed()

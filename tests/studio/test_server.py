@@ -23,7 +23,7 @@ from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.manipulate import manipulate
 from intarsia.data import open_dataset
 from intarsia.errors import InputError
-from intarsia.manipulation.history import History, Move, Order, Recolour, SetCode
+from intarsia.manipulation.history import History, Move, Order, Recolour, Remove, SetCode
 from intarsia.manipulation.replay import begin, model_sha256, replay
 from intarsia.model import Model
 from intarsia.pictures import read_picture
@@ -121,8 +121,19 @@ def test_strip_shows_what_a_number_does(port: int, opened: Any) -> None:
         error(ask(port, "POST", f"/api/scenes/{opened['id']}/strip", values | {"part": "shape", "object": 1} | wrong), 400)
 
 
+def test_copy_is_the_edit_that_adds_it(port: int, opened: Any) -> None:
+    edits = [dataclasses.asdict(edit) for edit in (Move(1, 1.5, -9.0), Remove(2))]
+    status, paste = ask(port, "POST", f"/api/scenes/{opened['id']}/copy", {"edits": edits, "object": 1})
+    assert status == 200 and paste["edit"] == "paste" and paste["transform"] == [1, 1.5, -9]
+    assert pixels(b64decode(paste["cutout"])).shape == (32, 32, 4)
+    shown = view(port, opened["id"], [*edits, dataclasses.asdict(Remove(1)), paste])
+    alike = pixels(b64decode(shown["picture"])) - pixels(b64decode(view(port, opened["id"], edits)["picture"])).astype(int)
+    assert (abs(alike) <= 2).all()
+    assert "no object 7" in error(ask(port, "POST", f"/api/scenes/{opened['id']}/copy", {"edits": [], "object": 7}), 400)
+
+
 def test_animation_has_a_frame_for_each_edit_and_one_before(port: int, opened: Any) -> None:
-    edits = [dataclasses.asdict(edit) for edit in EDITS[1:]]
+    edits = [dataclasses.asdict(edit) for edit in EDITS[:3]]
     status, content = ask(port, "POST", f"/api/scenes/{opened['id']}/gif", {"edits": edits})
     assert status == 200 and content.startswith(b"GIF89a")
     assert Image.open(BytesIO(content)).n_frames == 4  # type: ignore[attr-defined]

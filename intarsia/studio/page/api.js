@@ -35,6 +35,8 @@ export const view = async (id, edits, raw) => (await ask(id, "view", { edits, ra
 export const strip = async (id, edits, object, part, dimension) =>
   (await ask(id, "strip", { edits, object, part, dimension })).json();
 
+export const copyOf = async (id, edits, object) => (await ask(id, "copy", { edits, object })).json();
+
 export const animation = async (id, edits) => (await ask(id, "gif", { edits })).blob();
 
 export const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));

@@ -72,13 +72,19 @@ function layer(way) {
   if (objects[place]) edit({ edit: "order", object: session.current.selected, place });
 }
 
+let copying = Promise.resolve(); // until the server has given the copy
+
 function copy() {
-  const found = chosen();
+  const found = chosen(), { current } = session;
   if (!found) return;
-  const { shape, texture, shape_kl, texture_kl } = found;
-  localStorage.setItem(CLIPBOARD, JSON.stringify({ model: model.model_sha256, paste: { edit: "paste", shape, texture, shape_kl, texture_kl } }));
-  say(`Copied object ${found.number}.`);
-  buttons();
+  copying = api.copyOf(current.id, current.history.edits(), found.number).then(
+    (paste) => {
+      localStorage.setItem(CLIPBOARD, JSON.stringify({ model: model.model_sha256, paste }));
+      say(`Copied object ${found.number}.`);
+      buttons();
+    },
+    (failure) => say(failure.message, true),
+  );
 }
 
 const copied = () => {
@@ -93,8 +99,8 @@ function paste() {
   const edits = current.history.edits(), gone = edits.filter((each) => each.edit === "remove").map((each) => each.object);
   const taken = edits.filter((each) => each.edit === "paste").length;
   const object = current.first + taken;
-  const shift = Math.round(model.width / 16), shape = JSON.stringify(found.shape);
-  const twin = current.view.objects.some((each) => JSON.stringify(each.shape) === shape && !gone.includes(each.number));
+  const shift = Math.round(model.width / 16), place = ({ shape, transform }) => JSON.stringify([shape, transform]);
+  const twin = current.view.objects.some((each) => place(each) === place(found) && !gone.includes(each.number));
   current.selected = object;
   edit(found, ...(twin ? [{ edit: "move", object, dx: shift, dy: shift }] : []));
   say("Pasted. Drag it to its place.");
@@ -304,8 +310,7 @@ addEventListener("copy", (event) => {
 addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
   if (files.length) openFiles(files);
-  else if (copied()) paste();
-  else say("There is no picture and no copied object to paste.", true);
+  else copying.then(() => (copied() ? paste() : say("There is no picture and no copied object to paste.", true)));
 });
 for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => { event.preventDefault(); $("stage").classList.add("dropping"); });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("stage").classList.remove("dropping"); });
