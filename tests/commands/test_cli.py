@@ -443,8 +443,11 @@ def test_a_shipped_model_by_its_name(tmp_path: Path, photo: Path, capsys: Captur
     assert Path("other/scores.json").read_bytes() == Path("runs/tiny/scores.json").read_bytes()
     assert cli.main(["predict", "tiny", str(photo)]) == 0
     assert Path("runs/tiny/predictions/photo-overlay.png").is_file()
-    capsys.readouterr()
-    assert "once stage 'vaes' is trained" in complaint(["manipulate", "tiny", str(photo), "--list"], capsys)
+    assert cli.main(["manipulate", "tiny", str(photo), "--list"]) == 0
+    assert "object 1: at" in capsys.readouterr().out
+    assert "trained without codes" in complaint(
+        ["manipulate", "tiny", str(photo), "--object", "1", "--recolour", "red"], capsys
+    )
     assert "The package comes with tiny." in complaint(["predict", "tin", str(photo)], capsys)
     assert contents(package) == before
     assert {path.name for path in Path("runs").iterdir()} == {"tiny"}
