@@ -257,10 +257,8 @@ def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> 
     """
     source = latest(Path(folder))
     if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
-        stage = source.resolve().name
-        raise InputError(
-            f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."
-        )
+        newest = f"the newest model of {folder} is that of {source.resolve().name!r}."
+        raise InputError(f"Objects can be changed once stage 'vaes' is trained; {newest}")
     return Model.load(source, device)
 
 
@@ -344,6 +342,7 @@ def _autoencoder(recipe: Recipe) -> SceneAutoencoder:
         fill_with_mean=sizes.fill_with_mean,
         residual=recipe.fusion.residual,
         window=sizes.window,
+        thumbnail=sizes.thumbnail,
     )
     if sizes.glorot:
         glorot(autoencoder)

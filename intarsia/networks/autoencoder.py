@@ -71,6 +71,7 @@ class SceneAutoencoder(nn.Module):
         fill_with_mean: Whether texture and background VAE see the mean colour outside of their masks, instead of black.
         residual: Whether the fusion networks add their output to the plain composition.
         window: Side of the shape VAE's window in pixels; 0 for none.
+        thumbnail: Of the texture and the background VAE, as in `VAE`.
     """
 
     def __init__(
@@ -87,15 +88,16 @@ class SceneAutoencoder(nn.Module):
         fill_with_mean: bool = False,
         residual: bool = False,
         window: int = 0,
+        thumbnail: int = 0,
     ) -> None:
         super().__init__()
         self.fill_with_mean = fill_with_mean
-        self.texture = VAE(height, width, 3, texture_dimension, channels, hidden)
+        self.texture = VAE(height, width, 3, texture_dimension, channels, hidden, thumbnail)
         if window:
             self.shape: VAE = WindowVAE(height, width, window, shape_dimension, channels, hidden)
         else:
             self.shape = VAE(height, width, 1, shape_dimension, channels, hidden)
-        self.background = VAE(height, width, 3, background_dimension, channels, hidden)
+        self.background = VAE(height, width, 3, background_dimension, channels, hidden, thumbnail)
         self.object_fusion = TextureShapeFusion(fusion_channels, residual)
         self.scene_fusion = SceneFusion(objects, fusion_channels, residual)
 

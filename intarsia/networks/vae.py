@@ -13,38 +13,55 @@ from intarsia.networks.tensorflow import SameConv, gathered, tap_matrix, taps
 from intarsia.shapes import Maps, Vectors
 
 SCALE = 16  # size of the image per size of the coarsest maps
+CONTRAST = 4.0  # of a thumbnail: colours around 1/2 become numbers around 0 with a deviation near 1
 
 
 class Encoder(nn.Module):
-    """Four convolutions that halve the size, then two dense layers; gives a Gaussian over codes."""
+    """Four convolutions that halve the size, then two dense layers; gives a Gaussian over codes.
 
-    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
+    With a `thumbnail` the first dense layer also sees the picture reduced to so many rows and columns.
+    """
+
+    def __init__(
+        self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int, thumbnail: int
+    ) -> None:
         super().__init__()
         self.convolve = nn.ModuleList(SameConv(i, channels, 4, 2) for i in (colours, channels, channels, channels))
         sizes = (height // SCALE * (width // SCALE) * channels, hidden, hidden)
         self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.mean = nn.Linear(hidden, dimension)
         self.log_variance = nn.Linear(hidden, dimension)
+        self.cell = (height // max(thumbnail, 1), width // max(thumbnail, 1))
+        self.thumbnail = nn.Linear(colours * thumbnail**2, hidden) if thumbnail else None
 
     def forward(self, x: Maps) -> tuple[Vectors, Vectors]:
         """Maps `b colours h w` to mean and log variance of the codes, `b d` each, in float32."""
+        picture = x
         for layer in self.convolve:
             x = F.relu(layer(x))
-        x = x.permute(0, 2, 3, 1).flatten(1)  # rows, columns, channels, as in the original's weights
-        for layer in self.dense:
-            x = F.relu(layer(x))
+        x = self.dense[0](x.permute(0, 2, 3, 1).flatten(1))  # rows, columns, channels, as in the original's weights
+        if self.thumbnail is not None:
+            x = x + self.thumbnail(CONTRAST * (F.avg_pool2d(picture, self.cell) - 0.5).flatten(1))
+        x = F.relu(self.dense[1](F.relu(x)))
         return self.mean(x).float(), self.log_variance(x).float()
 
 
 class Decoder(nn.Module):
-    """Two dense layers, then four convolutions, each at twice the size of the one before."""
+    """Two dense layers, then four convolutions, each at twice the size of the one before.
 
-    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int) -> None:
+    With a `thumbnail` the codes also give logits of so many rows and columns, by a linear map. They are enlarged and added.
+    """
+
+    def __init__(
+        self, height: int, width: int, colours: int, dimension: int, channels: int, hidden: int, thumbnail: int
+    ) -> None:
         super().__init__()
         self.size = (height // SCALE, width // SCALE, channels)
         sizes = (dimension, hidden, self.size[0] * self.size[1] * channels)
         self.dense = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(sizes))
         self.convolve = nn.ModuleList(SameConv(channels, o, 4) for o in (channels, channels, channels, colours))
+        self.coarse = (colours, thumbnail, thumbnail)
+        self.thumbnail = nn.Linear(dimension, colours * thumbnail**2) if thumbnail else None
 
     def forward(self, codes: Vectors) -> Maps:
         """Codes `b d` to logits `b colours h w`, in float32; their sigmoid is the picture or mask."""
@@ -56,7 +73,11 @@ class Decoder(nn.Module):
             x = gathered(taps(x, tap_matrix(layer.weight)), cast(Tensor, layer.bias), 4, 2 * x.shape[2], 2 * x.shape[3])
             if number < len(self.convolve) - 1:
                 x = F.leaky_relu(x, 0.2)
-        return x.float()
+        x = x.float()
+        if self.thumbnail is None:
+            return x
+        coarse = self.thumbnail(codes).float().unflatten(1, self.coarse)
+        return x + F.interpolate(coarse, size=x.shape[2:], mode="bilinear")
 
 
 class VAE(nn.Module):
@@ -68,15 +89,20 @@ class VAE(nn.Module):
         dimension: Length of a code.
         channels: Of every convolution, except the first one's inputs and the last one's outputs.
         hidden: Width of the dense layers.
+        thumbnail: Rows and columns of a reduced picture that the dense layers see and draw directly, which divide the image's;
+            0 for none, as in the original. The colours of large surfaces are learned several times faster with it
+            (docs/notes/004-vaes.md).
 
     References:
         Kingma and Welling, Auto-Encoding Variational Bayes, ICLR 2014.
     """
 
-    def __init__(self, height: int, width: int, colours: int, dimension: int, channels: int = 32, hidden: int = 256) -> None:
+    def __init__(
+        self, height: int, width: int, colours: int, dimension: int, channels: int = 32, hidden: int = 256, thumbnail: int = 0
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(height, width, colours, dimension, channels, hidden)
-        self.decoder = Decoder(height, width, colours, dimension, channels, hidden)
+        self.encoder = Encoder(height, width, colours, dimension, channels, hidden, thumbnail)
+        self.decoder = Decoder(height, width, colours, dimension, channels, hidden, thumbnail)
         initialise(self)
 
     def forward(self, x: Maps, noise: Vectors | None = None) -> tuple[Vectors, Vectors, Maps]:

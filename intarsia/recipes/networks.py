@@ -100,6 +100,9 @@ class Vae:
     """Channels of every convolution."""
     hidden: Width = 256
     """Width of the dense layers."""
+    thumbnail: Literal[0, 2, 4, 8, 16] = 0
+    """Rows and columns of a reduced picture that the dense layers of texture and background VAE see and draw directly; with 0
+    they see the convolutions' output alone, as in the original."""
     fill_with_mean: bool = True
     """Show textures and background on their own mean colour; the original shows them on black."""
     window: Annotated[int, Interval(ge=0, le=4096)] = 64

@@ -81,6 +81,7 @@ ADDED = {
     "distillation.ema_decay": 0.99,
     "vae.window": 0,
     "vae.sharpness": 1.0,
+    "vae.thumbnail": 0,
     "vae.downsampling": 1,
     "vae.normalise_contrast": False,
     "separation.split_fraction": 0.0,

@@ -62,7 +62,7 @@ _OBJECTS_ROOM = Recipe(
 
 _FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
 
-# The inpainter guesses content, and the segmenter learns what a search finds (docs/notes/008-content.md). Without codes.
+# The inpainter guesses content, and the segmenter learns what a search finds (docs/notes/008-content.md).
 _CONTENT = Recipe(
     dataset="multi_dsprites",
     edge_threshold=1e-4,
@@ -76,7 +76,15 @@ _CONTENT = Recipe(
     ),
     separation=Separation(steps=0),
     distillation=Distillation(steps=1925, scenes=1500),
-    vaes=Vaes(steps=0),
+    vae=Vae(hidden=512, thumbnail=4),
+    vaes=Vaes(
+        steps=3000,
+        learning_rate=Schedule(2e-3, warmup_steps=200),
+        texture_beta=2.0,
+        background_beta=2.0,
+        beta_hold_steps=1000,
+    ),
+    end_to_end=EndToEnd(steps=0),
 )
 
 _CONTENT_ROOM = dataclasses.replace(
@@ -86,6 +94,7 @@ _CONTENT_ROOM = dataclasses.replace(
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
+    vae=dataclasses.replace(_CONTENT.vae, background_dimension=16),  # sky, floor and walls
     segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
     distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
 )
@@ -98,6 +107,7 @@ _CONTENT_ANIMALS = dataclasses.replace(
     segments=6,
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
+    vaes=Vaes(steps=0),  # without codes: a few numbers can't hold a photograph, and edits keep its own pixels
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(

@@ -193,6 +193,24 @@ def test_codes_are_drawn_with_the_noise_given():
     assert torch.allclose(vae(x)[2], vae.decoder(torch.tensor([[1.0]])))
 
 
+@torch.no_grad()
+def test_thumbnail_is_seen_and_drawn_by_linear_maps():
+    """Without convolutions, a cell of the thumbnail changes one number of the code, and that number one place of the picture."""
+    vae = VAE(32, 32, 1, 4, channels=4, hidden=4, thumbnail=2)
+    for layer in vae.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    for layer in (vae.encoder.thumbnail, vae.encoder.dense[1], vae.encoder.mean, vae.decoder.thumbnail):
+        nn.init.eye_(layer.weight)
+    x = torch.full((1, 1, 32, 32), 0.5)
+    x[:, :, 16:, :16] = 1.0  # the third of four cells
+    mean, _ = vae.encode(x)
+    assert mean.tolist() == [[0, 0, 2, 0]]  # four times the distance from 1/2
+    drawn = vae.decode(mean)[0, 0]
+    assert drawn[-1, 0] == 2 and drawn[0, 0] == drawn[0, -1] == drawn[-1, -1] == 0
+
+
 def test_no_gradient_crosses_a_border(size):
     """Each error trains its own network, all of it, and no other."""
     autoencoder, (images, masks) = small(size), scene(2, size)

@@ -282,7 +282,7 @@ def test_whatever_a_setting_is_the_networks_can_be_named_or_it_is_refused(name: 
 @pytest.mark.parametrize("name", [name for name in flatten(RECIPE) if name.partition(".")[0] in ("segmenter", "vae", "fusion")])
 def test_what_a_recipe_asks_for_is_bounded(name: str) -> None:
     if isinstance(flatten(RECIPE)[name], int | float) and not isinstance(flatten(RECIPE)[name], bool):
-        with pytest.raises(InputError, match=f"^{name} is .*it must be at most"):
+        with pytest.raises(InputError, match=f"^{name} is .*it must be (at most|0, 2, )"):
             check_recipe(changed(RECIPE, name, type(flatten(RECIPE)[name])(10**10)))
 
 
