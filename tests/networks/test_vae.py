@@ -195,7 +195,7 @@ def test_codes_are_drawn_with_the_noise_given():
 
 @torch.no_grad()
 def test_thumbnail_is_seen_and_drawn_by_linear_maps():
-    """Without convolutions, a cell of the thumbnail changes one number of the code, and that number one place of the picture."""
+    """Without convolutions, one cell of the thumbnail changes one number of the code, and that number one place."""
     vae = VAE(32, 32, 1, 4, channels=4, hidden=4, thumbnail=2)
     for layer in vae.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
