@@ -37,7 +37,7 @@ def consistency(model: Model, scenes: TrainingScenes, run: Run) -> None:
         if settings.separation_weight and is_inpainters_turn(step, recipe.separation.segmenter_turns):
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
-            with frozen(game.inpainter, fabric):
+            with frozen(game.inpainter):
                 logits = game.segmenter(turn.images, *turn.maps)
                 error = error_of_changes(fabric, model, game.segmenter, logits, turn)
                 loss, figures = settings.weight * error, {"consistency_error": error}

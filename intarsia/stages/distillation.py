@@ -44,8 +44,10 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
         if step < searches:
             seeds = torch.randint(2**31, (settings.batch,), generator=rng)[mine].tolist()
             labels, losses = search(model, game, images, recipe, seeds)
-            labels = cast(Tensor, fabric.all_gather(labels.to(torch.uint8))).flatten(0, -3)
-            state["found"][place * settings.batch : (place + 1) * settings.batch] = labels.cpu()
+            whole = torch.zeros(settings.batch, *labels.shape[1:], dtype=torch.uint8, device=fabric.device)
+            whole[mine] = labels.to(torch.uint8)
+            whole = cast(Tensor, fabric.all_reduce(whole, reduce_op="sum"))
+            state["found"][place * settings.batch : (place + 1) * settings.batch] = whole.cpu()
             figures = {"separation_loss": losses.mean()}
         else:
             set_learning_rate(game.segmenter_optimizer, settings.learning_rate, step - searches, settings.steps - searches)

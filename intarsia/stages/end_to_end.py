@@ -41,7 +41,7 @@ def end_to_end(
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
             draws = draw(recipe, settings.batch, turn.mine, turn.rng, fabric.device)
-            with frozen(game.inpainter, fabric):
+            with frozen(game.inpainter):
                 logits = game.segmenter(turn.images, *turn.maps)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # Detached: the codes don't train the segmenter, nor the segmenter the codes.

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -124,12 +124,11 @@ def segmenter_loss(game: Game, turn: Turn, logits: Logits, recipe: Recipe, fabri
 
 
 @contextmanager
-def frozen(network: nn.Module, fabric: Fabric) -> Iterator[None]:
+def frozen(network: nn.Module) -> Iterator[None]:
     """Within it a network is not trained, but gradients pass through it."""
     network.requires_grad_(False)
     try:
-        with fabric.no_backward_sync(cast(Any, network)):
-            yield
+        yield
     finally:
         network.requires_grad_(True)
 

@@ -20,7 +20,7 @@ def separation(model: Model, scenes: TrainingScenes, run: Run) -> None:
         if is_inpainters_turn(step, settings.segmenter_turns):
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
-            with frozen(game.inpainter, fabric):
+            with frozen(game.inpainter):
                 loss, figures = segmenter_loss(game, turn, game.segmenter(turn.images, *turn.maps), recipe, fabric)
                 descend(fabric, loss, game.segmenter_optimizer)
             update_average(game.average, game.segmenter, settings.ema_decay, step)
