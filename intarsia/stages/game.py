@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from intarsia.data import Scenes
 from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
-from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, separation_loss
+from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, most_content_error, separation_loss
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Edges, Images, Labels, Logits, Masks, PerImage, PerSegment, one_hot
 from intarsia.stages.regions import hidden_cells, one_side, random_angles, random_regions, with_margin
@@ -91,7 +91,7 @@ def inpainter_turn(game: Game, turn: Turn, recipe: Recipe, fabric: Fabric) -> di
     """The inpainter takes one step on its guesses of what is hidden. Returns the figures to log."""
     hidden, rules = hidden_regions(game.segmenter, turn, recipe), turn.rules
     propagate = rules.propagate or bool(torch.rand((), generator=turn.rng) < rules.practice)
-    loss = guessing_loss(game.inpainter, turn.contents, turn.edges, hidden, propagate, 0)
+    loss = guessing_loss(game.inpainter, turn.contents, turn.edges, hidden, propagate, 0, fabric)
     descend(fabric, loss, game.inpainter_optimizer)
     return {"inpainting_loss": loss}
 
@@ -190,14 +190,26 @@ def segment_errors(
 
 
 def guessing_loss(
-    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, regions: Masks, propagate: bool, margin: int
+    inpainter: nn.Module,
+    contents: Sequence[Tensor],
+    edges: Edges,
+    regions: Masks,
+    propagate: bool,
+    margin: int,
+    fabric: Fabric | None = None,
 ) -> Tensor:
-    """What the inpainter minimises: its error in hidden regions `b k h w`, given at the resolution of the finest content."""
+    """What the inpainter minimises: its error in hidden regions `b k h w`, given at the resolution of the finest content.
+
+    With Fabric, these are the images of one process, and all of them have to call it; else they are the whole batch.
+    """
     hidden = hidden_cells(regions, contents, margin)
     guesses = guess(inpainter, contents, edges, hidden, propagate)
-    return (
-        inpainting_loss(contents[0], hidden[0], guesses[0]) if is_pixels(contents) else content_loss(contents, hidden, guesses)
-    )
+    if is_pixels(contents):
+        return inpainting_loss(contents[0], hidden[0], guesses[0])
+    if fabric is None:
+        return content_loss(contents, hidden, guesses)
+    most = cast(Tensor, fabric.all_reduce(most_content_error(contents, hidden)))
+    return content_loss(contents, hidden, guesses, most, fabric.world_size)
 
 
 def guess(

@@ -38,7 +38,7 @@ def inpainting(model: Model, scenes: TrainingScenes, run: Run) -> None:
         hidden = regions_to_hide(settings.batch, mine, contents, recipe, rng)
         propagate = bool(torch.rand((), generator=rng) < settings.propagation_fraction)
 
-        loss = guessing_loss(inpainter, contents, model.edges(images), hidden, propagate, 0)
+        loss = guessing_loss(inpainter, contents, model.edges(images), hidden, propagate, 0, fabric)
         descend(fabric, loss, optimizer)
         run.log(step, loss=loss, **(validate(model, scenes, run, step) if run.due(step) else {}))
 
