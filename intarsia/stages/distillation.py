@@ -19,7 +19,7 @@ from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels, piece_levels
 from intarsia.stages.game import Game, judge, start_game, update_average
 from intarsia.stages.regrouping import regroup
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import StepRules, set_learning_rate
 from intarsia.stages.validation import show_segments
 
@@ -35,11 +35,12 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
     game = start_game(model, fabric)
     found = torch.zeros(settings.scenes, recipe.height, recipe.width, dtype=torch.uint8)
     state = game.state() | {"found": found}
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps, period=searches)
 
     for step in run.steps(state, settings.steps, model.save):
         rng, place = run.rng(step=step), step % searches
         indices, mine = run.shard(settings.batch, step=place)
-        images = scenes.train(indices).images.to(fabric.device)
+        images = images_of(step)
         figures: dict[str, object]
         if step < searches:
             seeds = torch.randint(2**31, (settings.batch,), generator=rng)[mine].tolist()

@@ -15,7 +15,6 @@ from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from intarsia.data import Scenes
 from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
@@ -79,10 +78,9 @@ def start_game(model: Model, fabric: Fabric) -> Game:
     return Game(inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average)
 
 
-def start_turn(model: Model, scenes: Scenes, run: Run, step: int, batch: int, rules: StepRules) -> Turn:
-    """Draw this process's part of a step's batch."""
-    indices, mine = run.shard(batch, step=step)
-    images = scenes(indices).images.to(run.fabric.device)
+def start_turn(model: Model, images: Images, run: Run, step: int, batch: int, rules: StepRules) -> Turn:
+    """A turn on this process's part of a step's batch."""
+    _, mine = run.shard(batch, step=step)
     contents, edges, maps = model.contents(images), model.edges(images), model.maps(images)
     return Turn(images, contents, edges, maps, rules, run.rng(step=step), batch, mine)
 
