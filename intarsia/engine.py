@@ -18,56 +18,79 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
+from torch.distributed import is_torchelastic_launched
 from torch.optim import Optimizer
 
-from intarsia.checkpoints import CHECKPOINT, LOG, parse_log, read_checkpoint, unusable
+from intarsia.checkpoints import CHECKPOINT, LOG, parse_log, read_checkpoint, restore
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
+from intarsia.processes import SharedBatches, average, is_first
 from intarsia.recipes.options import Options
 
 PICTURES = "pictures"
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")  # by which launchers number processes and machines
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def start_fabric(options: Options) -> Fabric:
-    """Lightning Fabric for these options, in float32 if the precision is auto. With several devices this starts the others.
+    """Lightning Fabric for these options, in float32 if the precision is auto.
 
-    It may be called again in the same processes.
+    With several devices this starts the other processes, unless torchrun or srun has. It may be called again in the same
+    processes.
+
+    Raises:
+        InputError: if there are no such devices, or the launcher started another number of processes.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    fabric = _fabric(options)
+    with _refusals(options):
+        fabric.launch()
+    return fabric
+
+
+def is_first_process(options: Options) -> bool:
+    """Whether this is the first of the processes that train with these options, also before the others are started.
 
     Raises:
         InputError: if there are no such devices.
     """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        fabric = Fabric(
+    return is_first(_fabric(options))
+
+
+def _fabric(options: Options) -> Fabric:
+    with _refusals(options):
+        return Fabric(
             accelerator=options.accelerator,
             devices=options.devices,
             num_nodes=options.num_nodes,
-            strategy="ddp_find_unused_parameters_true" if options.devices * options.num_nodes > 1 else "auto",
+            strategy=SharedBatches() if options.devices * options.num_nodes > 1 or is_torchelastic_launched() else "auto",
             precision="32-true" if options.precision == "auto" else options.precision,
         )
+
+
+@contextmanager
+def _refusals(options: Options) -> Iterator[None]:
+    """Turn what Fabric refuses into an `InputError`."""
+    try:
+        yield
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"Can't train on {options.devices} x {options.accelerator!r}: {error}") from error
-    fabric.launch()
-    return fabric
-
-
-def is_first_process() -> bool:
-    """Whether this is the first process of a training, also before Fabric has started the others."""
-    return all(os.environ.get(name, "0") == "0" for name in RANKS)
 
 
 def descend(fabric: Fabric, loss: Tensor, *optimizers: Optimizer, max_norm: float = 0.0) -> None:
-    """Take one step of each optimizer down a loss; with a norm, each one's gradient is clipped to it."""
+    """Take one step of each optimizer down the mean of a loss over all processes.
+
+    With a norm, each optimizer's gradient is clipped to it.
+    """
     for optimizer in optimizers:
         optimizer.zero_grad()
     fabric.backward(loss)
-    for optimizer in optimizers if max_norm else ():
-        torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
     for optimizer in optimizers:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        average(fabric, [parameter.grad for parameter in parameters if parameter.grad is not None])
+        if max_norm:
+            nn.utils.clip_grad_norm_(parameters, max_norm)
         optimizer.step()
 
 
@@ -103,10 +126,13 @@ class Run:
         self.state, self._total = state, total
         state |= {"step": 0, "seconds": 0.0}
         self._restore()
+        modules = [value for value in state.values() if isinstance(value, nn.Module)]
+        statistics = [buffer for module in modules for buffer in module.buffers() if buffer.is_floating_point()]
         with self._progress(total) as advance, self._stoppable() as stopped:
             while state["step"] < total:
                 started = time.monotonic()
                 yield state["step"]
+                average(self.fabric, statistics)
                 state["step"] += 1
                 state["seconds"] += time.monotonic() - started
                 advance(state["step"])
@@ -191,7 +217,7 @@ class Run:
         """Load the checkpoint if there is one, and remove unfinished files and the log's lines after it."""
         path = self.folder / CHECKPOINT
         if path.is_file():
-            restore(path, self.state, self.fabric)
+            restore(path, self.state, self.fabric.device)
         if self.fabric.is_global_zero:
             make_folder(self.folder)
             log = self.folder / LOG
@@ -263,47 +289,6 @@ class Run:
             yield advance
 
 
-def restore(path: Path, state: dict[str, Any], fabric: Fabric) -> None:
-    """Load a checkpoint into `state`. Modules and optimizers are changed in place, everything else is replaced.
-
-    Raises:
-        InputError: if the file is corrupt or was made by other settings.
-    """
-    loaded = read_checkpoint(path, fabric.device)
-    try:
-        if loaded.keys() != state.keys():
-            raise ValueError(f"it holds {sorted(loaded)}, not {sorted(state)}")
-        for name, value in loaded.items():
-            if isinstance(state[name], Optimizer):
-                _load_optimizer(state[name], value)
-            elif hasattr(state[name], "load_state_dict"):
-                state[name].load_state_dict(value)
-            elif isinstance(state[name], Tensor) and _kind(value) != _kind(state[name]):
-                raise ValueError(f"its {name} is of another shape or type")
-            else:
-                state[name] = value
-    except Exception as error:
-        raise unusable(path, error) from error
-
-
-def _load_optimizer(wrapped: Optimizer, saved: dict[str, Any]) -> None:
-    """Load an optimizer's state; `ValueError` if its next step would not find what it needs."""
-    optimizer: Optimizer = getattr(wrapped, "optimizer", wrapped)  # Fabric's wrapper holds it
-    kinds = [{name: type(value) for name, value in group.items()} for group in optimizer.param_groups]
-    example = torch.zeros(1, device=optimizer.param_groups[0]["params"][0].device, requires_grad=True)
-    example.grad = torch.zeros_like(example)
-    other = type(optimizer)([example], **optimizer.defaults)  # what an optimizer of its kind keeps is seen after a step
-    other.step()
-    wrapped.load_state_dict(saved)
-    for group, expected in zip(optimizer.param_groups, kinds, strict=True):
-        if odd := [name for name, kind in expected.items() if not isinstance(group.get(name), kind)]:
-            raise ValueError(f"{odd[0]} of an optimizer is {group.get(odd[0])!r}")
-    for parameter, found in optimizer.state.items():
-        shapes = {name: parameter.shape if value.dim() else value.shape for name, value in other.state[example].items()}
-        if found and {name: getattr(value, "shape", None) for name, value in found.items()} != shapes:
-            raise ValueError(f"an optimizer has {', '.join(map(str, found))} of a weight, not {', '.join(shapes)} of its shape")
-
-
 def finished(folder: Path, total: int) -> bool:
     """Whether the checkpoint in a stage's folder is of at least so many steps. The log may be ahead of it.
 
@@ -312,10 +297,6 @@ def finished(folder: Path, total: int) -> bool:
     """
     path = folder / CHECKPOINT
     return path.is_file() and read_checkpoint(path)["step"] >= total
-
-
-def _kind(value: Any) -> tuple[Any, Any]:
-    return getattr(value, "shape", None), getattr(value, "dtype", None)
 
 
 def _portable(value: Any) -> Any:

@@ -49,11 +49,26 @@ def content_error(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses:
     return torch.stack(total).sum(0)
 
 
-def content_loss(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses: Sequence[Tensor]) -> Tensor:
-    """What the inpainter of content minimises: `content_error` of all regions, relative to that of guesses of 0."""
+def most_content_error(contents: Sequence[Tensor], hidden: Sequence[Tensor]) -> Tensor:
+    """The expected `content_error` of guesses of 0, summed over all regions."""
     areas = [mask.sum() * content.shape[1] for content, mask in zip(contents, hidden, strict=True)]
-    most = sum(weight * area for weight, area in zip(_weights(contents), areas, strict=True))
-    return content_error(contents, hidden, guesses).sum() / (most + 1)
+    return torch.stack([weight * area for weight, area in zip(_weights(contents), areas, strict=True)]).sum()
+
+
+def content_loss(
+    contents: Sequence[Tensor],
+    hidden: Sequence[Tensor],
+    guesses: Sequence[Tensor],
+    most: Tensor | None = None,
+    processes: int = 1,
+) -> Tensor:
+    """What the inpainter of content minimises: `content_error` of all regions, relative to that of guesses of 0.
+
+    If several processes share a batch, `most` is the mean of their `most_content_error`. It makes the mean of their losses and
+    gradients that of the whole batch.
+    """
+    most = most_content_error(contents, hidden) if most is None else most
+    return content_error(contents, hidden, guesses).sum() / (most + 1 / processes)
 
 
 def _weights(contents: Sequence[Tensor]) -> list[float]:

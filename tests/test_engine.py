@@ -16,7 +16,7 @@ from torch.optim import Adam
 
 from intarsia import engine
 from intarsia.checkpoints import read_checkpoint
-from intarsia.engine import CHECKPOINT, LOG, PICTURES, Run, descend, finished, start_fabric
+from intarsia.engine import CHECKPOINT, LOG, PICTURES, Run, descend, finished, is_first_process, start_fabric
 from intarsia.errors import InputError
 from intarsia.recipes.options import Options, check_options
 
@@ -518,3 +518,37 @@ def test_absent_devices_are_an_input_error():
     with pytest.raises(InputError, match="Can't train on 1 x 'cuda'") as caught:
         start_fabric(Options(accelerator="cuda"))
     assert "\n" not in str(caught.value)
+
+
+SLURM = {"SLURM_NTASKS": "4", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NODEID": "0", "SLURM_LOCALID": "0", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "1"}, False),
+        ({"NODE_RANK": "1"}, False),
+        ({"GROUP_RANK": "1"}, False),
+        (SLURM, True),
+        (SLURM | {"SLURM_LOCALID": "1", "SLURM_PROCID": "1"}, False),
+        (SLURM | {"SLURM_NODEID": "1", "SLURM_PROCID": "2"}, False),
+    ],
+)
+def test_the_first_process_is_known_before_the_others_are_started(monkeypatch, variables, first):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process(Options(accelerator="cpu", devices=2, num_nodes=2)) is first
+
+
+def test_each_task_that_trains_alone_is_the_first(monkeypatch):
+    for name, value in (SLURM | {"SLURM_PROCID": "1", "SLURM_LOCALID": "1"}).items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process(Options(accelerator="cpu"))
+
+
+def test_another_number_of_processes_than_the_launcher_started_is_an_input_error(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=r"Can't train on 3 x 'cpu': .*`--ntasks-per-node=2` does not match"):
+        start_fabric(Options(accelerator="cpu", devices=3, num_nodes=2))

@@ -304,6 +304,20 @@ def test_content_error_by_hand():
     assert objectives.content_loss([fine, coarse], hidden, guesses).item() == pytest.approx(expected / (4 + 4 + 1))
 
 
+def test_the_mean_content_loss_of_two_processes_is_that_of_the_whole_batch():
+    """Though one process hides almost all and the other almost nothing."""
+    rng = torch.Generator().manual_seed(0)
+    contents = [torch.randn(4, 2, 8, 8, generator=rng), torch.randn(4, 3, 2, 2, generator=rng)]
+    guesses = [torch.randn(4, 3, *content.shape[1:], generator=rng) for content in contents]
+    hidden = [(torch.rand(4, 3, *content.shape[2:], generator=rng) < 0.5).float() for content in contents]
+    for mask in hidden:
+        mask[:2] *= 0.01
+    parts = [[[part[share] for part in parts] for parts in (contents, hidden, guesses)] for share in (slice(2), slice(2, 4))]
+    most = sum(objectives.most_content_error(*part[:2]) for part in parts) / 2
+    losses = [objectives.content_loss(*part, most, 2) for part in parts]
+    torch.testing.assert_close(sum(losses) / 2, objectives.content_loss(contents, hidden, guesses))
+
+
 def test_content_error_has_the_right_gradient():
     contents = [draw(2, 3, 4, 4, dtype=torch.double), draw(2, 2, 2, 2, dtype=torch.double)]
     hidden = [draw(2, 2, 4, 4, dtype=torch.double).requires_grad_(), draw(2, 2, 2, 2, dtype=torch.double).requires_grad_()]

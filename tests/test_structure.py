@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "recipes", "formats", "checkpoints"},
+    {"shapes", "errors", "files", "recipes", "formats", "checkpoints", "processes"},
     {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
     {"model", "records"},
     {"rendering"},

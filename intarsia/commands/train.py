@@ -56,7 +56,7 @@ class Train:
         from intarsia.stages import train
 
         train(self.recipe, self.run_folder, self.options, self.stage, self.start_model)
-        if is_first_process():
+        if is_first_process(self.options):
             import torch
 
             threads = self.options.threads or torch.get_num_threads()

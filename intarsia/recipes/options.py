@@ -5,7 +5,7 @@ from typing import Literal
 
 from intarsia.errors import InputError
 
-MOST_THREADS = 1024
+MOST = 1024  # threads, and workers
 Precision = Literal["32-true", "bf16-mixed"]
 PRECISIONS: dict[Precision, str] = {"32-true": "float32", "bf16-mixed": "bf16"}
 
@@ -24,6 +24,8 @@ class Options:
     """Machines."""
     threads: int = 0
     """Threads per process; 0 leaves it to PyTorch."""
+    workers: Literal["auto"] | int = "auto"
+    """Processes that draw images ahead, per device; auto: up to 4 on a GPU, none on a CPU."""
     save_every: int = 250
     """Steps between checkpoints."""
     show_every: int = 500
@@ -32,8 +34,9 @@ class Options:
 
 def check_options(options: Options) -> None:
     """Raise `InputError` for numbers that no run could use."""
-    for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0}.items():
-        if getattr(options, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} is {getattr(options, name)}; it must be at least {least}.")
-    if options.threads > MOST_THREADS:
-        raise InputError(f"--threads is {options.threads}; it must be at most {MOST_THREADS}.")
+    for name, least in {"devices": 1, "num_nodes": 1, "save_every": 1, "show_every": 1, "threads": 0, "workers": 0}.items():
+        if (given := getattr(options, name)) != "auto" and given < least:
+            raise InputError(f"--{name.replace('_', '-')} is {given}; it must be at least {least}.")
+    for name in ("threads", "workers"):
+        if (given := getattr(options, name)) != "auto" and given > MOST:
+            raise InputError(f"--{name} is {given}; it must be at most {MOST}.")

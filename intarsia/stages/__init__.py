@@ -75,7 +75,7 @@ def train(
     scenes = scenes or training_scenes(recipe)
     _check_fit(recipe, scenes, options.devices * options.num_nodes)
     names = _stages_up_to(stage, recipe, folder)
-    with held(folder) if is_first_process() else nullcontext():  # the processes of one training hold it together
+    with held(folder) if is_first_process(options) else nullcontext():  # the processes of one training hold it together
         return _train(recipe, folder, options, names, start, scenes)
 
 

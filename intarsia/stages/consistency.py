@@ -16,7 +16,7 @@ from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Logits, Masks
 from intarsia.stages.codes import draw, reconstruct
 from intarsia.stages.game import Turn, frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import final_rules, is_inpainters_turn, set_learning_rate
 from intarsia.stages.validation import segment_scores
 
@@ -29,15 +29,16 @@ def consistency(model: Model, scenes: TrainingScenes, run: Run) -> None:
     recipe, settings, fabric = model.recipe, model.recipe.consistency, run.fabric
     model.autoencoder.to(fabric.device).requires_grad_(False)
     game, rules = start_game(model, fabric), final_rules(recipe.separation)
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps)
 
     for step in run.steps(game.state(), settings.steps, model.save):
         set_learning_rate(game.segmenter_optimizer, settings.learning_rate, step, settings.steps)
-        turn = start_turn(model, scenes.train, run, step, settings.batch, rules)
+        turn = start_turn(model, images_of(step), run, step, settings.batch, rules)
 
         if settings.separation_weight and is_inpainters_turn(step, recipe.separation.segmenter_turns):
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
-            with frozen(game.inpainter, fabric):
+            with frozen(game.inpainter):
                 logits = game.segmenter(turn.images, *turn.maps)
                 error = error_of_changes(fabric, model, game.segmenter, logits, turn)
                 loss, figures = settings.weight * error, {"consistency_error": error}

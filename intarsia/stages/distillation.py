@@ -19,7 +19,7 @@ from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels, piece_levels
 from intarsia.stages.game import Game, judge, start_game, update_average
 from intarsia.stages.regrouping import regroup
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import StepRules, set_learning_rate
 from intarsia.stages.validation import show_segments
 
@@ -35,17 +35,20 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
     game = start_game(model, fabric)
     found = torch.zeros(settings.scenes, recipe.height, recipe.width, dtype=torch.uint8)
     state = game.state() | {"found": found}
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps, period=searches)
 
     for step in run.steps(state, settings.steps, model.save):
         rng, place = run.rng(step=step), step % searches
         indices, mine = run.shard(settings.batch, step=place)
-        images = scenes.train(indices).images.to(fabric.device)
+        images = images_of(step)
         figures: dict[str, object]
         if step < searches:
             seeds = torch.randint(2**31, (settings.batch,), generator=rng)[mine].tolist()
             labels, losses = search(model, game, images, recipe, seeds)
-            labels = cast(Tensor, fabric.all_gather(labels.to(torch.uint8))).flatten(0, -3)
-            state["found"][place * settings.batch : (place + 1) * settings.batch] = labels.cpu()
+            whole = torch.zeros(settings.batch, *labels.shape[1:], dtype=torch.uint8, device=fabric.device)
+            whole[mine] = labels.to(torch.uint8)
+            whole = cast(Tensor, fabric.all_reduce(whole, reduce_op="sum"))
+            state["found"][place * settings.batch : (place + 1) * settings.batch] = whole.cpu()
             figures = {"separation_loss": losses.mean()}
         else:
             set_learning_rate(game.segmenter_optimizer, settings.learning_rate, step - searches, settings.steps - searches)

@@ -11,7 +11,7 @@ from intarsia.objectives import description_loss
 from intarsia.shapes import Images, Masks, PerImage
 from intarsia.stages.codes import draw, errors_of, reconstruct, vae_loss
 from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import final_rules, is_inpainters_turn, last_step, set_learning_rate
 from intarsia.stages.validation import code_scores, segment_scores
 
@@ -31,17 +31,18 @@ def end_to_end(
     game, rules = start_game(model, fabric), final_rules(recipe.separation)
     autoencoder, vae_optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
     state = game.state() | {"autoencoder": autoencoder, "vae_optimizer": vae_optimizer}
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps)
 
     for step in run.steps(state, settings.steps, model.save):
         for optimizer in (game.segmenter_optimizer, vae_optimizer):
             set_learning_rate(optimizer, settings.learning_rate, step, settings.steps)
-        turn = start_turn(model, scenes.train, run, step, settings.batch, rules)
+        turn = start_turn(model, images_of(step), run, step, settings.batch, rules)
 
         if is_inpainters_turn(step, recipe.separation.segmenter_turns):
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
             draws = draw(recipe, settings.batch, turn.mine, turn.rng, fabric.device)
-            with frozen(game.inpainter, fabric):
+            with frozen(game.inpainter):
                 logits = game.segmenter(turn.images, *turn.maps)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # Detached: the codes don't train the segmenter, nor the segmenter the codes.

@@ -15,11 +15,10 @@ from lightning_fabric import Fabric
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from intarsia.data import Scenes
 from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
-from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, separation_loss
+from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, most_content_error, separation_loss
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Edges, Images, Labels, Logits, Masks, PerImage, PerSegment, one_hot
 from intarsia.stages.regions import hidden_cells, one_side, random_angles, random_regions, with_margin
@@ -79,10 +78,9 @@ def start_game(model: Model, fabric: Fabric) -> Game:
     return Game(inpainter, inpainter_optimizer, segmenter, segmenter_optimizer, average)
 
 
-def start_turn(model: Model, scenes: Scenes, run: Run, step: int, batch: int, rules: StepRules) -> Turn:
-    """Draw this process's part of a step's batch."""
-    indices, mine = run.shard(batch, step=step)
-    images = scenes(indices).images.to(run.fabric.device)
+def start_turn(model: Model, images: Images, run: Run, step: int, batch: int, rules: StepRules) -> Turn:
+    """A turn on this process's part of a step's batch."""
+    _, mine = run.shard(batch, step=step)
     contents, edges, maps = model.contents(images), model.edges(images), model.maps(images)
     return Turn(images, contents, edges, maps, rules, run.rng(step=step), batch, mine)
 
@@ -91,7 +89,7 @@ def inpainter_turn(game: Game, turn: Turn, recipe: Recipe, fabric: Fabric) -> di
     """The inpainter takes one step on its guesses of what is hidden. Returns the figures to log."""
     hidden, rules = hidden_regions(game.segmenter, turn, recipe), turn.rules
     propagate = rules.propagate or bool(torch.rand((), generator=turn.rng) < rules.practice)
-    loss = guessing_loss(game.inpainter, turn.contents, turn.edges, hidden, propagate, 0)
+    loss = guessing_loss(game.inpainter, turn.contents, turn.edges, hidden, propagate, 0, fabric)
     descend(fabric, loss, game.inpainter_optimizer)
     return {"inpainting_loss": loss}
 
@@ -124,12 +122,11 @@ def segmenter_loss(game: Game, turn: Turn, logits: Logits, recipe: Recipe, fabri
 
 
 @contextmanager
-def frozen(network: nn.Module, fabric: Fabric) -> Iterator[None]:
+def frozen(network: nn.Module) -> Iterator[None]:
     """Within it a network is not trained, but gradients pass through it."""
     network.requires_grad_(False)
     try:
-        with fabric.no_backward_sync(cast(Any, network)):
-            yield
+        yield
     finally:
         network.requires_grad_(True)
 
@@ -191,14 +188,26 @@ def segment_errors(
 
 
 def guessing_loss(
-    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, regions: Masks, propagate: bool, margin: int
+    inpainter: nn.Module,
+    contents: Sequence[Tensor],
+    edges: Edges,
+    regions: Masks,
+    propagate: bool,
+    margin: int,
+    fabric: Fabric | None = None,
 ) -> Tensor:
-    """What the inpainter minimises: its error in hidden regions `b k h w`, given at the resolution of the finest content."""
+    """What the inpainter minimises: its error in hidden regions `b k h w`, given at the resolution of the finest content.
+
+    With Fabric, these are the images of one process, and all of them have to call it; else they are the whole batch.
+    """
     hidden = hidden_cells(regions, contents, margin)
     guesses = guess(inpainter, contents, edges, hidden, propagate)
-    return (
-        inpainting_loss(contents[0], hidden[0], guesses[0]) if is_pixels(contents) else content_loss(contents, hidden, guesses)
-    )
+    if is_pixels(contents):
+        return inpainting_loss(contents[0], hidden[0], guesses[0])
+    if fabric is None:
+        return content_loss(contents, hidden, guesses)
+    most = cast(Tensor, fabric.all_reduce(most_content_error(contents, hidden)))
+    return content_loss(contents, hidden, guesses, most, fabric.world_size)
 
 
 def guess(

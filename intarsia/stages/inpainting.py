@@ -13,7 +13,7 @@ from intarsia.shapes import Masks
 from intarsia.stages.clusters import cluster_regions
 from intarsia.stages.game import guess, guessing_loss, is_pixels
 from intarsia.stages.regions import boxes, hidden_cells, one_side, random_angles, random_regions
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import set_learning_rate
 
 FITTED = 300  # training scenes, the first ones, from which the factors of the content are computed
@@ -29,16 +29,16 @@ def inpainting(model: Model, scenes: TrainingScenes, run: Run) -> None:
             fixed.to(fabric.device)
     adam = Adam(model.inpainter.parameters(), betas=(0.9, settings.beta2), fused=True)
     inpainter, optimizer = fabric.setup(model.inpainter, adam)
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps)
 
     for step in run.steps({"inpainter": inpainter, "optimizer": optimizer}, settings.steps, model.save):
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps)
-        indices, mine = run.shard(settings.batch, step=step)
-        images = scenes.train(indices).images.to(fabric.device)
+        images, (_, mine) = images_of(step), run.shard(settings.batch, step=step)
         rng, contents = run.rng(step=step), model.contents(images)
         hidden = regions_to_hide(settings.batch, mine, contents, recipe, rng)
         propagate = bool(torch.rand((), generator=rng) < settings.propagation_fraction)
 
-        loss = guessing_loss(inpainter, contents, model.edges(images), hidden, propagate, 0)
+        loss = guessing_loss(inpainter, contents, model.edges(images), hidden, propagate, 0, fabric)
         descend(fabric, loss, optimizer)
         run.log(step, loss=loss, **(validate(model, scenes, run, step) if run.due(step) else {}))
 

@@ -6,7 +6,7 @@ from intarsia.engine import Run, descend
 from intarsia.model import Model
 from intarsia.networks.tensorflow import Adam
 from intarsia.stages.codes import draw, errors_of, reconstruct, vae_loss
-from intarsia.stages.scenes import TrainingScenes
+from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import set_learning_rate
 from intarsia.stages.validation import code_scores
 
@@ -19,11 +19,11 @@ def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
     if model.backbone is not None:
         model.backbone.to(fabric.device)
     autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))
+    images_of = StepImages(scenes.train, run, settings.batch, settings.steps)
 
     for step in run.steps({"autoencoder": autoencoder, "optimizer": optimizer}, settings.steps, model.save):
         set_learning_rate(optimizer, settings.learning_rate, step, settings.steps)
-        indices, mine = run.shard(settings.batch, step=step)
-        images = scenes.train(indices).images.to(fabric.device)
+        images, (_, mine) = images_of(step), run.shard(settings.batch, step=step)
         draws = draw(recipe, settings.batch, mine, run.rng(step=step), fabric.device)
         with fabric.autocast(), torch.no_grad():
             images, masks = model.autoencoder_input(
