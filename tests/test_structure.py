@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "formats", "checkpoints"},
     {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
+    {"assembly"},
     {"model", "records"},
     {"rendering"},
     {"stages", "manipulation", "baselines"},

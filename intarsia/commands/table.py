@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
 from intarsia.commands.edit_flags import EditFlags, Flag
-from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
+from intarsia.commands.train import TRAIN_EACH, USABLE_RECIPES, Train
 from intarsia.errors import InputError
 from intarsia.files import held
 from intarsia.recipes import RECIPES
@@ -20,7 +20,7 @@ from intarsia.weights import check_new, latest, shipped
 DEFAULT_MODEL = next(iter(shipped()), "")
 OVERVIEW = f"""Finds the objects in unlabelled images, and edits each of them on its own.
 
-Recipes: {", ".join(SHIPPED_RECIPES)}.
+Recipes: {", ".join(USABLE_RECIPES)}.
 
 Models that come with the package, to be named in place of a RUN: {", ".join(shipped())}.
 
@@ -112,9 +112,9 @@ def _named_recipe(name: str) -> Recipe:
         recipe = load_recipe(Path(name), to_train=True)
         check_recipe(recipe)
         return recipe
-    if name not in SHIPPED_RECIPES:
-        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(SHIPPED_RECIPES)}.")
-    return SHIPPED_RECIPES[name]
+    if name not in USABLE_RECIPES:
+        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(USABLE_RECIPES)}.")
+    return USABLE_RECIPES[name]
 
 
 @dataclass(frozen=True)
