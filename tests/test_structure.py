@@ -19,7 +19,7 @@ LAYERS: tuple[set[str], ...] = (
     {"model", "records"},
     {"rendering"},
     {"stages", "manipulation", "baselines"},
-    {"evaluation", "interop", "studio"},
+    {"evaluation", "interop", "studio", "testing"},
     {"commands"},
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
