@@ -286,11 +286,18 @@ class Export:
     out: Annotated[Positional[Path], arg(metavar="MODEL", help="Folder for the model. It must be new or empty.")]
     float32: Flag = False
     """Keep the weights as float32, which takes twice the space, instead of float16."""
+    onnx: Flag = False
+    """Write segmenter.onnx and, if the model has codes, renderer.onnx instead. Any model will do, also a shipped one."""
 
     def run(self) -> None:
         """Write the model folder."""
-        from intarsia.commands.export import export
+        from intarsia.commands.export import export, export_networks
 
+        if self.onnx:
+            notices = export_networks(self.folder, self.out)
+            written = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in sorted(self.out.glob("*.onnx")))
+            print("\n".join([*notices, f"Wrote to {self.out}: {written}."]))
+            return
         size = export(self.folder, self.out, self.float32) / 1e6
         print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: {shlex.join(['intarsia', 'evaluate', str(self.out)])}")
 
