@@ -188,11 +188,12 @@ class Model(nn.Module):
         rule = signed_edge_map if self.recipe.signed_edges else edge_map
         return rule(images, self.recipe.edge_threshold)
 
-    def save(self, folder: Path, kind: torch.dtype = torch.float32) -> None:
+    def save(self, folder: str | Path, kind: torch.dtype = torch.float32) -> None:
         """Write `recipe.json` and `weights.safetensors`. Each file appears complete or not at all.
 
         Weights in float16 take half the space and keep three digits. A loaded model computes in float32 either way.
         """
+        folder = Path(folder)
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
@@ -205,7 +206,7 @@ class Model(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: Path, device: str = "cpu", segmenter: nn.Module | None = None, inpainter: nn.Module | None = None
+        cls, folder: str | Path, device: str = "cpu", segmenter: nn.Module | None = None, inpainter: nn.Module | None = None
     ) -> "Model":
         """Load a folder that `save` wrote.
 
@@ -219,6 +220,7 @@ class Model(nn.Module):
             InputError: if the folder holds no model, its weights are corrupt, not finite or don't fit its recipe, a network is
                 missing, or there is no such device.
         """
+        folder = Path(folder)
         for name in (RECIPE, WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
