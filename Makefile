@@ -55,5 +55,5 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/dev.stamp: .venv/runtime.stamp
-	$(INSTALL) -e '.[dev,hub,rooms,studio,tensorboard]'
+	$(INSTALL) -e '.[dev,hub,onnx,rooms,studio,tensorboard]'
 	@touch $@

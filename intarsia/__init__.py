@@ -10,9 +10,13 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Renderer", "Scene", "from_pretrained", "load", "push_to_hub"]
+__all__ = [
+    "RECIPES", "InputError", "Model", "Recipe", "Renderer", "Scene", "SceneSample", "Scenes", "from_pretrained", "load",
+    "open_dataset", "push_to_hub", "train",
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from intarsia.data import Scenes, SceneSample, open_dataset
     from intarsia.errors import InputError
     from intarsia.interop.hub import from_pretrained, push_to_hub
     from intarsia.model import Model, load
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from intarsia.recipes.settings import Recipe
     from intarsia.rendering import Renderer
     from intarsia.scene import Scene
+    from intarsia.stages import train
 
 _HOMES = {
     "InputError": "intarsia.errors",
@@ -28,9 +33,13 @@ _HOMES = {
     "Recipe": "intarsia.recipes.settings",
     "Renderer": "intarsia.rendering",
     "Scene": "intarsia.scene",
+    "SceneSample": "intarsia.data",
+    "Scenes": "intarsia.data",
     "from_pretrained": "intarsia.interop.hub",
     "load": "intarsia.model",
+    "open_dataset": "intarsia.data",
     "push_to_hub": "intarsia.interop.hub",
+    "train": "intarsia.stages",
 }
 
 

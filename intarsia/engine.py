@@ -28,6 +28,8 @@ from intarsia.files import make_folder, replacing
 from intarsia.processes import SharedBatches, average, is_first
 from intarsia.recipes.options import Options
 
+ExtraLoss = Callable[[Tensor, Tensor], Tensor]  # of images and the segmenter's masks
+
 PICTURES = "pictures"
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -102,10 +104,11 @@ class Run:
         fabric: From `start_fabric`.
         options: How often to save and show.
         seed: The recipe's seed. The random draws of a step depend on it, the stage's name and the step alone.
+        extra_loss: What the segmenter minimises besides the method's own loss.
     """
 
-    def __init__(self, folder: Path, fabric: Fabric, options: Options, seed: int) -> None:
-        self.folder, self.fabric, self.options, self.seed = folder, fabric, options, seed
+    def __init__(self, folder: Path, fabric: Fabric, options: Options, seed: int, extra_loss: ExtraLoss | None = None) -> None:
+        self.folder, self.fabric, self.options, self.seed, self.extra_loss = folder, fabric, options, seed, extra_loss
         self.state: dict[str, Any] = {}
         self._total = 0
         self._latest: dict[str, float] = {}

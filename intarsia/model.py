@@ -9,20 +9,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from intarsia.assembly import autoencoder_of, backbone_of, content_of, inpainter_of, naming, segmenter_of
 from intarsia.clusters import snap_to_colours, vote
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
-from intarsia.networks.autoencoder import SceneAutoencoder, parts
-from intarsia.networks.backbone import load_pretrained, output_channels
-from intarsia.networks.content import Content
-from intarsia.networks.content_inpainter import ContentInpainter
-from intarsia.networks.inpainter import CompactInpainter
-from intarsia.networks.reference import ReferenceInpainter
-from intarsia.networks.resnet import ResNet50
-from intarsia.networks.segmenter import CompactSegmenter
-from intarsia.networks.segnet import SegNet
-from intarsia.networks.tensorflow import glorot
+from intarsia.networks.autoencoder import parts
 from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe, planned
@@ -30,13 +22,15 @@ from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks, checked_images, one_hot
 from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, read_weights
 
-BACKBONE_BLOCKS = 11  # strides 4, 8 and 16
-
 
 class Model(nn.Module):
     """Inpainter, segmenter and scene autoencoder of one recipe.
 
     Networks that are not trained yet have their initial values, drawn from the recipe's seed.
+
+    Args:
+        recipe: The settings.
+        segmenter, inpainter: Networks of your own in place of the recipe's (docs/extending.md). `model.recipe` names them.
 
     Example:
         >>> from intarsia.recipes import RECIPES
@@ -49,18 +43,19 @@ class Model(nn.Module):
         torch.Size([3, 64, 64])
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, segmenter: nn.Module | None = None, inpainter: nn.Module | None = None) -> None:
         super().__init__()
+        recipe = naming(recipe, segmenter, inpainter)
         check_recipe(recipe)
         self.recipe = recipe
         self.weights_sha256: str | None = None  # of the file that the weights were loaded from
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
-            self.inpainter = _inpainter(recipe)
-            self.segmenter = _segmenter(recipe)
-            self.content = _content(recipe)
-            self.backbone = load_pretrained(BACKBONE_BLOCKS) if _needs_backbone(recipe) else None
-            self.autoencoder = _autoencoder(recipe)
+            self.inpainter = inpainter_of(recipe) if inpainter is None else inpainter
+            self.segmenter = segmenter_of(recipe) if segmenter is None else segmenter
+            self.content = content_of(recipe)
+            self.backbone = backbone_of(recipe)
+            self.autoencoder = autoencoder_of(recipe)
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from PyTorch's types
 
     @property
@@ -199,11 +194,12 @@ class Model(nn.Module):
         rule = signed_edge_map if self.recipe.signed_edges else edge_map
         return rule(images, self.recipe.edge_threshold)
 
-    def save(self, folder: Path, kind: torch.dtype = torch.float32) -> None:
+    def save(self, folder: str | Path, kind: torch.dtype = torch.float32) -> None:
         """Write `recipe.json` and `weights.safetensors`. Each file appears complete or not at all.
 
         Weights in float16 take half the space and keep three digits. A loaded model computes in float32 either way.
         """
+        folder = Path(folder)
         make_folder(folder)
         with replacing(folder / RECIPE) as path:
             save_recipe(self.recipe, path)
@@ -215,26 +211,34 @@ class Model(nn.Module):
         return save({name: value.to(kind).contiguous() for name, value in self.state_dict().items()})
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> "Model":
+    def load(
+        cls, folder: str | Path, device: str = "cpu", segmenter: nn.Module | None = None, inpainter: nn.Module | None = None
+    ) -> "Model":
         """Load a folder that `save` wrote.
 
         Args:
             folder: A model folder.
             device: Where to put the model; "auto" is the GPU if there is one, else the CPU.
+            segmenter: The one that the model was made with, if no installed package has it. It gets the model's weights.
+            inpainter: The same.
 
         Raises:
-            InputError: if the folder holds no model, its weights are corrupt, not finite or don't fit its recipe, or there is
-                no such device.
+            InputError: if the folder holds no model, its weights are corrupt, not finite or don't fit its recipe, a network is
+                missing, or there is no such device.
         """
+        folder = Path(folder)
         for name in (RECIPE, WEIGHTS):
             if not (folder / name).is_file():
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
         with torch.device("meta"):  # without memory: a recipe can ask for far more than its weights hold
-            model = cls(load_recipe(folder / RECIPE))
+            model = cls(load_recipe(folder / RECIPE), segmenter, inpainter)
         weights, digest = read_weights(
             folder / WEIGHTS, {name: tuple(value.shape) for name, value in model.state_dict().items()}
         )
-        model.to_empty(device="cpu").load_state_dict(weights)
+        for network in model.children():  # those of other packages have memory, and may hold more than weights
+            if any(value.is_meta for value in network.state_dict().values()):
+                network.to_empty(device="cpu")
+        model.load_state_dict(weights)
         model.weights_sha256 = digest
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -244,22 +248,30 @@ class Model(nn.Module):
             raise InputError(f"The model can't be put on the device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> Model:
+def load(
+    folder: str | Path,
+    device: str = "auto",
+    with_codes: bool = False,
+    segmenter: nn.Module | None = None,
+    inpainter: nn.Module | None = None,
+) -> Model:
     """Load the newest model of a run folder, the model of a model folder, or a shipped model by its name.
 
     Args:
         folder: The run folder, the model folder or the name.
         device: As `Model.load` takes it.
         with_codes: Refuse a model whose codes are not trained yet. A recipe without codes is no reason to refuse.
+        segmenter: As `Model.load` takes it.
+        inpainter: As `Model.load` takes it.
 
     Raises:
-        InputError: if there is no such model, or its codes are not trained but have to be.
+        InputError: if there is no such model, a network of it is missing, or its codes are not trained but have to be.
     """
     source = latest(Path(folder))
     if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
         newest = f"the newest model of {folder} is that of {source.resolve().name!r}."
         raise InputError(f"Objects can be changed once stage 'vaes' is trained; {newest}")
-    return Model.load(source, device)
+    return Model.load(source, device, segmenter, inpainter)
 
 
 @contextmanager
@@ -271,79 +283,3 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train(training)
-
-
-def _inpainter(recipe: Recipe) -> nn.Module:
-    sizes = recipe.inpainter
-    if sizes.network == "reference":
-        return ReferenceInpainter()
-    if recipe.content.kind != "pixels":
-        content = _content(recipe)
-        return ContentInpainter(
-            height=recipe.height,
-            width=recipe.width,
-            strides=content.strides,
-            counts=content.counts,
-            grid=recipe.content.grid,
-            channels=sizes.channels,
-            propagation=sizes.propagation,
-        )
-    return CompactInpainter(height=recipe.height, width=recipe.width, channels=sizes.channels, patches=sizes.patches)
-
-
-def _segmenter(recipe: Recipe) -> nn.Module:
-    sizes = recipe.segmenter
-    if sizes.network == "segnet":
-        return SegNet(segments=recipe.segments)
-    if sizes.network == "resnet50":
-        return ResNet50(segments=recipe.segments, upsampling=sizes.upsampling, dilation=sizes.dilation)
-    return CompactSegmenter(
-        height=recipe.height,
-        width=recipe.width,
-        segments=recipe.segments,
-        channels=sizes.channels,
-        dimension=sizes.dimension,
-        span=sizes.span,
-        smoothing=sizes.smoothing,
-        learn_channels=sizes.learn_channels,
-        background_first=sizes.background_first,
-        backbone=output_channels(BACKBONE_BLOCKS) if sizes.backbone else (),
-    )
-
-
-def _content(recipe: Recipe) -> Content:
-    sizes = recipe.content
-    if sizes.kind == "pixels":
-        return Content()
-    return Content(
-        kind=sizes.kind,
-        strides=sizes.strides,
-        counts=sizes.factors,
-        channels=output_channels(BACKBONE_BLOCKS)[:2] if sizes.kind == "features" else (),
-    )
-
-
-def _needs_backbone(recipe: Recipe) -> bool:
-    return recipe.segmenter.backbone or recipe.content.kind == "features"
-
-
-def _autoencoder(recipe: Recipe) -> SceneAutoencoder:
-    sizes = recipe.vae
-    autoencoder = SceneAutoencoder(
-        height=recipe.height // sizes.downsampling,
-        width=recipe.width // sizes.downsampling,
-        objects=recipe.objects,
-        texture_dimension=sizes.texture_dimension,
-        shape_dimension=sizes.shape_dimension,
-        background_dimension=sizes.background_dimension,
-        channels=sizes.channels,
-        hidden=sizes.hidden,
-        fusion_channels=recipe.fusion.channels,
-        fill_with_mean=sizes.fill_with_mean,
-        residual=recipe.fusion.residual,
-        window=sizes.window,
-        thumbnail=sizes.thumbnail,
-    )
-    if sizes.glorot:
-        glorot(autoencoder)
-    return autoencoder

@@ -15,10 +15,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS: tuple[set[str], ...] = (
     {"shapes", "errors", "files", "recipes", "formats", "checkpoints", "processes"},
     {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
+    {"assembly"},
     {"model", "records"},
     {"rendering"},
     {"stages", "manipulation", "baselines"},
-    {"evaluation", "interop", "studio"},
+    {"evaluation", "interop", "studio", "testing"},
     {"commands"},
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}

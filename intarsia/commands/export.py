@@ -11,11 +11,12 @@ import torch
 from intarsia import __version__
 from intarsia.errors import InputError
 from intarsia.files import held, replacing
+from intarsia.interop.onnx import export_onnx
 from intarsia.model import Model
 from intarsia.recipes import train_command
 from intarsia.recipes.settings import STAGES, Recipe, planned
 from intarsia.records import Training, check_finished, read_training
-from intarsia.weights import RECIPE, TRAINING, WEIGHTS, check_new, latest
+from intarsia.weights import RECIPE, TRAINING, WEIGHTS, check_new, has_codes, latest
 
 
 def export(run: Path, out: Path, float32: bool = False) -> int:
@@ -55,6 +56,21 @@ def export(run: Path, out: Path, float32: bool = False) -> int:
             path.write_text(json.dumps(record, indent=2) + "\n")
         model.save(out, kind)  # the weights come last: only with them the folder is a model
     return (out / WEIGHTS).stat().st_size
+
+
+def export_networks(run: Path, out: Path) -> list[str]:
+    """Write the networks of the newest model of a run, or of any model, as ONNX files into a folder (`export_onnx`).
+
+    Returns:
+        What the files leave out, a sentence each.
+
+    Raises:
+        InputError: if there is no such model, `out` holds something, or the model can't be exported.
+    """
+    source = latest(run)
+    with held(out):
+        check_new(out)
+        return export_onnx(Model.load(source), out, has_codes(source))
 
 
 def _until(last: str, training: Training) -> Training:

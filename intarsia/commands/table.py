@@ -8,7 +8,7 @@ from typing import Annotated
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
 from intarsia.commands.edit_flags import EditFlags, Flag
-from intarsia.commands.train import SHIPPED_RECIPES, TRAIN_EACH, Train
+from intarsia.commands.train import TRAIN_EACH, USABLE_RECIPES, Train
 from intarsia.errors import InputError
 from intarsia.files import held
 from intarsia.recipes import RECIPES
@@ -20,7 +20,7 @@ from intarsia.weights import check_new, latest, shipped
 DEFAULT_MODEL = next(iter(shipped()), "")
 OVERVIEW = f"""Finds the objects in unlabelled images, and edits each of them on its own.
 
-Recipes: {", ".join(SHIPPED_RECIPES)}.
+Recipes: {", ".join(USABLE_RECIPES)}.
 
 Models that come with the package, to be named in place of a RUN: {", ".join(shipped())}.
 
@@ -112,9 +112,9 @@ def _named_recipe(name: str) -> Recipe:
         recipe = load_recipe(Path(name), to_train=True)
         check_recipe(recipe)
         return recipe
-    if name not in SHIPPED_RECIPES:
-        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(SHIPPED_RECIPES)}.")
-    return SHIPPED_RECIPES[name]
+    if name not in USABLE_RECIPES:
+        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(USABLE_RECIPES)}.")
+    return USABLE_RECIPES[name]
 
 
 @dataclass(frozen=True)
@@ -286,11 +286,18 @@ class Export:
     out: Annotated[Positional[Path], arg(metavar="MODEL", help="Folder for the model. It must be new or empty.")]
     float32: Flag = False
     """Keep the weights as float32, which takes twice the space, instead of float16."""
+    onnx: Flag = False
+    """Write segmenter.onnx and, if the model has codes, renderer.onnx instead. Any model will do, also a shipped one."""
 
     def run(self) -> None:
         """Write the model folder."""
-        from intarsia.commands.export import export
+        from intarsia.commands.export import export, export_networks
 
+        if self.onnx:
+            notices = export_networks(self.folder, self.out)
+            written = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.1f} MB)" for path in sorted(self.out.glob("*.onnx")))
+            print("\n".join([*notices, f"Wrote to {self.out}: {written}."]))
+            return
         size = export(self.folder, self.out, self.float32) / 1e6
         print(f"Wrote {self.out}: {size:.1f} MB. Next, for its scores: {shlex.join(['intarsia', 'evaluate', str(self.out)])}")
 

@@ -1,6 +1,7 @@
 """`intarsia train`: a subcommand for each shipped recipe, with the recipe's numbers as defaults."""
 
 import shlex
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -8,12 +9,22 @@ from typing import Annotated
 from tyro.conf import Fixed, FlagConversionOff, Suppress, arg
 from tyro.extras import subcommand_type_from_defaults
 
-from intarsia.recipes import RECIPES, STARTS
+from intarsia.errors import InputError
+from intarsia.recipes import NAMED_RECIPES, STARTS
 from intarsia.recipes.options import Options
 from intarsia.recipes.settings import Recipe, planned
 from intarsia.weights import RECIPE
 
-SHIPPED_RECIPES = {f"{dataset}/{name}": recipe for dataset, recipes in RECIPES.items() for name, recipe in recipes.items()}
+
+def _usable() -> dict[str, Recipe]:
+    """The recipes by name, without those of broken packages; a line on standard error says why."""
+    found = {}
+    for name in NAMED_RECIPES:
+        try:
+            found[name] = NAMED_RECIPES[name]
+        except InputError as error:
+            print(f"intarsia: {error}", file=sys.stderr)
+    return found
 
 
 @dataclass(frozen=True)
@@ -65,12 +76,16 @@ class Train:
 
 
 def _described(recipe: Recipe) -> str:
+    names = {recipe.inpainter.network, recipe.segmenter.network}
+    others = sorted(name.partition(":")[0] for name in names if ":" in name)
     networks = "Our networks" if recipe.inpainter.network == "compact" else "The original's networks"
+    networks = f"Networks of {others[0]}" if others else networks
     steps = sum(getattr(recipe, stage).steps for stage in planned(recipe))
     return f"{networks}, {recipe.height}x{recipe.width} pixels, {recipe.segments} segments, {steps:,} steps."
 
 
+USABLE_RECIPES = _usable()
 TRAIN_EACH = subcommand_type_from_defaults(
-    {name: Train(name, recipe) for name, recipe in SHIPPED_RECIPES.items()},
-    {name: _described(recipe) for name, recipe in SHIPPED_RECIPES.items()},
+    {name: Train(name, recipe) for name, recipe in USABLE_RECIPES.items()},
+    {name: _described(recipe) for name, recipe in USABLE_RECIPES.items()},
 )

@@ -31,13 +31,17 @@ from intarsia.data import (
 from intarsia.data.arrays import Material
 from intarsia.data.scenes import SPLITS, Factors, Scenes, SceneSample
 from intarsia.errors import InputError
+from intarsia.recipes import installed
+from intarsia.recipes.installed import Catalogue
 from intarsia.recipes.settings import Recipe
 
 __all__ = ["DATASETS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
 
 Size = tuple[int, int]
 
-DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
+Opener = Callable[[int, str, Path | None, Size | None], Scenes]
+
+DATASETS: Catalogue[Opener] = Catalogue(installed.DATASETS, Callable, {
     "multi_dsprites": multi_dsprites.open_scenes,
     "multi_texture": multi_texture.open_scenes,
     "multi_texture_pair": multi_texture_pair.open_scenes,
@@ -47,7 +51,7 @@ DATASETS: dict[str, Callable[[int, str, Path | None, Size | None], Scenes]] = {
     "flying_animals_debian": partial(cutouts.open_scenes, "flying_animals_debian"),
     "composed_photographs": composed_photographs.open_scenes,
     "folder": folder.open_scenes,
-}
+})  # fmt: skip
 """Functions that open a split, given seed, split, the folder of the dataset's files, and height and width."""
 
 PREPARED: dict[str, Callable[[Path | None], Material]] = {

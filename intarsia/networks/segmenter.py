@@ -159,8 +159,8 @@ class CompactSegmenter(nn.Module):
             with torch.no_grad():
                 scope = log_scope.exp()
                 seed = (scope * F.avg_pool2d(scope[:, None], 3, 1, 1)[:, 0]).flatten(1).argmax(1)
-            centre = embedding.flatten(1, 2)[torch.arange(len(seed)), seed]
-            log_fraction = -(embedding - centre[:, None, None]).square().sum(-1)
+            centre = embedding.flatten(1, 2).gather(1, seed[:, None, None].expand(-1, 1, embedding.shape[-1]))[:, None]
+            log_fraction = -(embedding - centre).square().sum(-1)
             logits.append(log_scope + log_fraction)
             log_scope = log_scope + torch.log1p(-log_fraction.exp().clamp(max=1 - 1e-4))
         return torch.stack(logits, 1).clamp(min=LEAST_LOGIT)

@@ -103,6 +103,6 @@ def _places(size: int, device: torch.device) -> Tensor:
 
 def _sampled(maps: Maps, columns: Tensor, rows: Tensor) -> Tensor:
     """Maps `b c h' w'`, sampled bilinearly at columns `b w'` and rows `b h'` of maps whose ends are -1 and 1."""
-    shape = (len(maps), rows.shape[1], columns.shape[1])
+    shape = (maps.shape[0], rows.shape[1], columns.shape[1])
     grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], 3)
     return F.grid_sample(maps, grid, align_corners=False)

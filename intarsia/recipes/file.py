@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from intarsia.errors import InputError, one_line
+from intarsia.errors import LONGEST, InputError, one_line
+from intarsia.recipes.networks import INPAINTERS, OUTSIDE, SEGMENTERS
 from intarsia.recipes.older import updated
 from intarsia.recipes.settings import Recipe, flatten
 
@@ -63,13 +65,13 @@ def check_recipe(recipe: Recipe) -> None:
 def _check_content(recipe: Recipe) -> None:
     """Raise `InputError` for content that the recipe's networks can't use."""
     content, learned = recipe.content, recipe.distillation
-    if recipe.segmenter.backbone and recipe.segmenter.network != "compact":
+    if recipe.segmenter.backbone and recipe.segmenter.network in SEGMENTERS[1:]:
         raise InputError(f"segmenter.network is {recipe.segmenter.network!r}; segmenter.backbone needs 'compact'.")
     if content.kind == "pixels":
         if recipe.inpainting.regions.clusters or learned.steps:
             raise InputError("content.kind is 'pixels'; inpainting.regions.clusters and distillation.steps must be 0 then.")
         return
-    if recipe.inpainter.network != "compact":
+    if recipe.inpainter.network in INPAINTERS[1:]:
         raise InputError(f"content.kind is {content.kind!r}; inpainter.network must be 'compact' then.")
     fine, coarse = content.strides
     if coarse % fine or content.grid % coarse or recipe.height % (4 * content.grid) or recipe.width % (4 * content.grid):
@@ -120,4 +122,9 @@ def _recipe(values: dict[str, Any]) -> Recipe:
         raise InputError(one_line(error)) from error
     if missing := flatten(recipe).keys() - flatten(values).keys():
         raise InputError(f"{min(missing)} is missing.")
+    for part, own in {"segmenter": SEGMENTERS, "inpainter": INPAINTERS}.items():
+        name = getattr(recipe, part).network
+        if name not in own and not re.fullmatch(r"[^\s:]{1,100}:[^\s:]{1,100}", name):
+            wanted = f"{', '.join(map(repr, own[:-1]))} or {own[-1]!r}, or {OUTSIDE} for a network of another package"
+            raise InputError(f"{part}.network is {json.dumps(name[:LONGEST])}; it must be {wanted}.")
     return recipe

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Interval, MultipleOf
+from tyro.conf import arg
 
 Count = Annotated[int, Interval(ge=0, le=10**9)]
 Size = Annotated[int, Interval(ge=1, le=10**9)]
@@ -16,6 +17,13 @@ Factor = Annotated[int, Interval(ge=1, le=64)]
 Pixels = Annotated[int, Interval(ge=32, le=4096), MultipleOf(32)]
 Amount = Annotated[float, Interval(ge=0, le=1e9)]
 Fraction = Annotated[float, Interval(ge=0, le=1)]
+
+SEGMENTERS, INPAINTERS = ("compact", "segnet", "resnet50"), ("compact", "reference")
+OUTSIDE = "PACKAGE:NAME"  # what a network is called that is not of this package
+
+
+def _network(own: tuple[str, ...]) -> object:
+    return arg(metavar=f"{{{','.join((*own, OUTSIDE))}}}")
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,8 @@ class Content:
 class Inpainter:
     """The network that guesses what is hidden."""
 
-    network: Literal["compact", "reference"] = "compact"
-    """Ours, or the original's, which has no sizes to set."""
+    network: Annotated[str, _network(INPAINTERS)] = "compact"
+    """Ours, the original's, which has no sizes to set, or one of another package."""
     channels: Width = 16
     """Channels at half size; deeper levels have up to 8 times as many. Compact."""
     patches: Annotated[int, Interval(ge=0, le=4096)] = 96
@@ -51,8 +59,8 @@ class Inpainter:
 class Segmenter:
     """The network that splits an image into segments."""
 
-    network: Literal["compact", "segnet", "resnet50"] = "compact"
-    """Ours, or one of the original's two."""
+    network: Annotated[str, _network(SEGMENTERS)] = "compact"
+    """Ours, one of the original's two, or one of another package."""
     channels: Annotated[int, Interval(ge=8, le=4096)] = 32
     """Channels at half size; deeper levels have 2 and 4 times as many. Compact."""
     dimension: Width = 16
@@ -65,7 +73,7 @@ class Segmenter:
     learn_channels: bool = False
     """Learn from an object's appearance which channel it gets: for scenes of the same few objects. Compact."""
     backbone: bool = False
-    """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact."""
+    """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact, or of another package."""
     background_first: bool = True
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
     votes: Rounds = 0

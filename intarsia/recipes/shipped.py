@@ -1,10 +1,7 @@
 """The shipped recipes side by side: one per dataset and variant. What is not named here is a default of `recipes.settings`."""
 
 import dataclasses
-import shlex
-from typing import Any
 
-from intarsia.errors import InputError
 from intarsia.recipes.settings import (
     Consistency,
     Content,
@@ -22,7 +19,6 @@ from intarsia.recipes.settings import (
     Separation,
     Vae,
     Vaes,
-    flatten,
 )
 
 
@@ -195,7 +191,7 @@ _REFERENCE_ANIMALS = dataclasses.replace(  # the original starts its segmenter f
     vaes=dataclasses.replace(_REFERENCE.vaes, batch=4, background_beta=4.0, capacity_ramp_steps=400_000),
 )
 
-RECIPES: dict[str, dict[str, Recipe]] = {
+SHIPPED: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
         "compact": _MULTI_TEXTURE,
         "demo": dataclasses.replace(  # the shortest training that shows separate objects
@@ -307,30 +303,3 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 
 # Recipes without the first two stages start from these shipped models, unless another model is named.
 STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
-
-
-def command_line(recipe: Recipe) -> str:
-    """A recipe in the words of `intarsia train`, quoted for a shell: the closest shipped one and what differs but the seed.
-
-    Example:
-        >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
-        'compact --segments 4'
-    """
-    if recipe.dataset not in RECIPES:
-        raise InputError(f"There is no dataset {recipe.dataset!r}; the recipes are for {', '.join(RECIPES)}.")
-    spellings: list[list[str]] = []
-    for variant, shipped in RECIPES[recipe.dataset].items():
-        known, given = flatten(shipped), flatten(dataclasses.replace(recipe, seed=shipped.seed))
-        changed = {name: value for name, value in given.items() if value != known[name]}
-        spellings.append([variant, *(f"--{name.replace('_', '-')} {_words(value)}" for name, value in changed.items())])
-    return " ".join(sorted(spellings, key=len)[0])
-
-
-def _words(value: Any) -> str:
-    """A setting's value in the words of the command line."""
-    return shlex.join(map(str, value if isinstance(value, tuple) else (value,)))
-
-
-def train_command(recipe: Recipe) -> str:
-    """The command that trains a recipe, seed included."""
-    return f"intarsia train {recipe.dataset}/{command_line(recipe)} --seed {recipe.seed}"

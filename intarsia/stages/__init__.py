@@ -10,10 +10,13 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
-from intarsia.engine import Run, finished, is_first_process, start_fabric
+from intarsia.assembly import naming
+from intarsia.engine import ExtraLoss, Run, finished, is_first_process, start_fabric
 from intarsia.errors import InputError
 from intarsia.files import held, is_unfinished, make_folder, replacing
 from intarsia.model import Model
@@ -43,11 +46,14 @@ STAGES: dict[str, Callable[[Model, TrainingScenes, Run], None]] = {
 
 def train(
     recipe: Recipe,
-    folder: Path,
+    folder: str | Path,
     options: Options | None = None,
     stage: str | None = None,
     start: Path | None = None,
     scenes: TrainingScenes | None = None,
+    segmenter: nn.Module | None = None,
+    inpainter: nn.Module | None = None,
+    extra_loss: ExtraLoss | None = None,
 ) -> Model:
     """Train the stages of a run folder one after the other. What is finished is read; what is not is resumed.
 
@@ -59,7 +65,11 @@ def train(
         stage: The only stage to train; those before it have to be finished. None trains all.
         start: A model whose learned weights the run starts from (`started_from`). The run keeps them: to resume, it need not
             be given again.
-        scenes: What to train on; None takes the recipe's dataset.
+        scenes: What to train on, and what to be validated on; None takes the recipe's dataset.
+        segmenter: A network of your own in place of the recipe's; it is trained in place. To resume, give it again.
+        inpainter: The same.
+        extra_loss: What the segmenter minimises besides, of images `b 3 h w` and its soft masks `b k h w`: a number for each
+            image, or their mean. The run does not keep it: to resume, give it again.
 
     Returns:
         The model after the last stage, or after the one named. Stages of 0 steps are skipped.
@@ -69,32 +79,43 @@ def train(
             comes before the one named is not finished, the model to start from does not fit, or another training has the
             folder.
     """
-    options = options or Options()
+    folder, options = Path(folder), options or Options()
+    networks: dict[str, Any] = {"segmenter": segmenter, "inpainter": inpainter}
+    if start and not all(network is None for network in networks.values()):
+        raise InputError(f"A run with networks of your own can't start from {start}: load its weights into them yourself.")
+    recipe = naming(recipe, **networks)
     check_recipe(recipe)
     check_options(options)
-    scenes = scenes or training_scenes(recipe)
+    scenes = TrainingScenes(*scenes) if scenes else training_scenes(recipe)
     _check_fit(recipe, scenes, options.devices * options.num_nodes)
     names = _stages_up_to(stage, recipe, folder)
     with held(folder) if is_first_process(options) else nullcontext():  # the processes of one training hold it together
-        return _train(recipe, folder, options, names, start, scenes)
+        return _train(recipe, folder, options, names, start, scenes, networks, extra_loss)
 
 
 def _train(
-    recipe: Recipe, folder: Path, options: Options, names: list[str], start: Path | None, scenes: TrainingScenes
+    recipe: Recipe,
+    folder: Path,
+    options: Options,
+    names: list[str],
+    start: Path | None,
+    scenes: TrainingScenes,
+    networks: dict[str, Any],
+    extra_loss: ExtraLoss | None,
 ) -> Model:
     """Train the stages that are named."""
     fabric = start_fabric(options)
     learned = _prepare(folder, recipe, start)
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
-    model = Model.load(folder / START) if (folder / START).exists() else Model(recipe)
+    model = Model.load(folder / START) if (folder / START).exists() else Model(recipe, **networks)
     for name in names:
         stage_folder = folder / name
         if finished(stage_folder, getattr(recipe, name).steps):
-            model = Model.load(stage_folder)
+            model = Model.load(stage_folder, **networks)
         else:
             fabric = in_run_precision(folder, model, options, fabric)
-            STAGES[name](model, scenes, Run(stage_folder, fabric, options, recipe.seed))
+            STAGES[name](model, scenes, Run(stage_folder, fabric, options, recipe.seed, extra_loss))
     return model
 
 

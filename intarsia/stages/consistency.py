@@ -15,7 +15,16 @@ from intarsia.pictures import coloured, sheet
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Logits, Masks
 from intarsia.stages.codes import draw, reconstruct
-from intarsia.stages.game import Turn, frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
+from intarsia.stages.game import (
+    Turn,
+    frozen,
+    inpainter_turn,
+    segmenter_loss,
+    start_game,
+    start_turn,
+    update_average,
+    with_extra_loss,
+)
 from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import final_rules, is_inpainters_turn, set_learning_rate
 from intarsia.stages.validation import segment_scores
@@ -45,6 +54,7 @@ def consistency(model: Model, scenes: TrainingScenes, run: Run) -> None:
                 if settings.separation_weight:
                     separation, found = segmenter_loss(game, turn, logits, recipe, fabric)
                     loss, figures = loss + settings.separation_weight * separation, found | figures
+                loss, figures = with_extra_loss(run, turn.images, logits, loss, figures)
                 descend(fabric, loss, game.segmenter_optimizer)
             update_average(game.average, game.segmenter, recipe.separation.ema_decay, step)
 

@@ -17,7 +17,7 @@ from intarsia.model import Model
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Images, Labels, Logits, PerImage, one_hot
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, match_channels, piece_levels
-from intarsia.stages.game import Game, judge, start_game, update_average
+from intarsia.stages.game import Game, judge, start_game, update_average, with_extra_loss
 from intarsia.stages.regrouping import regroup
 from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import StepRules, set_learning_rate
@@ -54,10 +54,11 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
             set_learning_rate(game.segmenter_optimizer, settings.learning_rate, step - searches, settings.steps - searches)
             labels = state["found"][indices].long().to(fabric.device)
             images, labels = mirrored(images, labels, settings.upside_down, rng)
-            loss = learning_loss(game.segmenter(images, *model.maps(images)), labels, settings.balance)
+            logits = game.segmenter(images, *model.maps(images))
+            learning = learning_loss(logits, labels, settings.balance)
+            loss, figures = with_extra_loss(run, images, logits, learning, {"loss": learning})
             descend(fabric, loss, game.segmenter_optimizer, max_norm=NORM)
             update_average(game.average, game.segmenter, settings.ema_decay, step - searches)
-            figures = {"loss": loss}
         if run.due(step):
             figures |= show_segments(model, scenes.val, run, step)
         run.log(step, **figures)

@@ -10,7 +10,7 @@ from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import description_loss
 from intarsia.shapes import Images, Masks, PerImage
 from intarsia.stages.codes import draw, errors_of, reconstruct, vae_loss
-from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
+from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average, with_extra_loss
 from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import final_rules, is_inpainters_turn, last_step, set_learning_rate
 from intarsia.stages.validation import code_scores, segment_scores
@@ -53,6 +53,7 @@ def end_to_end(
                 separation, figures = segmenter_loss(game, turn, logits, recipe, fabric)
                 loss = separation_weight * separation + description_weight * description
                 loss = loss + vae_loss(errors, recipe.vaes, last_step(recipe.vaes.steps), run)
+                loss, figures = with_extra_loss(run, turn.images, logits, loss, figures)
                 descend(fabric, loss, game.segmenter_optimizer, vae_optimizer)
             update_average(game.average, game.segmenter, recipe.separation.ema_decay, step)
             figures |= {"description_loss": description, **errors}

@@ -121,6 +121,16 @@ def segmenter_loss(game: Game, turn: Turn, logits: Logits, recipe: Recipe, fabri
     return loss, dict(figures)
 
 
+def with_extra_loss(
+    run: Run, images: Images, logits: Logits, loss: Tensor, figures: dict[str, object]
+) -> tuple[Tensor, dict[str, object]]:
+    """The segmenter's loss and the figures to log, with the extra loss of the run if it has one."""
+    if run.extra_loss is None:
+        return loss, figures
+    extra = run.extra_loss(images, logits.softmax(1)).mean()
+    return loss + extra, figures | {"extra_loss": extra}
+
+
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Within it a network is not trained, but gradients pass through it."""

@@ -2,7 +2,7 @@
 
 from intarsia.engine import Run, descend
 from intarsia.model import Model
-from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average
+from intarsia.stages.game import frozen, inpainter_turn, segmenter_loss, start_game, start_turn, update_average, with_extra_loss
 from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import is_inpainters_turn, rules_at, set_learning_rate
 from intarsia.stages.validation import show_segments
@@ -22,7 +22,9 @@ def separation(model: Model, scenes: TrainingScenes, run: Run) -> None:
             figures = inpainter_turn(game, turn, recipe, fabric)
         else:
             with frozen(game.inpainter):
-                loss, figures = segmenter_loss(game, turn, game.segmenter(turn.images, *turn.maps), recipe, fabric)
+                logits = game.segmenter(turn.images, *turn.maps)
+                loss, figures = segmenter_loss(game, turn, logits, recipe, fabric)
+                loss, figures = with_extra_loss(run, turn.images, logits, loss, figures)
                 descend(fabric, loss, game.segmenter_optimizer)
             update_average(game.average, game.segmenter, settings.ema_decay, step)
 

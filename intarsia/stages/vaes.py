@@ -15,7 +15,9 @@ def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
     """Train `model.autoencoder` in place, on what the segmenter finds; segmenter and inpainter are not trained."""
     recipe, settings, fabric = model.recipe, model.recipe.vaes, run.fabric
     # The original's batch normalisation takes the statistics of the batch, and prototypes of appearance go on being learned.
-    model.segmenter.to(fabric.device).train(recipe.segmenter.network != "compact" or recipe.segmenter.learn_channels)
+    model.segmenter.to(fabric.device).train(
+        recipe.segmenter.network in ("segnet", "resnet50") or recipe.segmenter.learn_channels
+    )
     if model.backbone is not None:
         model.backbone.to(fabric.device)
     autoencoder, optimizer = fabric.setup(model.autoencoder, Adam(model.autoencoder.parameters(), fused=True))

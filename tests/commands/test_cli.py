@@ -20,7 +20,7 @@ from intarsia import __version__
 from intarsia import commands as cli
 from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.table import Demo, Evaluate, Export, Manipulate, Predict, Report, Results
-from intarsia.commands.train import SHIPPED_RECIPES, Train
+from intarsia.commands.train import USABLE_RECIPES, Train
 from intarsia.data import scenes_of
 from intarsia.model import Model
 from intarsia.recipes import STARTS
@@ -31,7 +31,7 @@ from intarsia.weights import WEIGHTS, shipped
 
 DATASET = "multi_dsprites"
 NAME = f"{DATASET}/compact"
-COMPACT = SHIPPED_RECIPES[NAME]
+COMPACT = USABLE_RECIPES[NAME]
 TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
 VERBS = [
     "prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "serve", "report", "results", "export",
@@ -87,7 +87,7 @@ def test_overview_names_what_there_is(capsys: Capture) -> None:
     for argv in ([], ["--help"], ["-h"]):
         assert cli.main(argv) == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in [*VERBS, *SHIPPED_RECIPES, "--version"])
+        assert all(name in shown for name in [*VERBS, *USABLE_RECIPES, "--version"])
         assert f"named in place of a RUN: {', '.join(shipped())}." in shown
 
 
@@ -116,17 +116,17 @@ def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:
 def test_train_help_names_the_recipes(capsys: Capture) -> None:
     assert cli.main(["train", "--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(f" {name} " in shown for name in SHIPPED_RECIPES)
+    assert all(f" {name} " in shown for name in USABLE_RECIPES)
 
 
-@pytest.mark.parametrize("name", SHIPPED_RECIPES)
+@pytest.mark.parametrize("name", USABLE_RECIPES)
 def test_train_help_shows_the_numbers_of_the_recipe(name: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")  # a wide terminal gets two columns
     assert cli.main(["train", name, "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert shown.startswith(f"usage: intarsia train {name} ")
     assert "--dataset" not in shown and "--name" not in shown
-    for option, value in [*leaves(SHIPPED_RECIPES[name]), *leaves(Options())]:
+    for option, value in [*leaves(USABLE_RECIPES[name]), *leaves(Options())]:
         text = shown.partition(f" {option} ")[2]
         value = " ".join(map(str, value)) if isinstance(value, tuple) else value
         assert text.partition("(default: ")[2].startswith(f"{value})"), option
@@ -178,13 +178,13 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
     assert command.run_folder == Path(f"runs/{DATASET}-compact-2")
 
 
-@pytest.mark.parametrize("name", SHIPPED_RECIPES)
+@pytest.mark.parametrize("name", USABLE_RECIPES)
 def test_every_shipped_recipe_can_be_asked_for(name: str) -> None:
     dataset, variant = name.split("/")
     start = Path(STARTS[dataset, variant]) if (dataset, variant) in STARTS else None
     for argv in (["--run", "x"], ["--run=x"]):
         command = cli.parse(["train", name, *argv])
-        assert command == Train(name, SHIPPED_RECIPES[name], Path("x"))
+        assert command == Train(name, USABLE_RECIPES[name], Path("x"))
         assert command.run_folder == Path("x") and command.start_model == start
 
 
@@ -227,11 +227,11 @@ def test_other_verbs() -> None:
 
 REFUSED = {  # what tyro says: what was wrong, and what is allowed
     "evalute": ["Unrecognized options: evalute", ", ".join(VERBS)],
-    "train": ["Missing subcommand", ", ".join(SHIPPED_RECIPES)],
-    "train --seed 1": ["--seed", ", ".join(SHIPPED_RECIPES)],
-    "train dsprites": ["Unrecognized options: dsprites", ", ".join(SHIPPED_RECIPES)],
-    "train multi_dsprites": ["Unrecognized options: multi_dsprites", ", ".join(SHIPPED_RECIPES)],
-    "train multi_dsprites/huge": ["Unrecognized options: multi_dsprites/huge", ", ".join(SHIPPED_RECIPES)],
+    "train": ["Missing subcommand", ", ".join(USABLE_RECIPES)],
+    "train --seed 1": ["--seed", ", ".join(USABLE_RECIPES)],
+    "train dsprites": ["Unrecognized options: dsprites", ", ".join(USABLE_RECIPES)],
+    "train multi_dsprites": ["Unrecognized options: multi_dsprites", ", ".join(USABLE_RECIPES)],
+    "train multi_dsprites/huge": ["Unrecognized options: multi_dsprites/huge", ", ".join(USABLE_RECIPES)],
     "train multi_dsprites/compact --epsilon 5": ["Unrecognized options: --epsilon", "epsilon"],
     "train multi_dsprites/compact --seperation.margin=5": ["--seperation.margin=5", "meant: --separation.margin"],
     "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],

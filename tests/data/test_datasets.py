@@ -1,6 +1,5 @@
 """Tests that hold for every dataset, generated or read from files."""
 
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from intarsia.data import DATASETS, SPLITS, Scenes, SceneSample, composed_photographs, open_dataset
+from intarsia.data import DATASETS, SPLITS, Scenes, composed_photographs, open_dataset
 from intarsia.data.arrays import Contents, Material, Rows, write
 from intarsia.data.cutouts import Pictures, material_of
 from intarsia.errors import InputError
+from intarsia.testing import DatasetContract
 
 DRAWN = {"train": None, "val": 200, "test": 2000}
 STORED = {"train": None, "val": 30, "test": 60}  # of the 200 scenes in each of the folders made here
@@ -123,77 +123,21 @@ def opened(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Open:
     return partial(case.open, folder)
 
 
-def same(one: SceneSample, other: SceneSample) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
-
-
 def test_every_dataset_has_a_case() -> None:
-    assert {case.name for case in CASES.values()} == DATASETS.keys()
+    assert {case.name for case in CASES.values()} == DATASETS.own.keys()
 
 
-def test_shapes_types_and_ranges(opened: Open) -> None:
-    scenes = opened()
-    images, masks = scenes(range(100))
-    size = scenes.height, scenes.width
-    assert images.shape == (100, 3, *size) and masks.shape == (100, scenes.segments, *size)
-    assert images.dtype == masks.dtype == torch.float32
-    assert images.min() >= 0 and images.max() <= 1
-    assert masks.min() >= 0 and masks.max() <= 1
-    torch.testing.assert_close(masks.sum(1), torch.ones(100, *size), rtol=0, atol=1e-6)
-    assert 1 <= scenes.backgrounds <= scenes.segments
-    assert all(indices.min() >= 0 and indices.max() < (scenes.size or np.inf) for indices in scenes.tracks.values())
-    assert scenes.source
-
-
-def test_a_scene_does_not_depend_on_its_batch(opened: Open) -> None:
-    scenes = opened()
-    images, masks = scenes(range(70))
-    order = [69, 3, 3, 41]
-    assert same(scenes(order), SceneSample(images[order], masks[order]))
-    for index in (0, 17, 69):
-        assert same(scenes([index]), SceneSample(images[[index]], masks[[index]]))
-
-
-def test_indices_may_be_a_list_an_array_or_a_tensor_and_none_at_all(opened: Open) -> None:
-    scenes = opened()
-    expected = scenes([5, 2])
-    assert same(scenes(np.array([5, 2], np.uint8)), expected)
-    assert same(scenes(torch.tensor([5, 2])), expected)
-    assert scenes(torch.arange(0)).masks.shape == (0, scenes.segments, scenes.height, scenes.width)
-
-
-def test_splits_share_no_scene(case: Case, opened: Open) -> None:
-    if case.name == "multi_texture_pair":
-        pytest.skip("has 6,561 scenes in all, which the splits share")
-    images = [opened(split=split)(range(24)).images for split in SPLITS]
-    assert len(torch.cat(images).flatten(1).unique(dim=0)) == 72
-
-
-def test_the_seed_decides_what_is_trained_on(opened: Open) -> None:
-    assert not torch.equal(opened(seed=0)(range(10)).images, opened(seed=1)(range(10)).images)
+class TestDatasets(DatasetContract):
+    def test_splits_share_no_scene(self, opened: Open) -> None:
+        if opened().name == "multi_texture_pair":
+            pytest.skip("has 6,561 scenes in all, which the splits share")
+        super().test_splits_share_no_scene(opened)
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_sizes(case: Case, opened: Open, split: str) -> None:
     scenes = opened(split=split)
-    size = case.sizes[split]
-    assert (scenes.name, scenes.size) == (case.name, size)
-    scenes([10**15 if size is None else size - 1])
-    if size is not None:
-        with pytest.raises(InputError, match=f"no scene {size}"):
-            scenes([size])
-
-
-@pytest.mark.parametrize("indices", [[-1], [0.0], [True], 3, [[1, 2]]])
-def test_what_is_no_index_is_refused(opened: Open, indices: list[int]) -> None:
-    with pytest.raises(InputError, match=r"-1|float64|bool|shape \(\)|shape \(1, 2\)"):
-        opened(split="val")(indices)
-
-
-def test_scenes_travel_to_other_processes(opened: Open) -> None:
-    scenes = opened()
-    copy: Scenes = pickle.loads(pickle.dumps(scenes))
-    assert same(copy([8]), scenes([8]))
+    assert (scenes.name, scenes.size) == (case.name, case.sizes[split])
 
 
 drawn = pytest.mark.parametrize("name", ["multi_dsprites", "multi_texture"])

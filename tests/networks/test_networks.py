@@ -4,13 +4,15 @@ import math
 
 import pytest
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from intarsia.model import Model
 from intarsia.networks.inpainter import CompactInpainter, propagate_colours
 from intarsia.networks.segmenter import LEAST_LOGIT, CompactSegmenter, best_order, reorder_objects, smoothed
 from intarsia.recipes.settings import Inpainter, Recipe, Segmenter
+from intarsia.testing import InpainterContract, SegmenterContract
+from intarsia.testing.networks import draw, hidden_boxes, scene
 
 SIZES = [(64, 64), (32, 96)]
 SEGMENTS = 4
@@ -27,90 +29,21 @@ def model(request, size) -> Model:
     return Model(Recipe("multi_dsprites", height=size[0], width=size[1], segments=SEGMENTS, **small))
 
 
-def draw(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(shape, generator=Generator().manual_seed(seed))
+class TestSegmenter(SegmenterContract):
+    pass
 
 
-def hidden_boxes(count: int, regions: int, height: int, width: int) -> Tensor:
-    """Hard boxes `count regions h w`, of different places and sizes."""
-    hidden = torch.zeros(count, regions, height, width)
-    for b in range(count):
-        for k in range(regions):
-            hidden[b, k, 3 * b + 2 * k : height // 2 + 3 * b, 5 * k : width // 2 + 5 * k - b] = 1
-    return hidden
-
-
-def scene(count: int, size: tuple[int, int], seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Images and any edges."""
-    return draw(count, 3, *size, seed=seed), (draw(count, 2, *size, seed=seed + 100) > 0.8).float()
-
-
-def assert_all_parameters_learn(network: nn.Module, output: Tensor) -> None:
-    (output * draw(*output.shape, seed=9)).sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    idle = [name for name, parameter in network.named_parameters() if not parameter.grad.any()]
-    assert not idle
+class TestInpainter(InpainterContract):
+    pass
 
 
 @torch.no_grad()
-def test_inpainter_guesses_the_whole_image_for_every_region(model, size):
-    images, edges = scene(2, size)
-    for regions in (1, 3):
-        guesses = model.inpainter(images, hidden_boxes(2, regions, *size), edges)
-        assert guesses.shape == (2, regions, 3, *size)
-        assert guesses.dtype == torch.float32 and guesses.isfinite().all()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model.inpainter(images, hidden_boxes(2, 2, *size), edges).isfinite().all()
-
-
-@torch.no_grad()
-def test_inpainter_keeps_images_and_regions_apart(model, size):
-    images, edges = scene(3, size)
-    hidden = hidden_boxes(3, 2, *size)
-    together = model.inpainter(images, hidden, edges)
-    for b in range(3):
-        for k in range(2):
-            alone = model.inpainter(images[b : b + 1], hidden[b : b + 1, k : k + 1], edges[b : b + 1])
-            assert torch.allclose(alone[0, 0], together[b, k], atol=1e-5)
-
-
-@torch.no_grad()
-def test_hidden_pixels_do_not_influence_the_guess(model, size):
-    images, edges = scene(2, size)
-    hidden = hidden_boxes(2, 2, *size)
-    seen = model.inpainter(images, hidden, edges)
-    covered = hidden.amin(1, keepdim=True) > 0  # by both regions
-    changed = torch.where(covered, 1 - images, images)
-    assert not torch.equal(changed, images)
-    assert torch.equal(model.inpainter(changed, hidden, edges), seen)
-    shown = torch.where(hidden.amax(1, keepdim=True) > 0, images, 1 - images)
-    assert not torch.allclose(model.inpainter(shown, hidden, edges), seen, atol=1e-4)
-
-
-@torch.no_grad()
-def test_the_guess_of_everything_knows_the_edges_alone(model, size):
-    images, edges = scene(2, size)
-    everything = torch.ones(2, 1, *size)
-    guesses = model.inpainter(images, everything, edges)
-    assert torch.equal(model.inpainter(1 - images, everything, edges), guesses)
-    assert not torch.allclose(model.inpainter(images, everything, 1 - edges), guesses, atol=1e-4)
-
-
-def test_inpainter_learns_everywhere_and_teaches_the_masks(model, size):
-    images, edges = scene(2, size)
-    hidden = draw(2, 2, *size, seed=5).requires_grad_()
-    assert_all_parameters_learn(model.inpainter, model.inpainter(images, hidden, edges))
-    assert hidden.grad.isfinite().all() and hidden.grad.any(-1).all()
-
-
-@torch.no_grad()
-def test_edges_cost_once_per_image_not_once_per_region(model, size):
-    images, edges = scene(2, size)
+def test_edges_cost_once_per_image_not_once_per_region(model):
+    images, edges = scene(2, model)
 
     def operations(regions: int) -> int:
         with FlopCounterMode(display=False) as counter:
-            model.inpainter(images, hidden_boxes(2, regions, *size), edges)
+            model.inpainter(images, hidden_boxes(2, regions, model), edges)
         return counter.get_total_flops()
 
     one, two, three = operations(1), operations(2), operations(3)
@@ -151,34 +84,6 @@ def test_soft_patches_mix_colours_by_membership():
     visibility = propagate_colours(seen, patches)[0, 0, 3]
     assert visibility[0, 0].item() == pytest.approx(1 / (1 + 8 * 0.25))
     assert visibility[1, 1].item() == pytest.approx(0.25 / (0.75 * 8 * 0.75 + 0.25 * (1 + 8 * 0.25)))
-
-
-@torch.no_grad()
-def test_segmenter_gives_a_logit_per_segment_and_pixel(model, size):
-    images, _ = scene(2, size)
-    logits = model.segmenter(images)
-    assert logits.shape == (2, SEGMENTS, *size)
-    assert logits.dtype == torch.float32 and logits.isfinite().all()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert model.segmenter(images).isfinite().all()
-    assert not torch.allclose(logits[0], logits[1], atol=1e-4)  # it looks at the image
-
-
-@torch.no_grad()
-def test_segmenter_gives_an_image_the_same_segments_always(model, size):
-    images, _ = scene(2, size)
-    torch.manual_seed(1)
-    first = model.segmenter(images)
-    torch.manual_seed(2)
-    assert torch.equal(model.segmenter(images), first)
-
-
-@torch.no_grad()
-def test_segmenter_keeps_images_apart(model, size):
-    images, _ = scene(3, size)
-    together = model.segmenter(images)
-    for b in range(3):
-        assert torch.allclose(model.segmenter(images[b : b + 1])[0], together[b], atol=1e-5)
 
 
 @pytest.mark.parametrize(("times", "beside", "odd"), [(1.0, 3 / 4, 1 / 4), (3.0, 27 / 28, 1 / 28)])
@@ -310,15 +215,10 @@ def test_segments_take_no_more_than_there_is():
         assert (total <= 1 + 1e-3).all() and total[-1].mean() > 0.8
 
 
-def test_segmenter_learns_everywhere(model, size):
-    images, _ = scene(2, size)
-    assert_all_parameters_learn(model.segmenter, model.segmenter(images))
-
-
 @torch.no_grad()
-def test_memory_format_is_for_speed_alone(model, size):
-    images, edges = scene(2, size)
-    hidden = hidden_boxes(2, 2, *size)
+def test_memory_format_is_for_speed_alone(model):
+    images, edges = scene(2, model)
+    hidden = hidden_boxes(2, 2, model)
     for name, parameter in model.named_parameters():
         assert parameter.dim() != 4 or parameter.is_contiguous(memory_format=torch.channels_last), name
     guesses, logits = model.inpainter(images, hidden, edges), model.segmenter(images)

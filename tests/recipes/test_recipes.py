@@ -26,6 +26,7 @@ from intarsia.stages.game import INPAINTER_LEARNING_RATE
 from intarsia.stages.regions import random_regions
 from intarsia.stages.schedules import capacity_at, epsilon_at, learning_rate_at
 from intarsia.stages.starting import started_from
+from intarsia.testing import RecipeContract
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
 RECIPE = RECIPES["multi_texture"]["compact"]
@@ -38,19 +39,19 @@ def changed(recipe: Recipe, name: str, value: Any) -> Any:
     return dataclasses.replace(recipe, **{first: inner})
 
 
-@pytest.mark.parametrize(("dataset", "variant"), SHIPPED)
-def test_shipped_recipe_builds_a_model(dataset: str, variant: str, tmp_path: Path) -> None:
-    recipe = RECIPES[dataset][variant]
-    assert recipe.dataset == dataset
-    assert dataset in DATASETS
-    check_recipe(recipe)
-    Model(recipe)
-    save_recipe(recipe, tmp_path / "recipe.json")
-    assert load_recipe(tmp_path / "recipe.json") == recipe
+@pytest.fixture(params=SHIPPED, ids="/".join)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    dataset, variant = request.param
+    return RECIPES[dataset][variant]
+
+
+class TestShippedRecipes(RecipeContract):
+    pass
 
 
 def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert RECIPES.keys() == DATASETS.keys()
+    assert all(recipe.dataset == dataset for dataset, variants in RECIPES.items() for recipe in variants.values())
     assert planned(RECIPES["multi_texture"]["compact"]) == [
         "inpainting",
         "separation",
