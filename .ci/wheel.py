@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import venv
@@ -11,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_MEGABYTES = 30  # of the wheel
-SECONDS = 600  # for all of it, most of which is pip's
+SECONDS = 600  # for the installation, most of which is pip's; and as many for the studio
 
 
 def main(constraints: str) -> None:
@@ -48,6 +49,8 @@ def check_studio(intarsia: Path, folder: Path) -> None:
     """Start the studio, and load its page."""
     command = [intarsia, "serve", "--no-open", "--port", "0"]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        limit = threading.Timer(SECONDS, server.kill)
+        limit.start()
         try:
             assert server.stdout
             said = server.stdout.readline()  # Intarsia Studio: http://127.0.0.1:PORT/ (Ctrl-C ends it)
@@ -56,6 +59,7 @@ def check_studio(intarsia: Path, folder: Path) -> None:
                 page = answer.read().decode()
             assert answer.status == 200 and "Intarsia Studio" in page
         finally:
+            limit.cancel()
             server.terminate()
 
 

@@ -24,13 +24,18 @@ Recipes: {", ".join(SHIPPED_RECIPES)}.
 
 Models that come with the package, to be named in place of a RUN: {", ".join(shipped())}.
 
-Every command has its own --help. To print the version: intarsia --version."""
+Every command has its own --help; that of `intarsia train DATASET/NAME` lists the recipe's settings. `intarsia --version` prints
+the version.
+
+Completion in a shell: `intarsia --completion bash > FILE` writes a script that ~/.bashrc can source; zsh and fish
+work alike."""
 
 _NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
 _CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
 RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
+RunOrDefault = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")]
 Overwrite = Annotated[FlagCreatePairsOff[bool], arg(help="Replace files that exist.", help_behavior_hint="")]
 Threads = Annotated[int, arg(help="CPU threads; 0 lets PyTorch choose.")]
 
@@ -205,7 +210,7 @@ class Manipulate:
 class Demo:
     """Show what a model does: a test scene with its segments, and its largest object moving."""
 
-    folder: RunWithCodes
+    folder: RunOrDefault = Path(DEFAULT_MODEL)
     scene: Annotated[int, arg(metavar="NUMBER")] = 0
     """Which of the test scenes."""
     out: Annotated[Path | None, _out("RUN/demo")] = None
@@ -226,9 +231,7 @@ class Demo:
 class Serve:
     """Open Intarsia Studio: edit the objects of images in the browser."""
 
-    folder: Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")] = (
-        Path(DEFAULT_MODEL)
-    )
+    folder: RunOrDefault = Path(DEFAULT_MODEL)
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address to listen on. Other machines can't reach the default one."""
     port: int = 8017

@@ -1,5 +1,6 @@
 """`intarsia train`: a subcommand for each shipped recipe, with the recipe's numbers as defaults."""
 
+import difflib
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Fixed, FlagConversionOff, Suppress, arg
 from tyro.extras import subcommand_type_from_defaults
 
+from intarsia.errors import InputError
 from intarsia.recipes import RECIPES, STARTS
 from intarsia.recipes.options import Options
 from intarsia.recipes.settings import Recipe, planned
@@ -64,7 +66,17 @@ class Train:
             print(f"Trained: {self.run_folder}. Next: {shlex.join(['intarsia', 'evaluate', str(self.run_folder)])}")
 
 
-def _described(recipe: Recipe) -> str:
+def shipped_recipe(name: str) -> Recipe:
+    """The shipped recipe DATASET/NAME; `InputError` with names like the given one if there is none."""
+    if name not in SHIPPED_RECIPES:
+        alike = [each for each in SHIPPED_RECIPES if name in each] or difflib.get_close_matches(name, SHIPPED_RECIPES)
+        meant = f" Did you mean {' or '.join(alike)}?" if alike else ""
+        raise InputError(f"There is no recipe {name!r}.{meant} `intarsia train --help` lists all.")
+    return SHIPPED_RECIPES[name]
+
+
+def described(recipe: Recipe) -> str:
+    """Networks, sizes and steps of a recipe, in a sentence."""
     networks = "Our networks" if recipe.inpainter.network == "compact" else "The original's networks"
     steps = sum(getattr(recipe, stage).steps for stage in planned(recipe))
     return f"{networks}, {recipe.height}x{recipe.width} pixels, {recipe.segments} segments, {steps:,} steps."
@@ -72,5 +84,5 @@ def _described(recipe: Recipe) -> str:
 
 TRAIN_EACH = subcommand_type_from_defaults(
     {name: Train(name, recipe) for name, recipe in SHIPPED_RECIPES.items()},
-    {name: _described(recipe) for name, recipe in SHIPPED_RECIPES.items()},
+    {name: described(recipe) for name, recipe in SHIPPED_RECIPES.items()},
 )
