@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
@@ -250,9 +250,11 @@ class Serve:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a page about an evaluated run, report.html: scores, segments, codes, curves, settings."""
+    """Write a page about a run, report.html: scores, segments, codes, curves, settings."""
 
-    folder: Annotated[Positional[Path], arg(metavar="RUN", help="An evaluated run folder.")]
+    folder: Annotated[
+        Positional[Path], arg(metavar="RUN", help=f"A run folder, evaluated if there are true segments, {_NAMED}")
+    ]
     threads: Threads = 0
 
     def run(self) -> None:
@@ -260,23 +262,31 @@ class Report:
         from intarsia.evaluation.report import report
 
         _set_threads(self.threads)
-        print(f"Wrote {report(self.folder)}: open it in a browser.")
+        print(f"Wrote {report(self.folder, _home(self.folder))}: open it in a browser.")
 
 
 @dataclass(frozen=True)
 class Results:
-    """Gather the scores of evaluated runs in one JSON file: one entry per dataset, with lists by seed."""
+    """Gather the scores of evaluated runs in one JSON file, or print them as CSV, Markdown or LaTeX."""
 
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help_behavior_hint="(required)")]
-    """Run folders, finished and evaluated."""
+    """Run folders, finished and evaluated, or names of models that come with the package."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("docs/results.json")
-    """The file. Its entries for other datasets are kept."""
+    """The JSON file: one entry for each dataset, with lists by seed. Its entries for other datasets are kept."""
+    format: Literal["json", "csv", "markdown", "latex"] = "json"
+    """Print in another format instead of writing the file: CSV has a row for each run, Markdown and LaTeX one for each dataset,
+    with means over the seeds and their standard deviations."""
 
     def run(self) -> None:
         """Gather the scores."""
-        from intarsia.evaluation.results import results
+        from intarsia.evaluation.formats import FORMATS
+        from intarsia.evaluation.results import gathered, results
 
-        entries = results(list(self.folders), self.out)
+        runs = list(self.folders)
+        if self.format in FORMATS:
+            print(FORMATS[self.format](gathered(runs)), end="")
+            return
+        entries = results(runs, self.out)
         written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
         print(f"Wrote {self.out}: {written}.")
 

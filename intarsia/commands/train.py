@@ -53,6 +53,7 @@ class Train:
 
     def run(self) -> None:
         """Train what is not trained yet."""
+        from intarsia.data import scenes_of
         from intarsia.engine import is_first_process
         from intarsia.records import record_machine
         from intarsia.stages import train
@@ -63,7 +64,10 @@ class Train:
 
             threads = self.options.threads or torch.get_num_threads()
             record_machine(self.run_folder, threads * self.options.devices)
-            print(f"Trained: {self.run_folder}. Next: {shlex.join(['intarsia', 'evaluate', str(self.run_folder)])}")
+            run = shlex.quote(str(self.run_folder))
+            labelled = not scenes_of(self.recipe, "test").unlabelled
+            following = f"intarsia evaluate {run}" if labelled else f"intarsia report {run}, or intarsia predict {run} IMAGE"
+            print(f"Trained: {self.run_folder}. Next: {following}")
 
 
 def shipped_recipe(name: str) -> Recipe:
