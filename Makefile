@@ -10,7 +10,7 @@ INTARSIA := $(BIN)/intarsia
 INSTALL  := $(BIN)/python -m pip install -qq --no-input --no-compile --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test campaign lint types bench
+.PHONY: help demo test wheel campaign lint types bench
 
 help:   ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -23,6 +23,9 @@ demo: .venv/runtime.stamp  ## Take a test scene apart and move one of its object
 
 test: .venv/dev.stamp .venv/chromium.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+wheel: $(BIN)/pip  ## Build the wheel, install it with the studio in a clean environment, and use it there
+	$(BIN)/python .ci/wheel.py constraints.txt
 
 campaign: .venv/dev.stamp  ## Stop and starve every command, feed damaged files to every reader, count violations: ARGS='--minutes 5'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns $(ARGS)

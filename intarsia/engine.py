@@ -18,6 +18,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from torch import Generator, Tensor, nn
 from torch.distributed import is_torchelastic_launched
 from torch.optim import Optimizer
@@ -275,12 +276,13 @@ class Run:
     @contextmanager
     def _progress(self, total: int) -> Iterator[Callable[[int], None]]:
         """Yield a function that moves the progress bar to a step. The first process alone shows it."""
+        rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")  # figures that don't fit the terminal are cut off
         columns = (
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.description}"), BarColumn(12), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(), TextColumn("{task.fields[figures]}", table_column=rest),
         )  # fmt: skip
         first = self.state["step"]
-        with Progress(*columns, console=Console(stderr=True), disable=not self.fabric.is_global_zero) as bar:
+        with Progress(*columns, console=Console(stderr=True), expand=True, disable=not self.fabric.is_global_zero) as bar:
             task = bar.add_task(self.folder.name, total=total, completed=first, rate="", figures="")
             started = time.monotonic()
 

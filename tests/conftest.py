@@ -2,7 +2,6 @@
 
 import ctypes.util
 import importlib.util
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,23 +10,7 @@ import pytest
 
 Recording = Mapping[str, np.ndarray]
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="session")
-def reference_file() -> Callable[[str], Path]:
-    """`reference_file("adam.npz")` is that file of the recorded reference; where it's absent the test is skipped.
-
-    It is sought in the folder that INTARSIA_REFERENCE names, else in `shared/reference` beside the repository.
-    """
-    folder = Path(os.environ.get("INTARSIA_REFERENCE") or ROOT.parent / "shared" / "reference")
-
-    def find(name: str) -> Path:
-        if not (folder / name).is_file():
-            pytest.skip(f"no recorded reference {name}: set INTARSIA_REFERENCE to the folder that holds it")
-        return folder / name
-
-    return find
+REFERENCE = Path(__file__).parent / "reference"
 
 
 @pytest.fixture(scope="session")
@@ -40,11 +23,20 @@ def drawing() -> None:
 
 
 @pytest.fixture(scope="session")
-def reference(reference_file: Callable[[str], Path]) -> Callable[[str], Recording]:
-    """`reference("permute_iou")` is that recording, key to array, channels last; where it's absent the test is skipped."""
+def reference() -> Callable[[str], Recording]:
+    """`reference("permute_iou")` is that recording of the original, key to array, channels last."""
 
     def load(name: str) -> Recording:
-        with np.load(reference_file(f"{name}.npz")) as arrays:
+        with np.load(REFERENCE / f"{name}.npz") as arrays:
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def original_pictures() -> Path:
+    """The folder of the original's pictures. They carry no licence and can't ship: without them the test is skipped."""
+    folder = REFERENCE.parents[2] / "shared" / "original"
+    if not folder.is_dir():
+        pytest.skip("the original's pictures, which carry no licence, are not in shared/original beside the repository")
+    return folder

@@ -1,9 +1,12 @@
 import errno
+import io
 import itertools
 import json
 import os
+import re
 import signal
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -496,6 +500,26 @@ def test_every_process_has_its_share(fabric, folder):
 def test_due_every_so_many_steps(fabric, folder):
     run = Run(folder, fabric, OPTIONS, 0)
     assert [step for step in range(TOTAL) if run.due(step)] == [4, 9]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_progress_keeps_steps_and_time_left_on_a_narrow_terminal(fabric, tmp_path, monkeypatch, columns):
+    """Many figures are cut off at the right."""
+    shown = io.StringIO()
+    monkeypatch.setattr(
+        engine, "Console", lambda **_: Console(file=shown, force_terminal=True, width=columns, color_system=None)
+    )
+    run = Run(tmp_path / "distillation", fabric, OPTIONS, 0)
+    run._latest = {f"a_loss_with_a_long_name_{i}": -1.5 for i in range(5)}
+    run.state = {"step": 0}
+    with run._progress(250_000) as advance:
+        time.sleep(0.1)
+        advance(123_456)
+    lines = [re.sub(r"\x1b\[\??[0-9;]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]+", shown.getvalue())]
+    last = [line for line in lines if line.strip()][-1]
+    assert len(last) <= columns and re.search(
+        r"distillation .* 123456/250000 .* steps/s [-\d]+:[-\d]{2}:[-\d]{2} a_loss", last
+    ), last
 
 
 def test_picture_is_named_after_its_step(fabric, folder):

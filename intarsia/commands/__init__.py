@@ -3,26 +3,30 @@
 import dataclasses
 import io
 import os
+import re
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 import tyro
 
 from intarsia import __version__
 from intarsia.commands.table import OVERVIEW, Command, Prepare
-from intarsia.commands.train import Train
+from intarsia.commands.train import Train, described, named_recipe
 from intarsia.errors import InputError
 
 __all__ = ["main", "parse"]
 
 DONE, BAD_INPUT, BUG, STOPPED, UNHEARD = 0, 2, 70, 130, 141  # exit codes; 70 is EX_SOFTWARE of sysexits.h
+SHELLS = "bash", "zsh", "fish"  # that tyro writes completions for
 LARGEST = 2**63 - 1  # of any whole number on a command line
 
 
@@ -56,14 +60,65 @@ def parse(argv: list[str]) -> Command:
     """Return the command that a command line asks for. Exits with code 0 after help, and with 2 if tyro refuses it.
 
     Raises:
-        InputError: if a whole number has more than 63 bits.
+        InputError: if there is no such recipe or shell, or a whole number has more than 63 bits.
     """
     if argv == ["--version"]:
         print(f"intarsia {__version__}")
         raise SystemExit(DONE)
-    command = tyro.cli(Command, prog="intarsia", description=OVERVIEW, args=argv or ["--help"])
+    tyro._experimental_options["ansi_codes"] = not os.environ.get("NO_COLOR")
+    with _fitted():
+        command = _asked_for(argv)
     _check_numbers(command)
     return command
+
+
+def _asked_for(argv: list[str]) -> Command:
+    match argv:
+        case ["--completion", *shell]:
+            if len(shell) != 1 or shell[0] not in SHELLS:
+                raise InputError(f"--completion is {' '.join(shell)!r}; it must be one of {', '.join(SHELLS)}.")
+            argv = ["--tyro-print-completion", *shell]
+        case ["train", name, *options] if not name.startswith("-"):
+            recipe = named_recipe(name)
+            prog, default = f"intarsia train {name}", Train(name, recipe)
+            return tyro.cli(Train, prog=prog, description=described(recipe), args=options, default=default)
+    return tyro.cli(Command, prog="intarsia", description=OVERVIEW, args=argv or ["--help"])
+
+
+class _Printed(io.StringIO):
+    """What is printed to a stream, held back. It looks like that stream."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self.stream.encoding
+
+
+@contextmanager
+def _fitted() -> Iterator[None]:
+    """Print what the block prints; of help, no line wider than the terminal, and in the usage one word for all commands."""
+    stream, width = sys.stdout, shutil.get_terminal_size().columns
+    try:
+        with redirect_stdout(_Printed(stream)) as printed:
+            yield
+    finally:
+        usage, *lines = printed.getvalue().split("\n")
+        if "usage:" in usage:
+            usage = re.sub(r"\{.*\}", "DATASET/NAME" if "/" in usage else "COMMAND", usage)
+            usage, *lines = (_broken(line, width) for line in (usage, *lines))
+        stream.write("\n".join([usage, *lines]))
+
+
+def _broken(line: str, width: int) -> str:
+    """A line, broken between words if it is wider than that; what sets colours has no width."""
+    wide = len(re.sub(r"\x1b\[[\d;]*m", "", line)) > width
+    return textwrap.fill(line, width, break_on_hyphens=False) if wide else line
 
 
 def _run(argv: list[str]) -> int:

@@ -3,7 +3,7 @@
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import DisallowNone, FlagCreatePairsOff, Positional, arg, subcommand
 
@@ -24,13 +24,18 @@ Recipes: {", ".join(USABLE_RECIPES)}.
 
 Models that come with the package, to be named in place of a RUN: {", ".join(shipped())}.
 
-Every command has its own --help. To print the version: intarsia --version."""
+Every command has its own --help; that of `intarsia train DATASET/NAME` lists the recipe's settings. `intarsia --version` prints
+the version.
+
+Completion in a shell: `intarsia --completion bash > FILE` writes a script that ~/.bashrc can source; zsh and fish
+work alike."""
 
 _NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
 _CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
 RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
+RunOrDefault = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")]
 Overwrite = Annotated[FlagCreatePairsOff[bool], arg(help="Replace files that exist.", help_behavior_hint="")]
 Threads = Annotated[int, arg(help="CPU threads; 0 lets PyTorch choose.")]
 
@@ -205,7 +210,7 @@ class Manipulate:
 class Demo:
     """Show what a model does: a test scene with its segments, and its largest object moving."""
 
-    folder: RunWithCodes
+    folder: RunOrDefault = Path(DEFAULT_MODEL)
     scene: Annotated[int, arg(metavar="NUMBER")] = 0
     """Which of the test scenes."""
     out: Annotated[Path | None, _out("RUN/demo")] = None
@@ -226,9 +231,7 @@ class Demo:
 class Serve:
     """Open Intarsia Studio: edit the objects of images in the browser."""
 
-    folder: Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")] = (
-        Path(DEFAULT_MODEL)
-    )
+    folder: RunOrDefault = Path(DEFAULT_MODEL)
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address to listen on. Other machines can't reach the default one."""
     port: int = 8017
@@ -247,9 +250,11 @@ class Serve:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a page about an evaluated run, report.html: scores, segments, codes, curves, settings."""
+    """Write a page about a run, report.html: scores, segments, codes, curves, settings."""
 
-    folder: Annotated[Positional[Path], arg(metavar="RUN", help="An evaluated run folder.")]
+    folder: Annotated[
+        Positional[Path], arg(metavar="RUN", help=f"A run folder, evaluated if there are true segments, {_NAMED}")
+    ]
     threads: Threads = 0
 
     def run(self) -> None:
@@ -257,23 +262,31 @@ class Report:
         from intarsia.evaluation.report import report
 
         _set_threads(self.threads)
-        print(f"Wrote {report(self.folder)}: open it in a browser.")
+        print(f"Wrote {report(self.folder, _home(self.folder))}: open it in a browser.")
 
 
 @dataclass(frozen=True)
 class Results:
-    """Gather the scores of evaluated runs in one JSON file: one entry per dataset, with lists by seed."""
+    """Gather the scores of evaluated runs in one JSON file, or print them as CSV, Markdown or LaTeX."""
 
     folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help_behavior_hint="(required)")]
-    """Run folders, finished and evaluated."""
+    """Run folders, finished and evaluated, or names of models that come with the package."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("docs/results.json")
-    """The file. Its entries for other datasets are kept."""
+    """The JSON file: one entry for each dataset, with lists by seed. Its entries for other datasets are kept."""
+    format: Literal["json", "csv", "markdown", "latex"] = "json"
+    """Print in another format instead of writing the file: CSV has a row for each run, Markdown and LaTeX one for each dataset,
+    with means over the seeds and their standard deviations."""
 
     def run(self) -> None:
         """Gather the scores."""
-        from intarsia.evaluation.results import results
+        from intarsia.evaluation.formats import FORMATS
+        from intarsia.evaluation.results import gathered, results
 
-        entries = results(list(self.folders), self.out)
+        runs = list(self.folders)
+        if self.format in FORMATS:
+            print(FORMATS[self.format](gathered(runs)), end="")
+            return
+        entries = results(runs, self.out)
         written = ", ".join(f"{name} (seeds {entry['seeds']})" for name, entry in entries.items())
         print(f"Wrote {self.out}: {written}.")
 

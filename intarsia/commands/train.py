@@ -1,5 +1,6 @@
 """`intarsia train`: a subcommand for each shipped recipe, with the recipe's numbers as defaults."""
 
+import difflib
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class Train:
 
     def run(self) -> None:
         """Train what is not trained yet."""
+        from intarsia.data import scenes_of
         from intarsia.engine import is_first_process
         from intarsia.records import record_machine
         from intarsia.stages import train
@@ -72,10 +74,23 @@ class Train:
 
             threads = self.options.threads or torch.get_num_threads()
             record_machine(self.run_folder, threads * self.options.devices)
-            print(f"Trained: {self.run_folder}. Next: {shlex.join(['intarsia', 'evaluate', str(self.run_folder)])}")
+            run = shlex.quote(str(self.run_folder))
+            labelled = not scenes_of(self.recipe, "test").unlabelled
+            following = f"intarsia evaluate {run}" if labelled else f"intarsia report {run}, or intarsia predict {run} IMAGE"
+            print(f"Trained: {self.run_folder}. Next: {following}")
 
 
-def _described(recipe: Recipe) -> str:
+def named_recipe(name: str) -> Recipe:
+    """The recipe DATASET/NAME, shipped or installed; `InputError` with names like the given one if there is none."""
+    if name not in USABLE_RECIPES:
+        alike = [each for each in USABLE_RECIPES if name in each] or difflib.get_close_matches(name, USABLE_RECIPES)
+        meant = f" Did you mean {' or '.join(alike)}?" if alike else ""
+        raise InputError(f"There is no recipe {name!r}.{meant} `intarsia train --help` lists all.")
+    return USABLE_RECIPES[name]
+
+
+def described(recipe: Recipe) -> str:
+    """Networks, sizes and steps of a recipe, in a sentence."""
     names = {recipe.inpainter.network, recipe.segmenter.network}
     others = sorted(name.partition(":")[0] for name in names if ":" in name)
     networks = "Our networks" if recipe.inpainter.network == "compact" else "The original's networks"
@@ -87,5 +102,5 @@ def _described(recipe: Recipe) -> str:
 USABLE_RECIPES = _usable()
 TRAIN_EACH = subcommand_type_from_defaults(
     {name: Train(name, recipe) for name, recipe in USABLE_RECIPES.items()},
-    {name: _described(recipe) for name, recipe in USABLE_RECIPES.items()},
+    {name: described(recipe) for name, recipe in USABLE_RECIPES.items()},
 )

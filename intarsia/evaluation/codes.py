@@ -166,6 +166,13 @@ def factor_scores(objects: CodedObjects, names: list[str]) -> tuple[dict[str, fl
     }
 
 
+def number_scores(model: Model, images: Images) -> list[NumberScore]:
+    """What each number of the objects' codes carries in some images. What its changes do is left out: that takes the truth."""
+    scene = model.encode(images.to(model.device))
+    present = scene.masks[:, :-1].sum((2, 3)) >= FEWEST_PIXELS
+    return _numbers(torch.cat([scene.shape_kl, scene.texture_kl], 2)[present], [], None, model.recipe.vae)
+
+
 def _numbers(kl: Tensor, informative: list[int], movement: Movement | None, sizes: Vae) -> list[NumberScore]:
     """The scores of every number of an object's codes."""
     lengths: dict[Literal["shape", "texture"], int] = {"shape": sizes.shape_dimension, "texture": sizes.texture_dimension}

@@ -52,7 +52,9 @@ def evaluate_run(
     recipe = model.recipe
     test = _test_scenes(recipe, data_root, dataset, void)
     if test.unlabelled:
-        raise InputError(f"Evaluation needs the true segments: {test.unlabelled} `intarsia predict` needs none.")
+        raise InputError(
+            f"Evaluation needs the true segments: {test.unlabelled} `intarsia report` and `intarsia predict` need none."
+        )
     count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
     make_folder(out)
     per_image = evaluate(model, test, count)

@@ -10,7 +10,7 @@ from intarsia.evaluation.means import number
 from intarsia.evaluation.scenes import Example, Traversals
 from intarsia.recipes import train_command
 from intarsia.recipes.settings import Recipe, flatten
-from intarsia.records import Records
+from intarsia.records import Records, Training
 
 TEMPLATES = Environment(
     loader=PackageLoader("intarsia.evaluation", ""),
@@ -23,28 +23,35 @@ TEMPLATES.filters |= {"number": number, "thousands": "{:,}".format}
 TEMPLATES.globals |= {"curve_width": WIDTH, "curve_height": HEIGHT}
 
 
-def page(name: str, records: Records, segments: dict[str, list[Example]], moves: dict[int, Traversals]) -> str:
+def page(
+    name: str,
+    training: Training,
+    records: Records | None,
+    segments: dict[str, list[Example]],
+    moves: dict[int, Traversals],
+) -> str:
     """The HTML of a run's report.
 
     Args:
         name: Of the run.
-        records: The records of the run.
-        segments: Scenes for each field of `Examples`.
+        training: The records of its training.
+        records: Those of its evaluation; None where the true segments are not known.
+        segments: Scenes by title.
         moves: The traversals of scenes by their index; empty where the codes are not trained.
     """
-    recipe = records.recipe
+    recipe, scores = training.recipe, records and records.scores
     return TEMPLATES.get_template("page.html").render(
         title=f"{recipe.dataset}, seed {recipe.seed}",
         name=name,
-        command=train_command(recipe) + records.starting,
-        records=records,
-        scores=records.scores,
-        figures=records.scores.figures,
-        codes=records.scores.codes,
-        baseline=records.whole_image_vae,
+        command=train_command(recipe) + training.starting,
+        training=training,
+        scores=scores,
+        figures=scores and scores.figures,
+        codes=scores and scores.codes,
+        baseline=records and records.whole_image_vae,
         segments=segments,
         moves=moves,
-        stages={stage: (log, curves(log)) for stage, log in records.logs.items() if log},
+        stages={stage: (log, curves(log)) for stage, log in training.logs.items() if log},
         settings=_settings(recipe),
     )
 

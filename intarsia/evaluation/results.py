@@ -1,4 +1,4 @@
-"""The figures that the README shows, gathered from finished and evaluated runs into one JSON file."""
+"""The figures of finished and evaluated runs, gathered: one entry for each dataset, with lists by seed."""
 
 import json
 from pathlib import Path
@@ -8,15 +8,30 @@ from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.recipes import command_line
 from intarsia.records import check_finished, read_json, read_records
+from intarsia.weights import named
 
 SHARED = ("recipe", "test_images")  # the same for all runs of a dataset; everything else is a list by seed
 
 
 def results(runs: list[Path], out: Path) -> dict[str, Any]:
-    """Gather the results of runs into the file `out`. The entries of their datasets are replaced, all others stay.
+    """Gather the results of runs into a JSON file. The entries of their datasets are replaced, all others stay.
 
     Returns:
         The new content of `out`.
+
+    Raises:
+        InputError: as `gathered`.
+    """
+    entries = gathered(runs)
+    entries = (read_json(out) if out.is_file() else {}) | entries
+    make_folder(out.parent)
+    with replacing(out) as path:
+        path.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n")
+    return entries
+
+
+def gathered(runs: list[Path]) -> dict[str, Any]:
+    """The results of runs, or of shipped and exported models, by dataset.
 
     Raises:
         InputError: if a run is unfinished or not evaluated, or two runs of one dataset have the same seed or other recipes.
@@ -25,14 +40,9 @@ def results(runs: list[Path], out: Path) -> dict[str, Any]:
         raise InputError("No run is given; name at least one run folder.")
     found: dict[str, list[dict[str, Any]]] = {}
     for run in runs:
-        dataset, result = results_of(run)
+        dataset, result = results_of(named(run))
         found.setdefault(dataset, []).append(result)
-    kept = read_json(out) if out.is_file() else {}
-    entries = kept | {dataset: _joined(dataset, results) for dataset, results in found.items()}
-    make_folder(out.parent)
-    with replacing(out) as path:
-        path.write_text(json.dumps(dict(sorted(entries.items())), indent=2) + "\n")
-    return entries
+    return {dataset: _joined(dataset, results) for dataset, results in sorted(found.items())}
 
 
 def results_of(run: Path) -> tuple[str, dict[str, Any]]:

@@ -11,6 +11,7 @@ from intarsia.evaluation.embedded import Embedded, animation, still
 from intarsia.evaluation.segments import matched_colours
 from intarsia.manipulation import Part, most_informative, placements, traverse
 from intarsia.model import Model
+from intarsia.pictures import overlay
 from intarsia.records.scores import NumberScore
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
@@ -20,7 +21,7 @@ COLUMNS = {"shape": 4, "texture": 3}  # numbers of each part that are shown
 
 
 class Example(NamedTuple):
-    """A scene as a row of pictures: image, true segments, found segments, and the image rendered from its codes."""
+    """A scene as a row of pictures: image, true and found segments in the same colours, the image rendered from its codes."""
 
     scene: int
     pictures: list[Embedded]
@@ -40,11 +41,15 @@ class Traversals(NamedTuple):
 
 
 def examples(model: Model, scenes: Scenes, indices: list[int], with_codes: bool) -> list[Example]:
-    """Scenes with their true segments and the found ones in the same colours; with codes, also rendered from them."""
+    """Scenes with their true segments, if they are known, and the found ones; with codes, also rendered from them."""
     images, true = scenes(indices)
     device = model.device
-    truth, found = matched_colours(true, model.segment(images.to(device)))
-    columns = {"image": images, "true segments": truth, "found segments": found}
+    masks = model.segment(images.to(device))
+    if scenes.unlabelled:
+        columns = {"image": images, "found segments": overlay(images, masks.cpu())}
+    else:
+        truth, found = matched_colours(true, masks)
+        columns = {"image": images, "true segments": truth, "found segments": found}
     if with_codes:
         columns["rendered from its codes"] = model.render(model.encode(images.to(device)))
     return [

@@ -304,17 +304,17 @@ class Recipe:
     signed_edges: bool = False
     """Sum the gradients of the colours with their signs, so that opposite ones cancel, and take the threshold of the gradient
     itself."""
-    content: Content = Content()
-    inpainter: Inpainter = Inpainter()
-    segmenter: Segmenter = Segmenter()
-    vae: Vae = Vae()
-    fusion: Fusion = Fusion()
     inpainting: Inpainting = Inpainting()
     separation: Separation = Separation()
     distillation: Distillation = Distillation()
     vaes: Vaes = Vaes()
     end_to_end: EndToEnd = EndToEnd()
     consistency: Consistency = Consistency()
+    content: Content = Content()
+    inpainter: Inpainter = Inpainter()
+    segmenter: Segmenter = Segmenter()
+    vae: Vae = Vae()
+    fusion: Fusion = Fusion()
 
     @property
     def objects(self) -> int:

@@ -94,6 +94,28 @@ class Training:
 
 
 @dataclass(frozen=True)
+class StageTraining:
+    """What a stage took."""
+
+    steps: int
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How an exported model was trained: the fields of its `training.json` that others read.
+
+    start_weights_sha256: As `Training.start`.
+    """
+
+    command: str
+    stages: dict[str, StageTraining]
+    processor: str
+    threads: int
+    start_weights_sha256: str | None = None
+
+
+@dataclass(frozen=True)
 class Records(Training):
     """The records of an evaluated run.
 
@@ -106,7 +128,7 @@ class Records(Training):
 
 
 def read_training(run: Path) -> Training:
-    """Read the records that a run folder holds of its training.
+    """Read the records that a run folder, or the folder of an exported model, holds of its training.
 
     Raises:
         InputError: if the folder is not a run, or a file can't be read.
@@ -114,12 +136,21 @@ def read_training(run: Path) -> Training:
     if not (run / RECIPE).is_file():
         raise InputError(f"{run} is not a run: it holds no {RECIPE}.")
     recipe = load_recipe(run / RECIPE)
+    if (run / TRAINING).is_file():
+        return _exported(recipe, read_as(Exported, run / TRAINING, "export the model again"))
     logs = {stage: _log(run / stage) for stage in planned(recipe)}
     recorded = (run / MACHINE).is_file()
     machine = read_as(Machine, run / MACHINE, "delete it, or correct it") if recorded else this_machine()
     start = weights_sha256(run / START) if (run / START).is_dir() else None
     name = run / START / START_NAME
     return Training(recipe, logs, machine, start, name.read_text().strip() if name.is_file() else None)
+
+
+def _exported(recipe: Recipe, record: Exported) -> Training:
+    """The training of an exported model; of each stage only the last record of the log is known."""
+    logs = {name: [{"step": stage.steps, "seconds": 60 * stage.minutes}] for name, stage in record.stages.items()}
+    _, _, start = record.command.partition(" --start ")
+    return Training(recipe, logs, Machine(record.processor, record.threads), record.start_weights_sha256, start or None)
 
 
 def check_finished(run: Path, training: Training) -> None:
@@ -131,7 +162,7 @@ def check_finished(run: Path, training: Training) -> None:
 
 
 def read_records(run: Path) -> Records:
-    """Read all records of an evaluated run.
+    """Read all records of an evaluated run, or of an exported model.
 
     Raises:
         InputError: if the folder is not a run, was not evaluated, or a file can't be read or belongs to other weights.

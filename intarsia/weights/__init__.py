@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "read_weights", "shipped",
-    "weights_sha256",
+    "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "named", "read_weights",
+    "shipped", "weights_sha256",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
@@ -77,16 +77,18 @@ def check_new(folder: Path) -> None:
         raise InputError(f"{folder} exists; give a new or empty folder.")
 
 
+def named(run: Path) -> Path:
+    """The folder itself, or that of a shipped model by its name. A folder takes precedence over a model of the same name."""
+    return run if run.exists() else shipped().get(str(run), run)
+
+
 def latest(folder: Path) -> Path:
     """The folder of the newest model: in a run folder, the given model folder itself, or that of a shipped model by its name.
-
-    A folder takes precedence over a shipped model of the same name.
 
     Raises:
         InputError: if it is none of these.
     """
-    if not folder.exists() and str(folder) in shipped():
-        return shipped()[str(folder)]
+    folder = named(folder)
     for candidate in (folder, *(folder / stage for stage in reversed(STAGES))):
         if (candidate / RECIPE).is_file() and (candidate / WEIGHTS).is_file():
             return candidate

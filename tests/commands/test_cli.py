@@ -3,6 +3,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -86,14 +87,63 @@ def photo(tmp_path: Path) -> Path:
 def test_overview_names_what_there_is(capsys: Capture) -> None:
     for argv in ([], ["--help"], ["-h"]):
         assert cli.main(argv) == 0
-        shown = capsys.readouterr().out
-        assert all(name in shown for name in [*VERBS, *USABLE_RECIPES, "--version"])
+        shown = " ".join(capsys.readouterr().out.split())
+        assert all(name in shown for name in [*VERBS, *USABLE_RECIPES, "--version", "--completion"])
         assert f"named in place of a RUN: {', '.join(shipped())}." in shown
 
 
 def test_version(capsys: Capture) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"intarsia {__version__}\n"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("words", ["--help", "train --help", f"train {NAME} --help", "evaluate --help", "manipulate --help"])
+def test_help_is_no_wider_than_the_terminal(words: str, width: int, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(words.split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].startswith("usage: intarsia ") and "{" not in lines[0]
+
+
+def test_the_settings_used_most_come_first(capsys: Capture) -> None:
+    cli.main(["train", NAME, "--help"])
+    shown = capsys.readouterr().out
+    options = ["--run ", "--seed ", "--threads ", "--inpainting.steps ", "--separation.steps ", "--segmenter.channels "]
+    places = [shown.index(option) for option in options]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_is_honoured(no_color: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert cli.main(["train", NAME, "--help"]) == 0
+    assert ("\x1b[" in capsys.readouterr().out) == (not no_color)
+
+
+def test_bash_completes_commands_recipes_and_options(tmp_path: Path, capsys: Capture) -> None:
+    assert cli.main(["--completion", "bash"]) == 0
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+
+    def completed(*words: str) -> set[str]:
+        asked = shlex.join(words)
+        lines = f"source {tmp_path / 'script'}; COMP_WORDS=({asked}); COMP_CWORD={len(words) - 1}; COMP_LINE='{asked}'\n"
+        lines += "COMP_POINT=${#COMP_LINE}; _tyro_intarsia intarsia; echo ${COMPREPLY[@]}"
+        return set(subprocess.run(["bash", "-c", lines], capture_output=True, text=True, check=True).stdout.split())
+
+    assert completed("intarsia", "pre") == {"predict", "prepare"}
+    assert NAME in completed("intarsia", "train", NAME[:-2])
+    assert completed("intarsia", "train", NAME, "--see") == {"--seed"}
+
+
+def test_an_unknown_option_is_refused_in_a_few_lines(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["train", NAME, "--epsilon", "5"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) <= 24 and max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -220,6 +270,7 @@ def test_other_verbs() -> None:
     assert cli.parse(["results", "a", "b", "--out", "c"]) == Results((Path("a"), Path("b")), Path("c"))
     assert cli.parse(["report", "a", "--threads", "1"]) == Report(Path("a"), 1)
     assert cli.parse(["demo", "a", "--scene", "3"]) == Demo(Path("a"), 3)
+    assert cli.parse(["demo"]).folder == cli.parse(["serve"]).folder == Path(next(iter(shipped())))
     assert cli.parse(["export", "a", "b"]) == Export(Path("a"), Path("b"))
     assert cli.parse(["export", "a", "b", "--float32"]) == Export(Path("a"), Path("b"), float32=True)
     assert cli.parse(["results", "a"]) == Results((Path("a"),), Path("docs/results.json"))
@@ -229,9 +280,6 @@ REFUSED = {  # what tyro says: what was wrong, and what is allowed
     "evalute": ["Unrecognized options: evalute", ", ".join(VERBS)],
     "train": ["Missing subcommand", ", ".join(USABLE_RECIPES)],
     "train --seed 1": ["--seed", ", ".join(USABLE_RECIPES)],
-    "train dsprites": ["Unrecognized options: dsprites", ", ".join(USABLE_RECIPES)],
-    "train multi_dsprites": ["Unrecognized options: multi_dsprites", ", ".join(USABLE_RECIPES)],
-    "train multi_dsprites/huge": ["Unrecognized options: multi_dsprites/huge", ", ".join(USABLE_RECIPES)],
     "train multi_dsprites/compact --epsilon 5": ["Unrecognized options: --epsilon", "epsilon"],
     "train multi_dsprites/compact --seperation.margin=5": ["--seperation.margin=5", "meant: --separation.margin"],
     "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],
@@ -262,6 +310,11 @@ def test_command_line_that_tyro_refuses(line: str, capsys: Capture) -> None:
 
 
 BAD = {
+    "train multi_dsprites": "no recipe 'multi_dsprites'. Did you mean multi_dsprites/compact or multi_dsprites/content or",
+    "train multi_dsprite/compact": "Did you mean multi_dsprites/compact or",
+    "train 12345": "There is no recipe '12345'. `intarsia train --help` lists all.",
+    "--completion": "--completion is ''; it must be one of bash, zsh, fish",
+    "--completion sh": "--completion is 'sh'; it must be one of bash, zsh, fish",
     "train multi_dsprites/compact --height 50": "height is 50; it must be a positive multiple of 32",
     "train multi_dsprites/compact --separation.sampled-segments 9": "sampled_segments is 9; it must be from 1 to the 5",
     "train multi_dsprites/compact --stage vae": "'vae' does not exist; choose one of inpainting, separation, vaes, end_to_end",
@@ -371,14 +424,30 @@ def test_no_space(model: Path, photo: Path, capsys: Capture) -> None:
 
 # The whole way.
 
+SHORT = (
+    "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2 --vaes.steps 2 "
+    "--vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True --end-to-end.steps 0 "
+    "--segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu --precision 32-true"
+)
+
+
+def test_own_images_without_masks_are_no_dead_end(tmp_path: Path, capsys: Capture) -> None:
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    for seed in range(30):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)).save(photos / f"{seed}.png")
+    train = ["train", "folder/compact", "--data-root", str(photos), "--run", str(run), *SHORT.split(), "--vaes.steps", "0"]
+    assert cli.main(train) == 0
+    assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia report {run}, or intarsia predict {run} IMAGE\n"
+    assert cli.main(["evaluate", str(run)]) == 2
+    assert "`intarsia report` and `intarsia predict` need none" in capsys.readouterr().err
+    assert cli.main(["report", str(run)]) == 0
+    assert "There are no scores" in " ".join((run / "report.html").read_text().split())
+
 
 def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Capture) -> None:
     run = tmp_path / "run"
-    settings = "--inpainting.steps 2 --inpainting.batch 2 --separation.steps 2 --separation.batch 2 --inpainter.channels 2"
-    settings += " --vaes.steps 2 --vaes.batch 2 --vae.channels 2 --fusion.channels 2 --vaes.background-per-batch True"
-    settings += " --end-to-end.steps 0"
-    settings += " --segmenter.channels 8 --segmenter.dimension 4 --show-every 10 --accelerator cpu --precision 32-true"
-    train = ["train", NAME, "--run", str(run), *settings.split()]
+    train = ["train", NAME, "--run", str(run), *SHORT.split()]
     assert cli.main(train) == 0
     assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia evaluate {run}\n"
     weights = contents(run)
@@ -424,7 +493,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     assert cli.main(["results", str(run), "--out", str(results)]) == 0
     entry = json.loads(results.read_text())[DATASET]
     assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
-    assert entry["recipe"].startswith("compact --inpainter.channels 2")
+    assert entry["recipe"].startswith("compact --inpainting.steps 2")
     written = cli.parse(f"train {DATASET}/{entry['recipe']}".split())  # its words are understood
     assert isinstance(written, Train) and written.recipe == load_recipe(run / "recipe.json")
     assert entry["processor"][0]

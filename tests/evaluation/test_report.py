@@ -22,6 +22,7 @@ from intarsia.model import Model
 from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.shapes import one_hot
+from intarsia.weights import shipped
 from tests.trained import write_progress
 
 TINY = Recipe(
@@ -96,7 +97,7 @@ def run(evaluated: Path, tmp_path: Path) -> Path:
 
 def test_the_page_is_complete_and_needs_no_other_file(run: Path) -> None:
     scores = json.loads((run / "scores.json").read_text())
-    path = report(run)
+    path = report(run, run)
     assert path == run / "report.html" and path.stat().st_size < 6e6
     page = Page(path.read_text())
     assert "script" not in page.tags and "link" not in page.tags
@@ -118,8 +119,8 @@ def test_the_page_is_complete_and_needs_no_other_file(run: Path) -> None:
 
 
 def test_pictures_and_animations_of_the_page(run: Path) -> None:
-    stills = [opened(data) for data in Page(report(run).read_text()).loaded if data.startswith("data:image/png")]
-    moving = [opened(data) for data in Page(report(run).read_text()).loaded if data.startswith("data:image/webp")]
+    stills = [opened(data) for data in Page(report(run, run).read_text()).loaded if data.startswith("data:image/png")]
+    moving = [opened(data) for data in Page(report(run, run).read_text()).loaded if data.startswith("data:image/webp")]
     assert all(image.size == (64, 64) for image in stills + moving)
     assert len(stills) == 12 * 4 + len(moving)  # image, truth, found, rendered of each scene; and a still of each animation
     assert moving and any(image.n_frames > 1 for image in moving)
@@ -131,7 +132,7 @@ def test_changes_of_numbers_and_the_baseline_are_shown(run: Path) -> None:
     (run / "scores.json").write_text(json.dumps(scores))
     baseline = {"figures": {"locality": 0.321}, "code_length": 25, "steps": 1234, "test_images": 200}
     (run / "whole_image_vae.json").write_text(json.dumps(baseline | {"weights_sha256": scores["weights_sha256"]}))
-    text = " ".join(Page(report(run).read_text()).texts)
+    text = " ".join(Page(report(run, run).read_text()).texts)
     for shown in ("shape 1", "2.34", "0.876", "0.987", "0.123", "whole-image VAE", "0.321", "25 numbers", "1,234 steps"):
         assert shown in text
 
@@ -139,22 +140,48 @@ def test_changes_of_numbers_and_the_baseline_are_shown(run: Path) -> None:
 def test_a_run_without_codes(run: Path) -> None:
     (run / "vaes").rename(run / "separation")
     evaluate_run(run, run, scenes=10)
-    page = Page(report(run).read_text())
+    page = Page(report(run, run).read_text())
     assert "Objects as codes" not in page.texts and "picture" not in page.tags
     assert len(page.loaded) == 12 * 3
+
+
+def test_a_shipped_model_says_how_it_was_trained(tmp_path: Path) -> None:
+    path = report(Path("multi_texture_pair"), tmp_path)
+    assert path == tmp_path / "report.html"
+    text = " ".join(Page(path.read_text()).texts)
+    trained = json.loads((shipped()["multi_texture_pair"] / "training.json").read_text())
+    assert trained["command"] in text and trained["processor"] in text
+    assert f"{trained['steps']:,} steps in {trained['minutes']:.1f} minutes on 1 thread" in text
+    assert "Scored on 6,560 test scenes" in text and "Objects as codes" in text
+
+
+def test_own_images_without_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos, run = tmp_path / "photos", tmp_path / "run"
+    photos.mkdir()
+    for seed in range(30):
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)).save(photos / f"{seed}.png")
+    recipe = dataclasses.replace(TINY, dataset="folder", data_root=str(photos))
+    Model(recipe).save(run / "vaes")
+    save_recipe(recipe, run / "recipe.json")
+    monkeypatch.setattr(Model, "masks", by_brightness)
+    page = Page(report(run, run).read_text())
+    text = " ".join(page.texts)
+    assert "There are no scores" in text and "true segments, found" not in text and "FG-ARI" not in text
+    assert "Scene 9" in text and "What the numbers do" in text and "None" not in text
+    assert len([data for data in page.loaded if data.startswith("data:image/webp")]) >= 2
 
 
 def test_a_run_that_was_not_evaluated_as_it_is_has_no_page(run: Path) -> None:
     scores = json.loads((run / "scores.json").read_text())
     (run / "scores.json").write_text(json.dumps({name: value for name, value in scores.items() if name != "examples"}))
     with pytest.raises(InputError, match="is incomplete"):
-        report(run)
+        report(run, run)
     (run / "scores.json").write_text(json.dumps(scores | {"weights_sha256": "other"}))
     with pytest.raises(InputError, match="is of other weights"):
-        report(run)
+        report(run, run)
     (run / "scores.json").unlink()
     with pytest.raises(InputError, match="has not been evaluated"):
-        report(run)
+        report(run, run)
     assert not (run / "report.html").exists()
 
 
@@ -190,6 +217,6 @@ def test_figures_for_people() -> None:
 
 
 def test_recipe_settings_are_all_there(run: Path) -> None:
-    text = " ".join(Page(report(run).read_text()).texts)
+    text = " ".join(Page(report(run, run).read_text()).texts)
     for group in (TINY, TINY.separation, TINY.vaes, TINY.inpainting.regions):
         assert all(item.name in text for item in dataclasses.fields(group))

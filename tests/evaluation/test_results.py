@@ -1,4 +1,6 @@
+import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -6,15 +8,17 @@ from typing import Any
 import pytest
 
 from intarsia.errors import InputError
-from intarsia.evaluation.results import results
+from intarsia.evaluation.formats import as_csv, as_latex, as_markdown
+from intarsia.evaluation.results import gathered, results
 from intarsia.recipes import RECIPES, command_line
 from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import Epsilon, Recipe, planned
 from intarsia.records import record_machine
-from intarsia.weights import WEIGHTS, weights_sha256
+from intarsia.weights import WEIGHTS, shipped, weights_sha256
 from tests.trained import write_progress
 
-RECIPE = RECIPES["multi_dsprites"]["compact"]
+DATASET = "multi_dsprites"
+RECIPE = RECIPES[DATASET]["compact"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}
 FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
@@ -85,6 +89,37 @@ def test_the_baseline_beside_a_model_and_figures_that_one_run_lacks(tmp_path: Pa
     (one / "whole_image_vae.json").write_text(json.dumps(baseline | {"weights_sha256": "other"}))
     with pytest.raises(InputError, match=r"whole_image_vae\.json is of other weights"):
         results([one], tmp_path / "results.json")
+
+
+def test_other_formats_by_hand(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / "a", figures=FIGURES | {"psnr": 20.51}),
+        make_run(tmp_path / "b", dataclasses.replace(RECIPE, seed=1), figures=FIGURES | {"iou": {"mean": 0.7, "std": None}}),
+    ]
+    entries = gathered(runs)
+    one, other = csv.DictReader(io.StringIO(as_csv(entries)))
+    assert (one["dataset"], one["seeds"], one["iou"], one["psnr"], one["test_images"]) == (DATASET, "0", "0.9", "20.51", "2000")
+    assert (other["seeds"], other["iou"], other["iou_std"], other["psnr"]) == ("1", "0.7", "", "")
+    head, line, row = as_markdown(entries).splitlines()
+    assert head.startswith("| dataset | recipe | IoU, original's protocol | mIoU, one-to-one |")
+    assert set(line) == set("| -")
+    assert row.startswith(
+        f"| `{DATASET}` | compact | 0.800 ± 0.141 | 0.800 | 0.600 | 0.400 | 0.300 | 20.5 | 10,500 | 10.0 | 2 |"
+    )
+    latex = as_latex(entries).splitlines()
+    assert latex[0] == r"\begin{tabular}{llrrrrrrrrrr}" and latex[-1] == r"\end{tabular}"
+    assert latex[4].startswith(r"multi\_dsprites & compact & $0.800 \pm 0.141$ & 0.800 &") and latex[4].endswith(r"& 2,000 \\")
+    assert latex[4].count("&") == latex[2].count("&") == head.count("|") - 2
+
+
+def test_figures_of_a_shipped_model_are_those_of_its_files() -> None:
+    entry = gathered([Path("multi_texture_pair")])["multi_texture_pair"]
+    scores = json.loads((shipped()["multi_texture_pair"] / "scores.json").read_text())
+    trained = json.loads((shipped()["multi_texture_pair"] / "training.json").read_text())
+    assert entry["fg_ari"] == [scores["figures"]["fg_ari"]] and entry["weights_sha256"] == [scores["weights_sha256"]]
+    assert entry["steps"] == [trained["steps"]] and entry["processor"] == [trained["processor"]]
+    assert entry["recipe"] == "compact --start multi_texture"
+    assert "0.002439" in as_csv({"multi_texture_pair": entry})  # nested figures are there too
 
 
 def test_other_datasets_stay(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from intarsia.errors import InputError
 from intarsia.formats.sstable import entries
 from intarsia.formats.tfrecord import masked_crc32c
 from intarsia.interop.checkpoint import TYPES, read_checkpoint
+from tests.conftest import REFERENCE
 
 FOLDER = Path(__file__).parent / "checkpoints"
 COUNT = np.arange(24, dtype=np.float32)
@@ -46,10 +47,10 @@ def test_what_tensorflow_wrote_is_read(name: str) -> None:
     assert_as_expected(FOLDER / name)
 
 
-def test_a_real_checkpoint_of_the_original_is_read(reference_file) -> None:
+def test_a_real_checkpoint_of_the_original_is_read() -> None:
     """`tests/interop/test_names.py` compares all its values with the recordings' weights."""
-    found = read_checkpoint(reference_file("tf1_checkpoint/vae_fusion-0.index"))
-    listed = json.loads(reference_file("variables_vae_fusion_b3.json").read_text())
+    found = read_checkpoint(REFERENCE / "tf1_checkpoint/vae_fusion-0.index")
+    listed = json.loads((REFERENCE / "variables_vae_fusion_b3.json").read_text())
     assert {name: variable.shape for name, variable in found.items()} == {v["name"]: tuple(v["shape"]) for v in listed}
     bias = found["VAE//separate/texVAE/fc1/bias"].read()
     assert np.allclose(bias[:3], [0.059575092, 0.019862032, -0.014155412], atol=1e-9, rtol=0)

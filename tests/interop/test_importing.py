@@ -21,6 +21,7 @@ from intarsia.recipes.file import save_recipe
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter
 from intarsia.stages.starting import started_from
 from intarsia.weights import has_codes
+from tests.conftest import REFERENCE
 from tests.recorded import recipe_weight
 
 # The networks of the original's VAE stage, with small ones beside them that it knows nothing of.
@@ -126,9 +127,9 @@ def test_a_foreign_checkpoint_is_refused(held: dict[str, np.ndarray]) -> None:
         imported()
 
 
-def test_a_file_becomes_a_model(reference_file, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The real checkpoint, by the command."""
-    prefix = str(reference_file("tf1_checkpoint/vae_fusion-0.index")).removesuffix(".index")
+    prefix = str(REFERENCE / "tf1_checkpoint/vae_fusion-0.index").removesuffix(".index")
     save_recipe(RECIPE, tmp_path / "recipe.json")
     command = ["import-tf1", prefix, "--recipe", str(tmp_path / "recipe.json"), "--out", str(tmp_path / "model")]
     assert cli.main(command) == 0

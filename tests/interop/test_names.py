@@ -14,6 +14,7 @@ from intarsia.networks.inpainter import CompactInpainter
 from intarsia.networks.reference import ReferenceInpainter
 from intarsia.networks.resnet import ResNet50
 from intarsia.networks.segnet import SegNet
+from tests.conftest import REFERENCE
 from tests.recorded import recipe_weight
 
 INPAINTER = ReferenceInpainter
@@ -34,8 +35,8 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_every_variable_of_the_original_is_mapped(reference_file, name: str) -> None:
-    listed = json.loads(reference_file(f"variables_{name}.json").read_text())
+def test_every_variable_of_the_original_is_mapped(name: str) -> None:
+    listed = json.loads((REFERENCE / f"variables_{name}.json").read_text())
     with torch.device("meta"):
         networks = [network() for network in LISTS[name]]
     found = {}
@@ -48,9 +49,9 @@ def test_every_variable_of_the_original_is_mapped(reference_file, name: str) -> 
     assert found == {each["name"]: (tuple(each["shape"]), each["trainable"]) for each in listed}
 
 
-def test_values_are_laid_out_as_ours(reference_file) -> None:
+def test_values_are_laid_out_as_ours() -> None:
     """All of a real checkpoint against the recordings' weights, which fit our networks' shapes."""
-    variables = read_checkpoint(reference_file("tf1_checkpoint/vae_fusion-0.index"))
+    variables = read_checkpoint(REFERENCE / "tf1_checkpoint/vae_fusion-0.index")
     state = SceneAutoencoder(64, 64, 2).state_dict()
     for ours, theirs in original_names(SceneAutoencoder(64, 64, 2)).items():
         assert torch.equal(from_original(variables[theirs].read(), theirs), recipe_weight(theirs, state[ours].shape))
