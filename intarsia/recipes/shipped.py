@@ -72,7 +72,7 @@ _CONTENT = Recipe(
     ),
     separation=Separation(steps=0),
     distillation=Distillation(steps=1925, scenes=1500),
-    vae=Vae(hidden=512, thumbnail=4),
+    vae=Vae(thumbnail=4),
     vaes=Vaes(
         steps=3000,
         learning_rate=Schedule(2e-3, warmup_steps=200),
@@ -90,7 +90,7 @@ _CONTENT_ROOM = dataclasses.replace(
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.2,
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
-    vae=dataclasses.replace(_CONTENT.vae, background_dimension=16),  # sky, floor and walls
+    vae=Vae(hidden=512, thumbnail=4, background_dimension=16),  # sky, floor and walls
     segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
     distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
 )
