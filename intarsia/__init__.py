@@ -2,7 +2,7 @@
 
 A PyTorch implementation of "Learning to Manipulate Individual Objects in an Image" (Yang, Chen, Soatto, CVPR 2020).
 
-Example:
+Examples:
     >>> import intarsia
     >>> model = intarsia.Model(intarsia.RECIPES["multi_texture"]["compact"])  # or load("multi_dsprites")
 """
@@ -10,12 +10,16 @@ Example:
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["RECIPES", "InputError", "Model", "Recipe", "Renderer", "Scene", "from_pretrained", "load", "push_to_hub"]
+__all__ = [
+    "RECIPES", "InputError", "Model", "Prediction", "Recipe", "Renderer", "Scene", "from_pretrained", "load", "predict",
+    "push_to_hub",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from intarsia.errors import InputError
     from intarsia.interop.hub import from_pretrained, push_to_hub
     from intarsia.model import Model, load
+    from intarsia.prediction import Prediction, predict
     from intarsia.recipes import RECIPES
     from intarsia.recipes.settings import Recipe
     from intarsia.rendering import Renderer
@@ -24,12 +28,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "InputError": "intarsia.errors",
     "Model": "intarsia.model",
+    "Prediction": "intarsia.prediction",
     "RECIPES": "intarsia.recipes",
     "Recipe": "intarsia.recipes.settings",
     "Renderer": "intarsia.rendering",
     "Scene": "intarsia.scene",
     "from_pretrained": "intarsia.interop.hub",
     "load": "intarsia.model",
+    "predict": "intarsia.prediction",
     "push_to_hub": "intarsia.interop.hub",
 }
 
@@ -41,3 +47,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'intarsia' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What `dir(intarsia)` and a notebook's completion list."""
+    return [*__all__, "__version__"]
