@@ -38,7 +38,7 @@ class Model(nn.Module):
 
     Networks that are not trained yet have their initial values, drawn from the recipe's seed.
 
-    Example:
+    Examples:
         >>> from intarsia.recipes import RECIPES
         >>> model = Model(RECIPES["multi_texture"]["compact"])
         >>> masks = model.segment(torch.rand(2, 3, 64, 64))

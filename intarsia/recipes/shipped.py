@@ -294,6 +294,7 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         "reference": dataclasses.replace(_REFERENCE_ANIMALS, dataset="flying_animals_debian"),
     },
 }
+"""The recipes that come with the package: dataset, then name, to recipe."""
 
 # Recipes without the first two stages start from these shipped models, unless another model is named.
 STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
@@ -302,7 +303,7 @@ STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
 def command_line(recipe: Recipe) -> str:
     """A recipe in the words of `intarsia train`, quoted for a shell: the closest shipped one and what differs but the seed.
 
-    Example:
+    Examples:
         >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
         'compact --segments 4'
     """

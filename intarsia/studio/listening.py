@@ -20,6 +20,7 @@ class Connection(H11Protocol):
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Start the clock of a new connection; drop one that has been idle longest if there are too many."""
         super().connection_made(transport)
         self._idle_since, self._untaken = self.loop.time(), 0
         self._look()
