@@ -7,7 +7,7 @@ from intarsia.recipes.settings import Recipe
 
 
 class TrainingScenes(NamedTuple):
-    """The scenes that a stage trains on, and those that it is validated on."""
+    """The scenes for training and for validation."""
 
     train: Scenes
     val: Scenes

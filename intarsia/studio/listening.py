@@ -46,7 +46,7 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn for an application. When it is told to stop, it cuts all connections, and what they asked for is given up."""
+    """uvicorn for an application. When it has to stop, it closes all connections and drops their requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(
