@@ -5,6 +5,7 @@ MkDocs calls the functions whose names begin with `on_`.
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path, PurePosixPath
 
 import griffe
@@ -13,10 +14,12 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
 NAMES = "<!-- the names of intarsia.__all__ -->"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ELSEWHERE = r"""((?:https?:)?//[^"'>)\s]+)"""
@@ -36,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def _executed(notebook: File, config: MkDocsConfig) -> Iterator[File]:
     content = nbformat.reads(notebook.content_string, as_version=4)
     NotebookClient(content, timeout=600, extra_arguments=["--log-level=ERROR"]).execute(cwd=str(ROOT))
-    _drop_bars(content)
+    _keep_results(content)
     text, resources = MarkdownExporter().from_notebook_node(content)
     page = PurePosixPath(notebook.src_uri)
     yield File.generated(config, str(page.with_suffix(".md")), content=text)
@@ -44,14 +47,27 @@ def _executed(notebook: File, config: MkDocsConfig) -> Iterator[File]:
         yield File.generated(config, str(page.parent / name), content=picture)
 
 
-def _drop_bars(content: nbformat.NotebookNode) -> None:
-    """Leave out progress bars: only a running notebook can show them."""
+def _keep_results(content: nbformat.NotebookNode) -> None:
+    """Leave out progress bars and messages: only a running notebook shows them."""
     for cell in content.cells:
-        cell["outputs"] = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
+        cell["outputs"] = [
+            output
+            for output in cell.get("outputs", [])
+            if WIDGET not in output.get("data", {}) and output.get("name") != "stderr"
+        ]
 
 
-def on_page_markdown(markdown: str, **given: object) -> str:
-    """Put the table of the package's names where a page asks for it."""
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **given: object) -> str:
+    """Put the table of the package's names where a page asks for it; lead links out of this folder to the repository."""
+    folder = (HERE / page.file.src_uri).parent
+
+    def outside(found: re.Match[str]) -> str:
+        target = (folder / found[1]).resolve()
+        if target.is_relative_to(HERE) or not target.exists():
+            return found[0]
+        return f"]({config.extra['repository']}/blob/main/{target.relative_to(ROOT)}"
+
+    markdown = re.sub(r"\]\((\.\./[^)#\s]+)", outside, markdown)
     return markdown.replace(NAMES, "\n".join(_names())) if NAMES in markdown else markdown
 
 
@@ -75,12 +91,11 @@ def _package() -> griffe.Module:
 def on_page_content(html: str, **given: object) -> str:
     """Turn the equations of a page into MathML, which browsers draw by themselves."""
     html = re.sub(r'<span class="arithmatex">\\\((.*?)\\\)</span>', lambda found: _mathml(found[1], "inline"), html, flags=re.S)
-    return re.sub(r'<div class="arithmatex">\\\[(.*?)\\\]</div>', lambda found: _mathml(found[1], "block"), html, flags=re.S)
+    block = r'(<div class="arithmatex">)\\\[(.*?)\\\](?=</div>)'  # site.css lets wide ones scroll
+    return re.sub(block, lambda found: found[1] + _mathml(found[2], "block"), html, flags=re.S)
 
 
 def _mathml(latex: str, display: str) -> str:
-    from html import unescape
-
     return convert(unescape(latex).strip(), display=display)
 
 

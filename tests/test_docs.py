@@ -2,6 +2,7 @@
 
 import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import griffe
 import nbformat
@@ -33,7 +34,7 @@ def test_equations_become_mathml() -> None:
     html = HOOKS["on_page_content"](
         r'<p><span class="arithmatex">\(a &lt; b\)</span> <div class="arithmatex">\[x^2\]</div></p>'
     )
-    assert html.count("<math") == 2 and 'display="block"' in html and "<msup>" in html and "arithmatex" not in html
+    assert html.count("<math") == 2 and 'display="block"' in html and "<msup>" in html and "\\" not in html
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,20 @@ def test_equations_become_mathml() -> None:
 )
 def test_what_a_page_would_load_from_elsewhere_is_found(html: str, found: list[str]) -> None:
     assert HOOKS["LOADED"].findall(html) == found
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "shown"),
+    [
+        ("datasets.md", "../CONTRIBUTING.md", "https://example.org/blob/main/CONTRIBUTING.md"),
+        ("notes/008-content.md", "../../benchmarks/judge.py", "https://example.org/blob/main/benchmarks/judge.py"),
+        ("notes/008-content.md", "../datasets.md", "../datasets.md"),
+        ("datasets.md", "../gone.md", "../gone.md"),  # left to MkDocs, which fails
+    ],
+)
+def test_links_out_of_the_folder_lead_to_the_repository(page: str, link: str, shown: str) -> None:
+    given = SimpleNamespace(file=SimpleNamespace(src_uri=page)), SimpleNamespace(extra={"repository": "https://example.org"})
+    assert HOOKS["on_page_markdown"](f"[a]({link}#b)", *given) == f"[a]({shown}#b)"
 
 
 def test_undocumented_names_are_found(tmp_path: Path) -> None:
