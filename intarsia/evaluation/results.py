@@ -1,4 +1,4 @@
-"""The figures that the README shows, gathered from finished and evaluated runs into one JSON file."""
+"""The figures of docs/results.md, gathered from finished and evaluated runs into one JSON file."""
 
 import json
 from pathlib import Path
