@@ -10,7 +10,7 @@ INTARSIA := $(BIN)/intarsia
 INSTALL  := $(BIN)/python -m pip install -qq --no-input --no-compile --disable-pip-version-check -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test wheel campaign lint types bench
+.PHONY: help demo test wheel campaign docs lint types bench
 
 help:   ## List the targets
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -29,6 +29,9 @@ wheel: $(BIN)/pip  ## Build the wheel, install it with the studio in a clean env
 
 campaign: .venv/dev.stamp  ## Stop and starve every command, feed damaged files to every reader, count violations: ARGS='--minutes 5'
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.campaigns $(ARGS)
+
+docs: .venv/dev.stamp  ## Build the documentation site in build/site; a dead link or an undocumented public name fails
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 lint: .venv/dev.stamp  ## Check rules and layout of the code
 	$(BIN)/ruff check
@@ -58,5 +61,5 @@ $(BIN)/pip:
 	@touch $@
 
 .venv/dev.stamp: .venv/runtime.stamp
-	$(INSTALL) -e '.[dev,hub,onnx,rooms,studio,tensorboard]'
+	$(INSTALL) -e '.[dev,docs,hub,notebook,onnx,rooms,studio,tensorboard]'
 	@touch $@

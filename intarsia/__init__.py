@@ -2,7 +2,7 @@
 
 A PyTorch implementation of "Learning to Manipulate Individual Objects in an Image" (Yang, Chen, Soatto, CVPR 2020).
 
-Example:
+Examples:
     >>> import intarsia
     >>> model = intarsia.Model(intarsia.RECIPES["multi_texture"]["compact"])  # or load("multi_dsprites")
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 __all__ = [
-    "RECIPES", "InputError", "Model", "Recipe", "Renderer", "Scene", "SceneSample", "Scenes", "from_pretrained", "load",
-    "open_dataset", "push_to_hub", "train",
+    "RECIPES", "InputError", "Model", "Prediction", "Recipe", "Renderer", "Scene", "SceneSample", "Scenes", "from_pretrained",
+    "load", "open_dataset", "predict", "push_to_hub", "train",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from intarsia.errors import InputError
     from intarsia.interop.hub import from_pretrained, push_to_hub
     from intarsia.model import Model, load
+    from intarsia.prediction import Prediction, predict
     from intarsia.recipes import RECIPES
     from intarsia.recipes.settings import Recipe
     from intarsia.rendering import Renderer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "InputError": "intarsia.errors",
     "Model": "intarsia.model",
+    "Prediction": "intarsia.prediction",
     "RECIPES": "intarsia.recipes",
     "Recipe": "intarsia.recipes.settings",
     "Renderer": "intarsia.rendering",
@@ -38,6 +40,7 @@ _HOMES = {
     "from_pretrained": "intarsia.interop.hub",
     "load": "intarsia.model",
     "open_dataset": "intarsia.data",
+    "predict": "intarsia.prediction",
     "push_to_hub": "intarsia.interop.hub",
     "train": "intarsia.stages",
 }
@@ -50,3 +53,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'intarsia' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """What `dir(intarsia)` and a notebook's completion list."""
+    return [*__all__, "__version__"]

@@ -30,9 +30,10 @@ class Model(nn.Module):
 
     Args:
         recipe: The settings.
-        segmenter, inpainter: Networks of your own in place of the recipe's (docs/extending.md). `model.recipe` names them.
+        segmenter: A network of your own in place of the recipe's (docs/extending.md). `model.recipe` names it.
+        inpainter: The same.
 
-    Example:
+    Examples:
         >>> from intarsia.recipes import RECIPES
         >>> model = Model(RECIPES["multi_texture"]["compact"])
         >>> masks = model.segment(torch.rand(2, 3, 64, 64))

@@ -1,6 +1,9 @@
 """Pictures: image files as input for a model, and images, sheets and animations for people to look at."""
 
+from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from pathlib import Path
 
@@ -56,6 +59,42 @@ def game_sheet(images: Images, masks: Masks, guesses: Guesses | None = None) -> 
     if guesses is not None:
         columns += (images[:, None] * (1 - masks[:, :, None]) + guesses * masks[:, :, None]).unbind(1)
     return sheet(columns)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Images with captions, which a notebook shows side by side.
+
+    Examples:
+        >>> Gallery({"black": torch.zeros(3, 8, 8), "white": torch.ones(3, 8, 8)})
+        Gallery(black, white)
+    """
+
+    images: Mapping[str, Tensor]
+    """Captions and images `3 h w` in [0, 1], all of one size."""
+
+    @classmethod
+    def of_segments(cls, image: Tensor, masks: Tensor, names: list[str]) -> "Gallery":
+        """An image `3 h w` with masks `k h w`: the image, its segments in colour, and each segment on white with its name."""
+        image, masks = image.cpu(), masks.cpu()
+        cut_outs = image * masks[:, None] + (1 - masks[:, None])
+        shown = {"image": image, "segments": coloured(one_hot(masks.argmax(0)[None], len(masks)))[0]}
+        return cls(shown | dict(zip(names, cut_outs, strict=True)))
+
+    def __repr__(self) -> str:
+        return f"Gallery({', '.join(self.images)})"
+
+    def _repr_html_(self) -> str:
+        figures = [
+            f'<figure style="margin: 0"><img alt="{escape(name)}" width="{image.shape[-1] * max(1, zoom_for(image) // 2)}" '
+            f'style="image-rendering: pixelated" src="data:image/png;base64,{b64encode(png(image)).decode()}">'
+            f"<figcaption>{escape(name)}</figcaption></figure>"
+            for name, image in self.images.items()
+        ]
+        return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{"".join(figures)}</div>'
+
+    def _repr_png_(self) -> bytes:
+        return png(torch.cat(list(self.images.values()), -1))
 
 
 @dataclass(frozen=True)

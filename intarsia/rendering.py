@@ -49,7 +49,7 @@ class Renderer:
         memo: Keeps what was decoded and fused, so that only what changed is computed again. The images are the same, bit by
             bit. Without a memo nothing is kept.
 
-    Example:
+    Examples:
         >>> from intarsia.recipes import RECIPES
         >>> model = Model(RECIPES["multi_texture"]["compact"])
         >>> renderer = Renderer(model, Memo())

@@ -8,17 +8,24 @@ transform. Edits therefore only exchange numbers: a code, a transform, the order
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from intarsia.pictures import Gallery
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Scene:
     """Masks and codes of one image. A scene is immutable; an edit returns a new one (`intarsia.manipulation`).
 
     Objects have an order: the first one is in front of the others, and the background is behind all. `Model.encode` keeps the
     segmenter's order. A scene can hold fewer objects than the model has room for.
+
+    A notebook shows a scene as its image, its segments and its objects as they were found. `manipulation.composite` draws an
+    edited scene.
     """
 
     image: Tensor
@@ -53,6 +60,24 @@ class Scene:
             every = self.masks[..., :-1, :, :].sum(-3)
             found = tuple(Origin(self.image, mask, every - mask, shape, texture) for mask, shape, texture in objects)
             object.__setattr__(self, "origins", found)
+
+    def __repr__(self) -> str:
+        *images, objects, _ = self.shape.shape
+        height, width = self.image.shape[-2:]
+        lengths = " + ".join(str(code.shape[-1]) for code in (self.shape, self.texture, self.background))
+        each = "".join(f"{count} images of " for count in images)
+        return f"Scene({each}{objects} objects in {height}x{width} pixels; shape, texture, background: {lengths} numbers)"
+
+    def _repr_html_(self) -> str | None:
+        return self._gallery()._repr_html_() if self.image.dim() == 3 else None
+
+    def _repr_png_(self) -> bytes | None:
+        return self._gallery()._repr_png_() if self.image.dim() == 3 else None
+
+    def _gallery(self) -> "Gallery":
+        from intarsia.pictures import Gallery
+
+        return Gallery.of_segments(self.image, self.masks, [*map("object {}".format, range(len(self.masks) - 1)), "background"])
 
 
 @dataclass(frozen=True, eq=False)

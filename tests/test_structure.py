@@ -13,18 +13,19 @@ ROOT = Path(__file__).parent.parent
 
 # Imports point down. Units of one layer don't see each other; the modules inside one subpackage (one unit) do.
 LAYERS: tuple[set[str], ...] = (
-    {"shapes", "errors", "files", "recipes", "formats", "checkpoints", "processes"},
+    {"shapes", "errors", "files", "recipes", "formats", "checkpoints", "processes", "progress"},
     {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
     {"assembly"},
     {"model", "records"},
-    {"rendering"},
+    {"rendering", "prediction"},
     {"stages", "manipulation", "baselines"},
     {"evaluation", "interop", "studio", "testing"},
     {"commands"},
 )
 LAYER_OF = {unit: layer for layer, units in enumerate(LAYERS) for unit in units}
 SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
-CONVENIENCES = {("model", "rendering")}  # `Model.render` hands over to the renderer, which it imports when it is called
+# Imported when they are called: `Model.render` hands over to the renderer, and a scene shows itself as pictures.
+CONVENIENCES = {("model", "rendering"), ("scene", "pictures")}
 
 PLAIN = {"networks", "metrics", "objectives", "masks", "formats"}  # take numbers and tensors, know no recipe
 INFERENCE = {"model", "rendering", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine

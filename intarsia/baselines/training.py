@@ -1,7 +1,6 @@
 """Training of baselines, by steps, which is reproducible, or by minutes, to give them the same time as the method."""
 
 import math
-import sys
 from collections.abc import Callable
 from time import process_time
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -15,6 +14,7 @@ from torch.optim import Adam
 from intarsia.data import Scenes
 from intarsia.engine import start_fabric
 from intarsia.errors import InputError
+from intarsia.progress import is_seen
 from intarsia.recipes.options import Options
 from intarsia.shapes import Images
 
@@ -64,7 +64,8 @@ def fit(
     fabric = fabric or start_fabric(Options())
     module, optimizer = fabric.setup(model, Adam(model.parameters(), learning_rate_at(0)))
     losses, started = list[float](), process_time()
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not is_seen(console)) as bar:
         task = bar.add_task(name, total=1.0)
         while (progress := max((process_time() - started) / (60 * minutes), len(losses) / steps)) < 1:
             for group in optimizer.param_groups:

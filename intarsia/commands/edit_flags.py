@@ -78,7 +78,7 @@ def check_flags(flags: EditFlags) -> None:
     if not shows and not edits:
         raise InputError("Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move DX DY.")
     if len(shows) > 1 or (shows and edits):
-        raise InputError(f"{', '.join(filter(None, (shown, edited)))} can't be had at once; use them one after the other.")
+        raise InputError(f"{', '.join(filter(None, (shown, edited)))} can't be combined; use them one after the other.")
     if flags.edits and (len(edits) > 1 or flags.object is not None):
         raise InputError("--edits FILE says all that is to be done; leave --object and other edits out.")
     if ("remove" in edits and len(edits) > 1) or (flags.to_front and flags.to_back):

@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
 from intarsia.model import load
 from intarsia.pictures import check_targets, overlay, read_picture, sheet, zoom_for
+from intarsia.prediction import Prediction
+from intarsia.prediction import predict as segmented
 
 
 def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
@@ -34,8 +35,7 @@ def predict(run: Path, images: list[Path], out: Path, overwrite: bool = False) -
     check_targets(images, [target for row in targets.values() for target in row], overwrite)
     make_folder(out)
     for picture in pictures:
-        masks = model.segment(picture.pixels[None].to(model.device))[0].cpu()
-        _write(picture.pixels, masks, targets[picture.path])
+        _write(segmented(model, picture.pixels), targets[picture.path])
     return [notice for picture in pictures for notice in picture.notices], [path for row in targets.values() for path in row]
 
 
@@ -58,7 +58,8 @@ def _check_names(images: list[Path]) -> None:
         names[path.stem] = path
 
 
-def _write(image: Tensor, masks: Tensor, targets: list[Path]) -> None:
+def _write(prediction: Prediction, targets: list[Path]) -> None:
+    image, masks = prediction.image, prediction.masks
     shown, numbers, *cuts = targets
     with replacing(shown) as path:
         Image.fromarray(sheet([overlay(image[None], masks[None])], zoom=zoom_for(image), gap=0)).save(path, format="png")

@@ -118,7 +118,7 @@ def _named_recipe(name: str) -> Recipe:
         check_recipe(recipe)
         return recipe
     if name not in USABLE_RECIPES:
-        raise InputError(f"There is no recipe {name!r}, nor a file of that name; choose one of {', '.join(USABLE_RECIPES)}.")
+        raise InputError(f"There is no recipe and no file {name!r}; choose one of {', '.join(USABLE_RECIPES)}.")
     return USABLE_RECIPES[name]
 
 
@@ -132,7 +132,7 @@ class Evaluate:
     data: Annotated[str | None, arg(metavar="NAME:PATH", help_behavior_hint="(default: the run's)")] = None
     """Score on other test scenes: those of dataset NAME in folder PATH."""
     void: Annotated[int | None, arg(metavar="VALUE", help_behavior_hint="(default: the run's)")] = None
-    """The value in masks of own images of pixels whose segment is not known. They count in no figure."""
+    """Value that marks pixels of unknown segment in your own masks. They count in no score."""
     out: Annotated[Path | None, _out("RUN, with --data RUN/NAME, for a shipped model runs/RUN")] = None
     threads: Threads = 0
 

@@ -1,6 +1,6 @@
 """Datasets: scenes with known segments as a pure function of seed, split and index.
 
-Example:
+Examples:
     >>> scenes = open_dataset("multi_dsprites", seed=0, split="test")
     >>> scenes.size, scenes.segments
     (2000, 5)

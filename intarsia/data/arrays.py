@@ -188,7 +188,7 @@ def _append(path: Path, part: NDArray[np.uint8], rows: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise InputError(f"Can't write {path}: {error.strerror or error}. The same command goes on from here.") from error
+        raise InputError(f"Can't write {path}: {error.strerror or error}. The same command resumes.") from error
 
 
 def open_arrays(folder: Path, name: str) -> Stored:

@@ -11,17 +11,14 @@ has one segment, and says which masks are missing.
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import track
 
 from intarsia.data.folder_files import MASKS, counted, find_masks, find_photographs, named
 from intarsia.data.folder_masks import VOID, Labels, Pair, read_masks
@@ -30,6 +27,7 @@ from intarsia.data.scenes import SPLITS, Indices, Scenes, SceneSample
 from intarsia.errors import InputError
 from intarsia.files import readable_name
 from intarsia.formats.image_file import KINDS, read_photo
+from intarsia.progress import track
 from intarsia.shapes import one_hot
 
 NAME = "folder"
@@ -99,7 +97,7 @@ def _photos(folder: Path, height: int, width: int) -> Photos:
     # Those with a mask come first, so that they are the ones that are kept of copies.
     found.sort(key=lambda path: (path not in masks, _place(path, folder)))
     read: dict[bytes, tuple[Path, tuple[int, int], NDArray[np.uint8]]] = {}
-    for path in _shown(found, "Images"):
+    for path in track(found, "Images"):
         name = path.relative_to(folder).as_posix()
         try:
             photo = read_photo(path, least=max(height, width))
@@ -131,11 +129,6 @@ def _place(path: Path, folder: Path) -> bytes:
     return hashlib.sha256(os.fsencode(path.relative_to(folder).as_posix())).digest()
 
 
-def _shown(items: Iterable[Any], what: str) -> Iterable[Any]:
-    """The items, with a progress bar if a person may be looking."""
-    return track(items, what, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
-
-
 def _missing(folder: Path, masks: list[Path | None], paths: list[Path]) -> str:
     """Which images of a split have no mask; empty if all have one."""
     missing = [path.relative_to(folder).as_posix() for path, mask in zip(paths, masks, strict=True) if mask is None]
@@ -157,7 +150,7 @@ def _labels(folder: Path, height: int, width: int, void: int | None) -> Labels:
         if mask is not None
     }
     labels = np.full(photos.pixels.shape[:3], VOID, np.int8)
-    labels[list(pairs)] = read_masks(_shown(list(pairs.values()), "Masks"), height, width, void)
+    labels[list(pairs)] = read_masks(track(list(pairs.values()), "Masks"), height, width, void)
     return labels
 
 

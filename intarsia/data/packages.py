@@ -107,7 +107,7 @@ def versions(files: dict[str, Path]) -> str:
 
 
 def licences(copyright_file: str) -> list[Licence]:
-    """The licences in a Debian package's copyright file, in its order: the last whose pattern fits a file holds."""
+    """The licences in a Debian package's copyright file, in order. For a file, the last one whose pattern fits applies."""
     found = []
     for paragraph in re.split(r"\n\s*\n", copyright_file):
         fields = dict(re.findall(r"^([A-Z][a-z]+):((?:.*)(?:\n[ \t].*)*)", paragraph.strip(), re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The figures of finished and evaluated runs, gathered: one entry for each dataset, with lists by seed."""
+"""The figures of finished and evaluated runs, gathered: one entry for each dataset of docs/results.md, with lists by seed."""
 
 import json
 from pathlib import Path

@@ -28,7 +28,7 @@ DISTINCT = 0.01  # squared difference of two colours that is worth as much as th
 
 
 def cut_out(image: Tensor, mask: Tensor, others: Tensor) -> Tensor:
-    """The cut-out `4 h w` of an object: its colours, which go on beyond it, and its opacity, all in [0, 1].
+    """The cut-out `4 h w` of an object: its colours, extended beyond it, and its opacity, all in [0, 1].
 
     Args:
         image: `3 h w` in [0, 1].

@@ -50,7 +50,7 @@ def placements(shapes: Tensor) -> list[Placement]:
 
 
 def is_decoded(scene: Scene, object: int) -> bool:
-    """Whether the object's codes are other ones than those that it was encoded with, so that its own pixels don't show it."""
+    """Whether the object's codes differ from those that it was encoded with, so that its own pixels no longer show it."""
     origin = scene.origins[object]
     return origin is None or not all(torch.equal(getattr(scene, part)[object], getattr(origin, part)) for part in PARTS)
 

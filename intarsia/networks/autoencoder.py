@@ -63,10 +63,14 @@ class SceneAutoencoder(nn.Module):
     optimizers over disjoint variables instead.)
 
     Args:
-        height, width: Image size in pixels, multiples of 16.
+        height: Image height in pixels, a multiple of 16.
+        width: Image width in pixels, a multiple of 16.
         objects: Number of objects n, empty ones included.
-        texture_dimension, shape_dimension, background_dimension: Lengths of the codes.
-        channels, hidden: Sizes of the VAEs.
+        texture_dimension: Length of a texture code.
+        shape_dimension: Length of a shape code.
+        background_dimension: Length of the background's code.
+        channels: As in `VAE`.
+        hidden: As in `VAE`.
         fusion_channels: Size of the fusion networks.
         fill_with_mean: Whether texture and background VAE see the mean colour outside of their masks, instead of black.
         residual: Whether the fusion networks add their output to the plain composition.

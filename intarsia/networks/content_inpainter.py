@@ -25,7 +25,8 @@ class ContentInpainter(nn.Module):
     that a few visible cells of an object tell all of it. The network decides where that is the better guess.
 
     Args:
-        height, width: Image size in pixels, multiples of 4 grid cells.
+        height: Image height in pixels, a multiple of 4 grid cells.
+        width: Image width in pixels, a multiple of 4 grid cells.
         strides: Of the content's maps, in pixels, divisors of the grid.
         counts: Channels of each map.
         grid: Side of a grid cell in pixels.

@@ -34,7 +34,8 @@ class CompactInpainter(nn.Module):
       an object colour all of it.
 
     Args:
-        height, width: Image size in pixels, multiples of 32.
+        height: Image height in pixels, a multiple of 32.
+        width: Image width in pixels, a multiple of 32.
         channels: Channels at half size; deeper levels have 2, 4, 8 and 8 times as many.
         patches: Number of soft patches; 0 for an inpainter without them.
     """

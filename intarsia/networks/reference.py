@@ -52,8 +52,11 @@ class JoinedConv(nn.Module):
     The part of the edges is the same for all regions of an image and is computed once.
 
     Args:
-        before, edges, after: Numbers of channels of a region, of the edges, and of the region again, as the weights have them.
-        outputs, kernel: Size of the convolution.
+        before: Number of channels of a region that the weights have first.
+        edges: Number of channels of the edges, which come next.
+        after: Number of channels of the region again.
+        outputs: Number of output channels.
+        kernel: Side of the kernel.
     """
 
     def __init__(self, before: int, edges: int, after: int, outputs: int, kernel: int) -> None:

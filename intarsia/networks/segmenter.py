@@ -51,7 +51,8 @@ class CompactSegmenter(nn.Module):
     The original's segmenters need far more steps than a laptop can do (docs/notes/001-compact-networks.md).
 
     Args:
-        height, width: Image size in pixels, multiples of 8.
+        height: Image height in pixels, a multiple of 8.
+        width: Image width in pixels, a multiple of 8.
         segments: Number of segments k.
         channels: Channels at half size; the two deeper levels have 2 and 4 times as many.
         dimension: Length of an embedding.

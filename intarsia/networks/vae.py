@@ -84,7 +84,8 @@ class VAE(nn.Module):
     """Encoder and decoder; with the default sizes, for 64x64 pixels, they are the original's.
 
     Args:
-        height, width: Image size in pixels, multiples of 16.
+        height: Image height in pixels, a multiple of 16.
+        width: Image width in pixels, a multiple of 16.
         colours: 3 for pictures, 1 for masks.
         dimension: Length of a code.
         channels: Of every convolution, except the first one's inputs and the last one's outputs.

@@ -30,10 +30,12 @@ class WindowVAE(VAE):
     """A VAE of masks, each seen and drawn through its own window.
 
     Args:
-        height, width: Of the masks, in pixels.
+        height: Height of the masks in pixels.
+        width: Width of the masks in pixels.
         side: Of the window's picture in pixels, a multiple of 16.
         dimension: Length of a code, including the pose.
-        channels, hidden: As in `VAE`.
+        channels: As in `VAE`.
+        hidden: As in `VAE`.
     """
 
     def __init__(self, height: int, width: int, side: int, dimension: int, channels: int = 32, hidden: int = 256) -> None:

@@ -39,7 +39,7 @@ RECIPES: Mapping[str, dict[str, Recipe]] = _ByDataset()
 def command_line(recipe: Recipe) -> str:
     """A recipe in the words of `intarsia train`, quoted for a shell: the closest shipped one and what differs but the seed.
 
-    Example:
+    Examples:
         >>> command_line(dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=3, segments=4))
         'compact --segments 4'
     """

@@ -156,13 +156,13 @@ class Separation:
     """What an empty segment adds to the separation loss. 1 is the original's; with less, an image of few objects can leave
     segments empty instead of cutting its background."""
     empty_from_step: Count = 0
-    """First step in which it adds so much. Before it adds 1: otherwise one segment could take all and keep it."""
+    """First step in which `empty` applies. Before that an empty segment adds 1; otherwise one segment could take everything."""
     hard_from_step: Count | None = None
     """First step from which the inpainter sees hard masks in the segmenter's turns; None keeps them soft."""
     propagation_from_step: Count = 0
     """First step from which visible colours propagate over patches. Before it the inpainter is weaker."""
     propagation_practice: Fraction = 0.0
-    """Fraction of the inpainter's turns before that step in which colours propagate all the same: practice for later."""
+    """Fraction of the inpainter's turns before that step in which colours propagate already, as practice."""
     sampled_segments: Size = 3
     """Segments sampled in each of the inpainter's turns. Fewer are faster; the original takes all."""
     random_region_fraction: Fraction = 0.5
@@ -170,10 +170,10 @@ class Separation:
     split_fraction: Fraction = 0.0
     """Fraction of the inpainter's turns on segments in which each segment is cut in two and one side of it is hidden."""
     margin: Count = 0
-    """Pixels around a segment that are hidden too, before `propagation_from_step`: they tell too much."""
+    """Pixels around a segment that are hidden too, before `propagation_from_step`: their colours reveal the segment."""
     ema_decay: Fraction = 0.99
-    """Decay, per segmenter turn, of the running average of its weights. The average is evaluated and kept; with 0 it is the
-    last weights."""
+    """Decay, per segmenter turn, of the running average of its weights. The average is evaluated and kept. 0 keeps
+    the last weights instead."""
     regrouping: Regrouping = Regrouping()
 
 
@@ -201,7 +201,7 @@ class Distillation:
     border_colours: Width = 12
     """Colours that are told apart in an image when borders move."""
     balance: Fraction = 0.5
-    """Power of a segment's area by which its pixels count less: 0 counts all pixels alike, 1 all segments."""
+    """Power of a segment's area by which its pixels count less. 0 counts all pixels alike; 1 counts all segments alike."""
     upside_down: bool = True
     """Learn scenes that are mirrored top to bottom too, not only left to right."""
     learning_rate: Schedule = Schedule(1e-3, warmup_steps=60)
@@ -214,8 +214,8 @@ class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter are not trained."""
 
     steps: Count = 3000
-    """Optimizer steps. 0 skips the stage, and the later ones too, which need its networks, unless all earlier ones are
-    skipped."""
+    """Optimizer steps. 0 skips this stage and the later ones, which need its networks. The later ones stay if all earlier
+    stages are skipped."""
     batch: Size = 8
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(1e-3)
@@ -225,7 +225,7 @@ class Vaes:
     background_beta: Amount = 6.0
     """Weight of the background code's divergence."""
     beta_hold_steps: Count = 0
-    """Steps in which both betas and shape_gamma are 0: the codes learn to tell something before it costs them."""
+    """First steps, in which both betas and shape_gamma are 0: the codes learn before their divergence has a price."""
     beta_ramp_steps: Count = 1000
     """Steps after those over which they rise linearly from 0."""
     shape_gamma: Amount = 1.0
@@ -254,7 +254,7 @@ class EndToEnd:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Stage 5: the segmenter has to find an object of changed shape in its own segment. The game goes on as stage 2 ended."""
+    """Stage 5: the segmenter has to find an object of changed shape in its own segment. The game continues as stage 2 ended."""
 
     steps: Count = 0
     """Optimizer steps of both players together; 0 skips the stage."""
@@ -272,8 +272,8 @@ class Consistency:
     """Fraction of the variations in which the changed object is moved onto another one, so that one lies behind the other. Such
     scenes are rare otherwise."""
     canonical: bool = False
-    """Expect the changed object in the very channel it had, fuse the layers in their order, and take the mean over the batch.
-    Without it the stage is the original's: channels in the order of objects and background, the changed object fused first,
+    """Expect the changed object in the channel that it had, fuse the layers in their order, and take the mean over the batch.
+    Otherwise the stage is the original's: channels in the order of objects and background, the changed object fused first,
     and the error divided by the batch once more."""
 
 
@@ -290,7 +290,7 @@ class Recipe:
     seed: Annotated[int, Interval(ge=0, le=2**63 - 1)] = 0
     """Seed of the training scenes, the initial weights and all random draws. The test scenes do not depend on it."""
     void: Annotated[int, Interval(ge=0, le=65535)] | None = None
-    """Value in own images' masks of pixels whose segment is not known: they count in no figure. None if there are none."""
+    """Value that marks pixels of unknown segment in your own masks; they count in no score. None if there are none."""
     height: Pixels = 64
     """Rows of an image, in pixels."""
     width: Pixels = 64

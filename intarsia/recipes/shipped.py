@@ -300,6 +300,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         "reference": dataclasses.replace(_REFERENCE_ANIMALS, dataset="flying_animals_debian"),
     },
 }
+"""The recipes that come with the package: dataset, then name, to recipe."""
 
 # Recipes without the first two stages start from these shipped models, unless another model is named.
 STARTS = {("multi_texture_pair", "compact"): "multi_texture"}

@@ -1,4 +1,4 @@
-"""Stage 5: perceptual cycle consistency. An object whose shape is changed has to be found in its own segment again."""
+"""Stage 5: perceptual cycle consistency. The segmenter has to find an object of changed shape in the same segment."""
 
 from typing import cast
 

@@ -1,4 +1,4 @@
-"""A diagnosis of a segmenter without labels: the typical failures of the game show in its masks."""
+"""Diagnosis of a segmenter without labels: its masks show the typical failures of the game."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Stage 4: all networks together. The game goes on, and the segmenter also learns segments that the VAEs describe well."""
+"""Stage 4: all networks together. The game continues, and the segmenter also learns segments that the VAEs describe well."""
 
 import torch
 

@@ -21,7 +21,7 @@ WORKERS = 4  # at most, beside each process on a GPU
 
 
 class TrainingScenes(NamedTuple):
-    """The scenes that a stage trains on, and those that it is validated on."""
+    """The scenes for training and for validation."""
 
     train: Scenes
     val: Scenes

@@ -45,7 +45,7 @@ def rules_at(step: int, settings: Separation) -> StepRules:
 
 
 def final_rules(settings: Separation) -> StepRules:
-    """The rules by which the game goes on in later stages: those of the last step of stage 2, without practice."""
+    """The rules of the game in later stages: those of the last step of stage 2, without practice."""
     return replace(rules_at(last_step(settings.steps), settings), practice=0.0)
 
 

@@ -20,6 +20,7 @@ class Connection(H11Protocol):
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        """Start the clock of a new connection; drop one that has been idle longest if there are too many."""
         super().connection_made(transport)
         self._idle_since, self._untaken = self.loop.time(), 0
         self._look()
@@ -45,7 +46,7 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn for an application. When it is told to stop, it cuts all connections, and what they asked for is given up."""
+    """uvicorn for an application. When it has to stop, it closes all connections and drops their requests."""
 
     def __init__(self, app: ASGIApp) -> None:
         config = uvicorn.Config(

@@ -147,7 +147,7 @@ def test_a_file_becomes_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_bad_commands_leave_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "model"
     for recipe, prefix, complaint in (
-        ("multi_texture/none", "x", "There is no recipe 'multi_texture/none', nor a file of that name; choose one of multi_"),
+        ("multi_texture/none", "x", "There is no recipe and no file 'multi_texture/none'; choose one of multi_"),
         ("multi_texture/compact", str(tmp_path / "none"), "There is no checkpoint"),
         ("multi_texture/compact", __file__, "is not a whole TensorFlow checkpoint"),
     ):
