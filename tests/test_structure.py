@@ -17,7 +17,7 @@ LAYERS: tuple[set[str], ...] = (
     {"data", "networks", "scene", "masks", "clusters", "objectives", "metrics", "pictures", "engine", "weights"},
     {"model", "records"},
     {"rendering"},
-    {"stages", "manipulation", "baselines"},
+    {"stages", "manipulation", "baselines", "novelty"},
     {"evaluation", "interop", "studio"},
     {"commands"},
 )
@@ -26,7 +26,7 @@ SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 CONVENIENCES = {("model", "rendering")}  # `Model.render` hands over to the renderer, which it imports when it is called
 
 PLAIN = {"networks", "metrics", "objectives", "masks", "formats"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "rendering", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
+INFERENCE = {"model", "rendering", "novelty", "manipulation", "evaluation", "interop", "studio"}  # run without training
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals|composed_photographs)")
