@@ -13,12 +13,14 @@ References:
 import dataclasses
 import json
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from intarsia.data import KINDS, Scenes
+from intarsia.errors import InputError, is_finite
 from intarsia.files import make_folder, replacing
 from intarsia.model import Model
 from intarsia.networks.guessing import cells_of, guess, is_pixels
@@ -68,11 +70,15 @@ def familiar(model: Model) -> Familiar | None:
     """What is stored beside a model that was loaded; None if nothing is, or it is of other weights.
 
     Raises:
-        InputError: if the file can't be read.
+        InputError: if the file can't be read, or is damaged.
     """
     if model.source is None or not (model.source / NOVELTY).is_file():
         return None
-    found = read_as(Familiar, model.source / NOVELTY, "delete it, and run `intarsia evaluate` again")
+    path, remedy = model.source / NOVELTY, "delete it, and run `intarsia evaluate` again"
+    found, count = read_as(Familiar, path, remedy), 3 if model.has_codes else 2
+    square = [len(found.mean), len(found.precision), *map(len, found.precision)] == [count] * (count + 2)
+    if not square or not all(map(is_finite, [found.limit, found.quantile, *found.mean, *chain(*found.precision)])):
+        raise InputError(f"{path} holds no measures of {count} errors; {remedy}.")
     return found if found.weights_sha256 == model.weights_sha256 else None
 
 

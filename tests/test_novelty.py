@@ -69,6 +69,10 @@ def test_record_of_other_weights_says_nothing(model: Model, tmp_path: Path) -> N
     record = json.loads((folder / NOVELTY).read_text())
     (folder / NOVELTY).write_text(json.dumps(record | {"weights_sha256": "0" * 64}))
     assert familiar(copy) is None and notice(copy, photographs()[0], "a") == ""
+    for damage in ({"mean": [1.0]}, {"precision": [[1.0] * 3] * 2}, {"limit": float("nan")}):
+        (folder / NOVELTY).write_text(json.dumps(record | damage))
+        with pytest.raises(InputError, match="holds no measures of 3 errors"):
+            familiar(copy)
     (folder / NOVELTY).write_text("{")
     with pytest.raises(InputError, match=r"novelty\.json can't be read"):
         familiar(copy)
