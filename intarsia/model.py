@@ -49,7 +49,8 @@ class Model(nn.Module):
         recipe = naming(recipe, segmenter, inpainter)
         check_recipe(recipe)
         self.recipe = recipe
-        self.weights_sha256: str | None = None  # of the file that the weights were loaded from
+        self.source: Path | None = None  # the folder that the weights were loaded from
+        self.weights_sha256: str | None = None  # of their file
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(recipe.seed)  # not torch.manual_seed, which reseeds the GPUs as well
             self.inpainter = inpainter_of(recipe) if inpainter is None else inpainter
@@ -233,14 +234,13 @@ class Model(nn.Module):
                 raise InputError(f"{folder} is not a model folder: it holds no {name}.")
         with torch.device("meta"):  # without memory: a recipe can ask for far more than its weights hold
             model = cls(load_recipe(folder / RECIPE), segmenter, inpainter)
-        weights, digest = read_weights(
-            folder / WEIGHTS, {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        )
+        shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        weights, digest = read_weights(folder / WEIGHTS, shapes)
         for network in model.children():  # those of other packages have memory, and may hold more than weights
             if any(value.is_meta for value in network.state_dict().values()):
                 network.to_empty(device="cpu")
         model.load_state_dict(weights)
-        model.weights_sha256 = digest
+        model.source, model.weights_sha256 = folder, digest
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:

@@ -20,6 +20,7 @@ from intarsia.shapes import Guesses, Images, Masks, one_hot
 
 SHOWN_SIZE = 256  # px: small images are enlarged by an integer factor to about this size
 FRAMES_PER_SECOND = 30  # of the original's animations
+MOST_LABELS = 255  # of a picture of labels, beside 0
 
 # Okabe and Ito's colours, which colour-blind people can distinguish, and a few more for many segments.
 PALETTE = torch.tensor(
@@ -102,12 +103,34 @@ class Picture:
     """An image file at the size a model takes.
 
     pixels: `3 h w`, float32 in [0, 1].
-    notices: What was done to make it fit, one sentence each.
+    size: Width and height of the file in pixels.
+    transparent: Whether the file has transparent parts, which are shown on white.
     """
 
     path: Path
     pixels: Tensor
-    notices: list[str]
+    size: tuple[int, int]
+    transparent: bool
+
+    @property
+    def resized(self) -> bool:
+        """Whether the file has another size."""
+        return self.size != tuple(self.pixels.shape[:0:-1])
+
+    @property
+    def stretched(self) -> bool:
+        """Whether the file has other proportions."""
+        return self.size[0] * self.pixels.shape[1] != self.size[1] * self.pixels.shape[2]
+
+    @property
+    def notices(self) -> list[str]:
+        """What was done to make it fit, one sentence each."""
+        found = [f"{self.path}: its transparent parts are shown on white."] if self.transparent else []
+        if self.resized:
+            before, after = ("x".join(map(str, each)) for each in (self.size, self.pixels.shape[:0:-1]))
+            notice = f"{self.path}: resized from {before} to {after} pixels, the size the model takes"
+            found.append(notice + (", which changes its proportions." if self.stretched else "."))
+        return found
 
 
 def read_picture(path: Path, height: int, width: int, content: bytes | None = None) -> Picture:
@@ -123,19 +146,11 @@ def read_picture(path: Path, height: int, width: int, content: bytes | None = No
         InputError: if it can't be read, or has too many pixels.
     """
     photo = read_photo(path, content, max(height, width))
-    notices = [f"{path}: its transparent parts are shown on white."] if photo.transparent else []
     image, size = photo.image, (width, height)
     if photo.size != size:
-        notices.append(_resized(path, photo.size, size))
         image = image.resize(size, Image.Resampling.BICUBIC)
-    return Picture(path, torch.from_numpy(np.array(image, np.float32) / 255).permute(2, 0, 1).contiguous(), notices)
-
-
-def _resized(path: Path, before: tuple[int, int], after: tuple[int, int]) -> str:
-    notice = f"{path}: resized from {before[0]}x{before[1]} to {after[0]}x{after[1]} pixels, the size the model takes"
-    if before[0] * after[1] != before[1] * after[0]:
-        notice += ", which changes its proportions"
-    return notice + "."
+    pixels = torch.from_numpy(np.array(image, np.float32) / 255).permute(2, 0, 1).contiguous()
+    return Picture(path, pixels, photo.size, photo.transparent)
 
 
 def check_targets(images: list[Path], targets: list[Path], overwrite: bool) -> None:
@@ -161,8 +176,22 @@ def write_picture(path: Path, pixels: np.ndarray) -> None:
 
 def png(image: Tensor) -> bytes:
     """The content of a PNG file of an image `3 h w` in [0, 1], with fast compression."""
+    return png_of(sheet([image[None]], zoom=1, gap=0))
+
+
+def png_of(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file of uint8 pixels `h w 3`, or `h w 4` with opacity, with fast compression."""
     content = BytesIO()
-    Image.fromarray(sheet([image[None]], zoom=1, gap=0)).save(content, format="png", compress_level=1)
+    Image.fromarray(pixels).save(content, format="png", compress_level=1)
+    return content.getvalue()
+
+
+def label_png(labels: np.ndarray) -> bytes:
+    """The content of a PNG file whose pixels hold labels, uint8 `h w`, and show them in colours; 0 is the background, black."""
+    image, content = Image.fromarray(labels), BytesIO()
+    colours = (PALETTE * 255).round().to(torch.uint8).tolist()
+    image.putpalette([0, 0, 0, *(value for number in range(MOST_LABELS) for value in colours[number % len(colours)])])
+    image.save(content, format="png")
     return content.getvalue()
 
 

@@ -18,7 +18,7 @@ LAYERS: tuple[set[str], ...] = (
     {"assembly"},
     {"model", "records"},
     {"rendering", "prediction"},
-    {"stages", "manipulation", "baselines"},
+    {"stages", "manipulation", "baselines", "novelty"},
     {"evaluation", "interop", "studio", "testing"},
     {"commands"},
 )
@@ -28,7 +28,7 @@ SEEN_BY_NEIGHBOURS = {"shapes", "errors", "files", "__version__"}
 CONVENIENCES = {("model", "rendering"), ("scene", "pictures")}
 
 PLAIN = {"networks", "metrics", "objectives", "masks", "formats"}  # take numbers and tensors, know no recipe
-INFERENCE = {"model", "rendering", "manipulation", "evaluation", "interop", "studio"}  # run without the training engine
+INFERENCE = {"model", "rendering", "novelty", "manipulation", "evaluation", "interop", "studio"}  # run without training
 NAMES_DATASETS = {"recipes", "data"}
 
 DATASET = re.compile(r"\b(multi_texture|multi_dsprites|objects_room|flying_animals|composed_photographs)")

@@ -3,17 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from intarsia.commands.edit_flags import EditFlags, check_flags, edits_of
 from intarsia.errors import InputError
 from intarsia.files import make_folder
+from intarsia.formats.image_file import read_photo
 from intarsia.manipulation import Part, composite, most_informative, placements, traverse
 from intarsia.manipulation.edits import check_code
+from intarsia.manipulation.enlarging import Original, at_once, pixels_of
+from intarsia.manipulation.full_size import FullSize
 from intarsia.manipulation.history import read_history
-from intarsia.manipulation.replay import NO_CODES, begin, check_history, copied, replay
+from intarsia.manipulation.replay import NO_CODES, Edited, begin, check_history, copied, replay
 from intarsia.model import load
+from intarsia.novelty import notice
 from intarsia.pictures import check_mp4, check_targets, read_picture, sheet, write_gif, write_mp4, write_picture, zoom_for
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
@@ -36,7 +41,8 @@ class _Traversal:
 def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: bool = False) -> tuple[list[str], list[Path]]:
     """Change the objects of an image file, or show what can be changed, with the newest model of a run.
 
-    Edits, given by flags or in a file, give `NAME-edited.png`, of the size that the model takes, and `NAME-before-after.png`.
+    Edits, given by flags or in a file, give `NAME-edited.png`, of the size of the file given, and `NAME-before-after.png`, for
+    which the size that the model takes is enlarged. With `raw`, both are the model's.
     A traversal gives an animation for each number, such as `NAME-object1-shape-d0.gif` or `NAME-background-d0.gif`, and one
     sheet with a row for each: `NAME-traversals.png`, or named like the animation if there is only one. `list` writes nothing.
 
@@ -69,11 +75,16 @@ def manipulate(run: Path, image: Path, flags: EditFlags, out: Path, overwrite: b
         _write_traversals(renderer, scene, flags, animations, overview)
         return [*lines, f"Rows of {overview.name}: {', '.join(each.name for each in chosen)}."], files
     edited, said = _edited(renderer, scene, flags)
-    shown = composite(renderer, scene, edited, flags.raw).cpu()
+    shown = composite(renderer, scene, edited.scene, flags.raw).cpu()
+    if flags.raw:
+        full = pixels_of(shown)
+    else:
+        original = Original.whole(np.asarray(read_photo(image).image), (scene.image.shape[1], scene.image.shape[2]))
+        full = at_once(FullSize(renderer, scene, edited, original).drawn())
     files = [out / f"{image.stem}-edited.png", out / f"{image.stem}-before-after.png"]
     check_targets([path for path in (image, flags.copy_from) if path], files, overwrite)
     make_folder(out)
-    write_picture(files[0], sheet([shown[None]], zoom=1, gap=0))
+    write_picture(files[0], full)
     write_picture(files[1], sheet([scene.image[None], shown[None]], zoom=zoom_for(shown)))
     return lines + said, files
 
@@ -106,7 +117,8 @@ def _informative(part: str, kl: Tensor, count: int) -> str:
 def _encode(renderer: Renderer, image: Path) -> tuple[Scene, list[str]]:
     model = renderer.model
     picture = read_picture(image, model.recipe.height, model.recipe.width)
-    return model.encode(picture.pixels.to(model.device)), list(picture.notices)
+    unknown = notice(model, picture.pixels, str(image))
+    return model.encode(picture.pixels.to(model.device)), [*picture.notices, *filter(None, [unknown])]
 
 
 def _check_number(scene: Scene, option: str, number: int | None) -> None:
@@ -150,13 +162,13 @@ def _write_traversals(
     write_picture(overview, sheet(list(torch.stack(rows, 1))))
 
 
-def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, list[str]]:
+def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Edited, list[str]]:
     """Return the scene after the edits that the flags ask for, and what to say of the image that an object is copied from."""
     start = begin(scene)
     if flags.edits:
         history = read_history(flags.edits)
         check_history(history, renderer.model, scene.image)
-        return replay(renderer, start, history.edits).scene, []
+        return replay(renderer, start, history.edits), []
     _check_number(scene, "--swap-texture", flags.swap_texture)
     number = flags.object or start.next  # of the object that is copied, if none is named
     lines: list[str] = []
@@ -164,4 +176,4 @@ def _edited(renderer: Renderer, scene: Scene, flags: EditFlags) -> tuple[Scene, 
         source, lines = _encode(renderer, flags.copy_from)
         _check_number(source, "--copy-object", flags.copy_object)
         start = replay(renderer, start, [copied(renderer, source, flags.copy_object - 1)])
-    return replay(renderer, start, edits_of(flags, number, len(start.numbers))).scene, lines
+    return replay(renderer, start, edits_of(flags, number, len(start.numbers))), lines

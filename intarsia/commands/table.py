@@ -164,11 +164,12 @@ def _split_data(given: str) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class Predict:
-    """Segment your own images: for each one an overlay, a cut-out per segment, and the masks as NPZ."""
+    """Segment your own images: for each one an overlay, cut-outs, and the masks as NPZ, indexed PNG and COCO's RLE."""
 
     folder: Run
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE...", help_behavior_hint="(required)")]
-    """PNG, JPEG, WebP, BMP, TIFF or AVIF files. They are resized to the model's size."""
+    """PNG, JPEG, WebP, BMP, TIFF or AVIF files, or folders of them. The model sees them resized; indexed PNG and RLE have the
+    file's own size."""
     out: Annotated[Path | None, _out("RUN/predictions")] = None
     overwrite: Overwrite = False
     threads: Threads = 0
@@ -176,12 +177,13 @@ class Predict:
     def run(self) -> None:
         """Segment the images, and list what to look at."""
         from intarsia.commands.predict import predict
+        from intarsia.data.folder_files import named
 
         _set_threads(self.threads)
         out = self.out or _home(self.folder) / "predictions"
         notices, files = predict(self.folder, list(self.images), out, self.overwrite)
-        overlays = ", ".join(path.name for path in files if path.name.endswith("-overlay.png"))
-        print("\n".join([*notices, f"Wrote {len(files)} files to {out}; look at {overlays}."]))
+        overlays = [path.relative_to(out).as_posix() for path in files if path.name.endswith("-overlay.png")]
+        print("\n".join([*notices, f"Wrote {len(files)} files to {out}; look at {named(overlays)}."]))
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ class Manipulate:
 
     folder: RunWithCodes
     image: Annotated[Positional[Path], arg(metavar="IMAGE")]
-    """A PNG, JPEG, WebP, BMP, TIFF or AVIF file. It is resized to the model's size."""
+    """A PNG, JPEG, WebP, BMP, TIFF or AVIF file. The model sees it resized; an edited picture has the file's own size."""
     flags: Annotated[EditFlags, arg(name="")] = field(default_factory=EditFlags)
     out: Annotated[Path | None, _out("RUN/manipulations")] = None
     overwrite: Overwrite = False

@@ -35,7 +35,7 @@ from intarsia.recipes import installed
 from intarsia.recipes.installed import Catalogue
 from intarsia.recipes.settings import Recipe
 
-__all__ = ["DATASETS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
+__all__ = ["DATASETS", "KINDS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
 
 Size = tuple[int, int]
 
@@ -53,6 +53,19 @@ DATASETS: Catalogue[Opener] = Catalogue(installed.DATASETS, Callable, {
     "folder": folder.open_scenes,
 })  # fmt: skip
 """Functions that open a split, given seed, split, the folder of the dataset's files, and height and width."""
+
+KINDS = {
+    "multi_dsprites": "generated sprites on plain backgrounds",
+    "multi_texture": "generated ellipses and squares with a texture",
+    "multi_texture_pair": "generated pairs of textured ellipses and squares",
+    "objects_room": "generated rooms with a few solids",
+    "objects_room_mujoco": "generated rooms with a few solids",
+    "flying_animals": "animals on photographs of landscapes",
+    "flying_animals_debian": "animals on generated landscapes",
+    "composed_photographs": "photographs composed of cut-outs",
+    "folder": "pictures such as those of the folder that it was trained on",
+}
+"""What the images of each dataset show, after "This model knows only"."""
 
 PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "multi_dsprites": multi_dsprites.material,

@@ -18,6 +18,7 @@ from intarsia.evaluation.segments import (
 )
 from intarsia.files import make_folder
 from intarsia.model import Model
+from intarsia.novelty import familiar, learn
 from intarsia.pictures import write_gif, write_picture
 from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, Scores, read_json
@@ -35,6 +36,8 @@ def evaluate_run(
     void: int | None = None,
 ) -> Scores:
     """Score the newest model of a run, and write `scores.json` and `segments.png` into a folder, in place of older ones.
+
+    What the model's validation scenes are like to it goes into the model's own folder (`novelty.json`), where they are at hand.
 
     Args:
         run: The folder of a run, of one of its stages, or of a model; or the name of a shipped model.
@@ -57,6 +60,8 @@ def evaluate_run(
         )
     count = _checked(scenes, (test.size or 0) // SUBSETS * SUBSETS)
     make_folder(out)
+    if dataset in (None, recipe.dataset):
+        _learn_novelty(model, source, data_root)
     per_image = evaluate(model, test, count)
     of_codes, codes = evaluate_codes(model, test, count) if has_codes(source) else ({}, None)
     switching = identity_switching_rates(model, test)
@@ -77,6 +82,17 @@ def evaluate_run(
         write_gif(out / ANIMATION, one_channel_animation(model, test))
     scores.save(out)
     return scores
+
+
+def _learn_novelty(model: Model, source: Path, data_root: str | None) -> None:
+    """Store what the validation scenes are like, unless it is stored for these weights or there are no such scenes."""
+    if familiar(model) is not None:
+        return
+    try:
+        val = scenes_of(dataclasses.replace(model.recipe, data_root=data_root or model.recipe.data_root), "val")
+    except InputError:
+        return
+    learn(model, val).save(source)
 
 
 def _test_scenes(recipe: Recipe, data_root: str | None, dataset: str | None, void: int | None) -> Scenes:

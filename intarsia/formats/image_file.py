@@ -57,18 +57,19 @@ class Photo(NamedTuple):
     transparent: bool
 
 
-def read_photo(path: Path, content: bytes | None = None, least: int | None = None) -> Photo:
+def read_photo(path: Path, content: bytes | None = None, least: int | None = None, most: int = MOST_PIXELS) -> Photo:
     """Read a picture: grey or coloured, of 1, 8 or 16 bits, with or without a palette or transparent parts, or CMYK.
 
     Args:
         path: The file; only its name for messages if the content is given.
         content: The file's bytes, if they are not read from the disk.
         least: Pixels that are needed of each side: a larger JPEG may be decoded at a half, a quarter or an eighth of its size.
+        most: Pixels that the picture may have.
 
     Raises:
-        InputError: if it can't be read, or has more than `MOST_PIXELS` pixels.
+        InputError: if it can't be read, or has more than `most` pixels.
     """
-    stored = read_stored(path, content, least)
+    stored = read_stored(path, content, least, most)
     try:
         image = _in_8_bits(stored)
         transparent = image.has_transparency_data
@@ -81,14 +82,14 @@ def read_photo(path: Path, content: bytes | None = None, least: int | None = Non
         raise InputError(f"{path} can't be read as an image: {error}.") from error
 
 
-def read_stored(path: Path, content: bytes | None = None, least: int | None = None) -> Stored:
+def read_stored(path: Path, content: bytes | None = None, least: int | None = None, most: int = MOST_PIXELS) -> Stored:
     """Read an image file without converting its values. The arguments and errors are those of `read_photo`."""
     try:
         with (
             warnings.catch_warnings(action="ignore"),  # about damaged tags, which don't matter
             Image.open(path if content is None else BytesIO(content), formats=FORMATS) as file,
         ):
-            return _loaded(path, file, least)
+            return _loaded(path, file, least, most)
     except InputError:
         raise
     except FileNotFoundError:
@@ -102,12 +103,11 @@ def read_stored(path: Path, content: bytes | None = None, least: int | None = No
         raise InputError(f"{path} can't be read as an image: {reason}.") from error
 
 
-def _loaded(path: Path, file: ImageFile.ImageFile, least: int | None) -> Stored:
+def _loaded(path: Path, file: ImageFile.ImageFile, least: int | None, most: int) -> Stored:
     width, height = file.size
-    if width * height > MOST_PIXELS:
+    if width * height > most:
         raise InputError(
-            f"{path} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {MOST_PIXELS / 1e6:g} million "
-            f"are read."
+            f"{path} has {width}x{height} pixels, {width * height / 1e6:.1f} million; at most {most / 1e6:g} million are read."
         )
     bits = _bits(file)
     if least is not None:

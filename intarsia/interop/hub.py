@@ -11,7 +11,7 @@ from intarsia.model import Model
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, SCORES, TRAINING, Scores, read_as
-from intarsia.weights import RECIPE, WEIGHTS, latest
+from intarsia.weights import NOVELTY, RECIPE, WEIGHTS, latest
 
 CARD = "README.md"
 GENERATED = "generated"  # the source of scenes that the package draws; they have its licence
@@ -71,7 +71,7 @@ def from_pretrained(repo_id: str, revision: str | None = None) -> Model:
     """
     hub = _library()
     with _named(repo_id):
-        folder = hub.snapshot_download(repo_id, revision=revision, allow_patterns=[RECIPE, WEIGHTS])
+        folder = hub.snapshot_download(repo_id, revision=revision, allow_patterns=[RECIPE, WEIGHTS, NOVELTY])
     return Model.load(Path(folder))
 
 
@@ -100,7 +100,7 @@ def push_to_hub(folder: str | Path, repo_id: str, private: bool = False, licence
         raise InputError(f"The scenes come from {scores.source}, so the licence of the weights is yours to say: licence=...")
     path = source / TRAINING
     training = read_as(Trained, path, "export the model again") if path.is_file() else None
-    names = [name for name in (RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE) if (source / name).is_file()]
+    names = [name for name in (RECIPE, WEIGHTS, NOVELTY, SCORES, TRAINING, PICTURE) if (source / name).is_file()]
     contents: dict[str, Path | bytes] = {name: source / name for name in names}
     card = model_card(repo_id, load_recipe(source / RECIPE), scores, training, licence, PICTURE in names)
     contents[CARD] = card.encode()

@@ -83,9 +83,14 @@ def over(image: Tensor, changed: Tensor, region: Tensor) -> Tensor:
 
     Pixels farther than that from where the region is above `VISIBLE` are those of `image`, bit by bit.
     """
-    inside = (region > VISIBLE).to(image.dtype).unsqueeze(-3)
-    opacity = F.avg_pool2d(F.max_pool2d(inside, 3, 1, 1), 3, 1, 1, count_include_pad=False)
+    opacity = soft(region).unsqueeze(-3)
     return torch.where(opacity > 0, torch.lerp(image.expand_as(changed), changed, opacity), image)
+
+
+def soft(region: Tensor) -> Tensor:
+    """How much of an edited scene is shown at each pixel, `... h w` in [0, 1], given the region that `over` takes."""
+    inside = (region > VISIBLE).to(region.dtype).unsqueeze(-3)
+    return F.avg_pool2d(F.max_pool2d(inside, 3, 1, 1), 3, 1, 1, count_include_pad=False).squeeze(-3)
 
 
 def _same(before: Scene, old: int, after: Scene, new: int) -> bool:

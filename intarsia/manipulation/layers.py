@@ -93,11 +93,15 @@ def backdrop(renderer: Renderer, encoded: Scene, background: Tensor) -> Tensor:
     It is the image's own where there are no objects, unless its code became another one, `background`.
     """
 
-    def filled(image: Tensor, masks: Tensor, code: Tensor) -> Tensor:
-        hole = widened(masks[:-1].sum(0), WIDER) > 0
+    def filled(image: Tensor, code: Tensor, place: Tensor) -> Tensor:
         guess = renderer.picture("background", code) if renderer.model.has_codes else image.mean((1, 2), keepdim=True)
-        return fill(image, hole, guess.expand_as(image))
+        return fill(image, place > 0, guess.expand_as(image))
 
     if not torch.equal(background, encoded.background):
         return renderer.pictures("background", background[None])[0]
-    return renderer.keep("backdrop", filled, encoded.image, encoded.masks, background)
+    return renderer.keep("backdrop", filled, encoded.image, background, hole(encoded))
+
+
+def hole(encoded: Scene) -> Tensor:
+    """Where the background of an encoded scene is filled, `h w`: 0 or 1."""
+    return widened(encoded.masks[:-1].sum(0), WIDER)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from intarsia.engine import Run, descend
 from intarsia.model import Model
+from intarsia.networks.guessing import cells_of, guess, is_pixels
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import content_error, content_loss, hidden_error, inpainting_loss, most_content_error, separation_loss
 from intarsia.recipes.settings import Recipe
@@ -220,29 +221,9 @@ def guessing_loss(
     return content_loss(contents, hidden, guesses, most, fabric.world_size)
 
 
-def guess(
-    inpainter: nn.Module, contents: Sequence[Tensor], edges: Edges, hidden: Sequence[Tensor], propagate: bool
-) -> list[Tensor]:
-    """The inpainter's guesses `b k c h w` of every map of the content, for each hidden region."""
-    if is_pixels(contents):
-        return [inpainter(contents[0], hidden[0], edges, propagate)]
-    guesses: list[Tensor] = inpainter(contents, hidden, edges)
-    return guesses
-
-
-def is_pixels(contents: Sequence[Tensor]) -> bool:
-    """Whether the content is the image itself: the only one of a single map."""
-    return len(contents) == 1
-
-
 def pixel_error(contents: Sequence[Tensor], hidden: Sequence[Tensor], guesses: Sequence[Tensor]) -> PerSegment:
     """`hidden_error` of the only map."""
     return hidden_error(contents[0], hidden[0], guesses[0])
-
-
-def cells_of(masks: Masks, contents: Sequence[Tensor]) -> list[Tensor]:
-    """Masks `b k h w` at the resolution of each map: the fraction of each cell that they cover."""
-    return [F.avg_pool2d(masks, factor) if (factor := masks.shape[2] // each.shape[2]) > 1 else masks for each in contents]
 
 
 def harden(logits: Logits) -> Masks:

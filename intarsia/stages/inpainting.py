@@ -5,13 +5,14 @@ from torch import Generator, Tensor
 
 from intarsia.engine import Run, descend
 from intarsia.model import Model
+from intarsia.networks.guessing import guess, is_pixels
 from intarsia.networks.tensorflow import Adam
 from intarsia.objectives import hidden_error
 from intarsia.pictures import sheet
 from intarsia.recipes.settings import Recipe
 from intarsia.shapes import Masks
 from intarsia.stages.clusters import cluster_regions
-from intarsia.stages.game import guess, guessing_loss, is_pixels
+from intarsia.stages.game import guessing_loss
 from intarsia.stages.regions import boxes, hidden_cells, one_side, random_angles, random_regions
 from intarsia.stages.scenes import StepImages, TrainingScenes
 from intarsia.stages.schedules import set_learning_rate

@@ -6,10 +6,10 @@ from intarsia.data import Scenes
 from intarsia.engine import Run
 from intarsia.metrics import adjusted_rand_index, best_overlap_iou, hard, known_pixels, psnr, shape_iou, true_labels
 from intarsia.model import Model
+from intarsia.networks.guessing import guess, is_pixels
 from intarsia.pictures import coloured, game_sheet, sheet
 from intarsia.stages.codes import divergences
 from intarsia.stages.diagnosis import diagnose
-from intarsia.stages.game import guess, is_pixels
 
 
 @torch.no_grad()

@@ -23,7 +23,9 @@ from intarsia.manipulation.history import Edits, Paste
 from intarsia.manipulation.layers import layers
 from intarsia.manipulation.replay import NO_CODES, copied, model_sha256
 from intarsia.model import Model
+from intarsia.novelty import notice
 from intarsia.pictures import gif, png
+from intarsia.studio.exporting import add_exports
 from intarsia.studio.gate import Gate
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.store import Store
@@ -101,6 +103,7 @@ def create_app(model: Model, host: str = "localhost", worker: Worker | None = No
     store, worker, random_scenes = Store(model), worker or Worker(), _random_scenes(model)
     _add_pictures(app, model, store, worker, random_scenes)
     _add_views(app, store, worker)
+    add_exports(app, lambda name: store, worker)
     about = About(
         __version__,
         model.recipe.dataset,
@@ -140,7 +143,9 @@ def _add_pictures(app: FastAPI, model: Model, store: Store, worker: Worker, rand
     def opened(content: IO[bytes]) -> Work[Opened]:
         picture = picture_of(content.read(), recipe.height, recipe.width)
         yield
-        return Opened(store.add(picture.pixels), encoded(png(picture.pixels)), picture.notices)
+        unknown = notice(model, picture.pixels, "the picture")
+        yield
+        return Opened(store.add(picture.pixels), encoded(png(picture.pixels)), [*picture.notices, *filter(None, [unknown])])
 
     def drawn(index: int) -> Work[Opened]:
         assert isinstance(random_scenes, Scenes)

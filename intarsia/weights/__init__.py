@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "named", "read_weights",
+    "NOVELTY", "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "named",
+    "read_weights",
     "shipped", "weights_sha256",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).parent  # contains a model folder for each shipped model
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
 TRAINING = "training.json"  # beside an exported model: how it was trained
+NOVELTY = "novelty.json"  # beside a model: how it does on its validation scenes
 START = "start"  # in a run folder: the model that the run starts from, if one was given
 START_NAME = "name.txt"  # in that folder: the name of a shipped model that the run starts from
 

@@ -24,11 +24,12 @@ from intarsia.formats.tfrecord import features, records
 from intarsia.interop.checkpoint import read_checkpoint as read_tf1
 from intarsia.manipulation.history import read_history
 from intarsia.model import Model
+from intarsia.novelty import Familiar, familiar
 from intarsia.pictures import read_picture
 from intarsia.recipes import RECIPES
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Fusion, Inpainter, Segmenter, Vae, planned
-from intarsia.weights import weights_sha256
+from intarsia.weights import NOVELTY, weights_sha256
 from tests.trained import write_progress
 
 TF1 = Path(__file__).parents[1] / "interop" / "checkpoints"
@@ -230,6 +231,18 @@ def _read_photographs(folder: Path) -> Any:
         return tuple(scenes(range(scenes.size or 1)))
 
 
+def _novelty(folder: Path) -> list[Path]:
+    Familiar("weights", 200, [-4.0, -1.5, -4.2], np.eye(3).tolist(), 0.99, 3.7).save(folder)
+    return [folder / NOVELTY]
+
+
+def _read_novelty(folder: Path) -> Any:
+    model = Model(TINY)
+    model.source, model.weights_sha256 = folder, "weights"
+    found = familiar(model)
+    return found and (found.limit, found.novelty(torch.zeros(1, 3)))
+
+
 READERS: dict[str, Reader] = {
     "pictures": Reader(_pictures, _read_pictures),
     "photographs and masks": Reader(_photographs, _read_photographs),
@@ -241,5 +254,6 @@ READERS: dict[str, Reader] = {
     "TF1 checkpoints, newer": Reader(_tf1(["one.index", "one.data-00000-of-00001"]), _read_tf1("one"), sums=True),
     "TF1 checkpoints, older": Reader(_tf1(["single-file"]), _read_tf1("single-file"), sums=True),
     "scores, logs and machines": Reader(_run, results_of),
+    "novelty.json": Reader(_novelty, _read_novelty),
     "histories of edits": Reader(_history, lambda folder: read_history(folder / "edits.json")),
 }

@@ -469,7 +469,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     shown = capsys.readouterr().out
     assert "resized from 100x80 to 64x64" in shown
     assert "photo-overlay.png" in shown
-    assert len(list((run / "predictions").iterdir())) == 7
+    assert len(list((run / "predictions").iterdir())) == 9
 
     manipulate = ["manipulate", str(run), str(photo)]
     assert cli.main([*manipulate, "--list"]) == 0

@@ -63,6 +63,20 @@ def test_edit_leaves_other_pixels_alone(run: Path, photo: Path, tmp_path: Path) 
     assert (pixels(files[0])[:, 26:] != before[:, 26:]).any()
 
 
+def test_edited_picture_has_the_size_of_the_file(run: Path, tmp_path: Path) -> None:
+    large = np.kron(np.random.default_rng(0).integers(0, 256, (32, 32, 3)), np.ones((4, 5, 1))).astype(np.uint8)
+    Image.fromarray(large).save(tmp_path / "large.png")
+    flags = EditFlags(object=1, move=(3, -2))
+    lines, files = manipulate(run, tmp_path / "large.png", flags, tmp_path / "out")
+    edited = pixels(files[0])
+    assert edited.shape == (128, 160, 3) and "resized from 160x128 to 32x32" in lines[0]
+    assert (edited[:, 26 * 5 :] == large[:, 26 * 5 :]).all()
+    # The inside of the object is the file's own, moved by 15 and -8 pixels.
+    assert (abs(edited[80:100, 40:60].astype(int) - large[88:108, 25:45]) <= 1).all()
+    manipulate(run, tmp_path / "large.png", dataclasses.replace(flags, raw=True), tmp_path / "out", overwrite=True)
+    assert pixels(files[0]).shape == (32, 32, 3)
+
+
 def test_file_of_edits_gives_what_the_edits_give(run: Path, photo: Path, tmp_path: Path) -> None:
     manipulate(run, photo, EditFlags(object=1, move=(3, 0), recolour="#ff8000", to_back=True), tmp_path / "by-hand")
     edits = (Move(1, 3.0, 0.0), Recolour(1, "#ff8000"), Order(1, 1))

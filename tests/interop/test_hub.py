@@ -22,7 +22,7 @@ from intarsia.model import Model
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.records import PICTURE, SCORES, TRAINING
 from intarsia.records.scores import Codes, Examples, Figures, MeanAndStd, Scores
-from intarsia.weights import RECIPE, WEIGHTS, weights_sha256
+from intarsia.weights import NOVELTY, RECIPE, WEIGHTS, weights_sha256
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 yaml = pytest.importorskip("yaml")
@@ -229,8 +229,8 @@ def test_what_arrives_at_the_hub(private: bool, evaluated: Path, hub: Hub) -> No
     assert (created["organization"], created["name"]) == ("someone", "tiny")
     assert private == (created.get("visibility") == "private" or bool(created.get("private")))  # in new words, and old ones
     (commit,) = hub.commits
-    assert commit.keys() == {RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE, "README.md"}
-    for name in (RECIPE, SCORES, TRAINING, PICTURE):
+    assert commit.keys() == {RECIPE, WEIGHTS, NOVELTY, SCORES, TRAINING, PICTURE, "README.md"}
+    for name in (RECIPE, NOVELTY, SCORES, TRAINING, PICTURE):
         assert commit[name] == (evaluated / name).read_bytes()
     assert commit[WEIGHTS] == weights_sha256(evaluated)
     assert hub.stored == {weights_sha256(evaluated): (evaluated / WEIGHTS).read_bytes()}

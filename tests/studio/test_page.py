@@ -7,8 +7,10 @@ import socket
 import warnings
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -325,6 +327,42 @@ def test_export_is_replayed_to_the_same_pixels(
     again.page.wait_for_selector("#undo:enabled")
     again.settle()
     assert (again.shown() == shown).all()
+
+
+def test_exports_have_the_size_of_the_file(studio: Callable[..., Studio]) -> None:
+    """What the page opened, edited, is saved at the file's own size, as the command line would; and its masks and cut-outs."""
+    one, content = studio(None), BytesIO()
+    large = np.kron(pixels(photo(3, (SIZE, SIZE))), np.ones((3, 4, 1))).astype(np.uint8)
+    Image.fromarray(large).save(content, "png")
+    for name in ("picture", "masks", "coco", "cutouts"):
+        assert one.page.is_disabled(f"#export-{name}")
+    one.open(content.getvalue(), "my large.png")
+    assert (pixels(one.saved("#export-picture")) == large).all()
+    one.page.click("#objects button >> nth=0")
+    one.drag((16, 50), (21, 47))
+    one.settle()
+    saved = pixels(one.saved("#export-picture"))
+    assert saved.shape == (3 * SIZE, 4 * SIZE, 3) and (saved[:60] == large[:60]).all()
+    edit = one.edits[-1]
+    right, down = round(4 * edit["dx"]), round(3 * edit["dy"])
+    inside = large[126:168, 24:104].astype(int)
+    moved = saved[126 + down : 168 + down, 24 + right : 104 + right]
+    assert right > 10 and down < -4 and np.median(abs(moved - inside)) <= 12  # of noise, resampled by parts of a pixel
+    expect(one.page.locator("#status")).to_have_text("Saved.")
+    with Image.open(BytesIO(one.saved("#export-masks"))) as file:
+        assert (file.mode, file.size) == ("P", (4 * SIZE, 3 * SIZE))
+        labels = np.asarray(file)
+    found = json.loads(one.saved("#export-coco"))
+    assert found["images"][0]["file_name"] == "my large.png"
+    assert {each["id"]: each["area"] for each in found["annotations"]} == {n: int((labels == n).sum()) for n in (1, 2)}
+    with ZipFile(BytesIO(one.saved("#export-cutouts"))) as archive:
+        assert pixels(archive.read("object-1.png")).shape[2] == 4
+    # A page that was loaded again holds no file.
+    one.page.reload()
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    assert pixels(one.saved("#export-picture")).shape == (SIZE, SIZE, 3)
+    expect(one.page.locator("#status")).to_contain_text("the page holds no file of this picture")
 
 
 def test_bad_files_are_told(studio: Callable[..., Studio]) -> None:

@@ -13,11 +13,13 @@ from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask
 
 from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.manipulate import manipulate
@@ -28,7 +30,7 @@ from intarsia.manipulation.replay import begin, model_sha256, replay
 from intarsia.model import Model
 from intarsia.pictures import read_picture
 from intarsia.rendering import Renderer
-from intarsia.studio import serve, store, uploads, worker
+from intarsia.studio import exporting, serve, store, uploads, worker
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.server import create_app
 from intarsia.studio.store import Store
@@ -245,6 +247,114 @@ def test_pictures_of_other_sizes_and_kinds_fit(port: int) -> None:
 def test_what_is_too_much_is_not_read_to_its_end(port: int) -> None:
     assert "at most 20 MB" in error(ask(port, "POST", "/api/scenes", bytes(uploads.MOST_BYTES + 1)), 413)
     assert "at most 0.5 MB" in error(ask(port, "POST", "/api/scenes/x/view", bytes(uploads.MOST_JSON + 1)), 413)
+
+
+# Exports at the size of the file.
+
+
+def export(port: int, scene: str, kind: str, file: bytes, **asked: Any) -> tuple[int, Any]:
+    return ask(port, "POST", f"/api/scenes/{scene}/export/{kind}", json.dumps({"edits": [], **asked}).encode() + b"\n" + file)
+
+
+def large(seed: int = 5) -> bytes:
+    """The content of a picture's file of 160x96 pixels, each five by three of a picture of 32x32."""
+    content = BytesIO()
+    blocks = np.kron(pixels(photo(seed)), np.ones((3, 5, 1))).astype(np.uint8)
+    Image.fromarray(blocks).save(content, "png")
+    return content.getvalue()
+
+
+def test_exported_picture_is_what_the_command_line_writes(port: int, model: Model, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(large())
+    status, answer = ask(port, "POST", "/api/scenes", large())
+    edits = [dataclasses.asdict(Move(1, 3.0, -2.0)), dataclasses.asdict(Remove(2))]
+    (tmp_path / "edits.json").write_text(
+        json.dumps({"version": 1, "picture_sha256": answer["id"], "model_sha256": model_sha256(model), "edits": edits})
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("intarsia.commands.manipulate.load", lambda run, with_codes: model)
+        _, files = manipulate(tmp_path, tmp_path / "a.png", EditFlags(edits=tmp_path / "edits.json"), tmp_path / "out")
+    status, content = export(port, answer["id"], "picture", large(), edits=edits)
+    assert status == 200 and (pixels(content) == pixels(files[0].read_bytes())).all()
+    assert pixels(content).shape == (96, 160, 3) and (pixels(content) != pixels(large())).any()
+    status, content = export(port, answer["id"], "picture", large())
+    assert (pixels(content) == pixels(large())).all()
+
+
+def test_exported_masks_and_cutouts_agree(port: int) -> None:
+    _, answer = ask(port, "POST", "/api/scenes", large())
+    edits = [dataclasses.asdict(Order(2, 0)), dataclasses.asdict(Move(2, -6.0, 0.0))]
+    status, content = export(port, answer["id"], "masks", large(), edits=edits)
+    with Image.open(BytesIO(content)) as file:
+        assert status == 200 and (file.mode, file.size) == ("P", (160, 96))
+        labels = np.asarray(file)
+    assert {*labels.ravel().tolist()} == {0, 1, 2}
+    status, found = export(port, answer["id"], "coco", large(), edits=edits, name="my.png")
+    assert found["images"][0]["file_name"] == "my.png"
+    for each in found["annotations"]:
+        assert (np.asarray(mask.decode(each["segmentation"])) == (labels == each["id"])).all()
+    status, content = export(port, answer["id"], "cutouts", large(), edits=edits)
+    with ZipFile(BytesIO(content)) as archive:
+        assert archive.namelist() == ["object-2.png", "object-1.png", "objects.json"]
+        front, *_ = json.loads(archive.read("objects.json"))
+        cutout = pixels(archive.read("object-2.png"))
+    assert front["file"] == "object-2.png" and cutout.shape == (front["height"], front["width"], 4)
+    there = np.zeros((96, 160), np.uint8)
+    there[front["top"] : front["top"] + front["height"], front["left"] : front["left"] + front["width"]] = cutout[..., 3]
+    assert ((there > 160) <= (labels == 2)).all()  # the front object hides the other one, and nothing hides it
+
+
+def test_exported_region_is_the_part_that_was_opened(port: int) -> None:
+    around = np.zeros((120, 200, 3), np.uint8)
+    around[10:106, 20:180] = pixels(large())
+    content = BytesIO()
+    Image.fromarray(around).save(content, "png")
+    _, answer = ask(port, "POST", "/api/scenes", large())
+    edits = [dataclasses.asdict(Move(1, 3.0, -2.0))]
+    _, part = export(port, answer["id"], "picture", large(), edits=edits)
+    _, whole = export(port, answer["id"], "picture", content.getvalue(), edits=edits, region=[20.0, 10.0, 180.0, 106.0])
+    around[10:106, 20:180] = pixels(part)
+    # Only at the region's border the colours beyond it count, where an object is resampled.
+    assert (pixels(whole) == around).mean() > 0.99
+
+
+EXPORTS: dict[str, Any] = {
+    "The region is [0.0, 0.0, 0.0, 9.0]; it must be left, top, right and bottom": {"region": [0.0, 0.0, 0.0, 9.0]},
+    "The region is [200.0, 0.0, 300.0, 9.0]; it must be": {"region": [200.0, 0.0, 300.0, 9.0]},
+    "region.0 is": {"region": [1e9, 0.0, 2e9, 9.0]},
+    "region": {"region": [1.0]},
+    "There is no object 7; those left are 1, 2": {"edits": [{"edit": "remove", "object": 7}]},
+    "The picture can't be read as an image": {"file": b"no picture"},
+}
+
+
+@pytest.mark.parametrize("said", EXPORTS)
+def test_what_can_not_be_exported_is_refused(said: str, port: int) -> None:
+    _, answer = ask(port, "POST", "/api/scenes", large())
+    asked = {"file": large(), **EXPORTS[said]}
+    assert said in error(export(port, answer["id"], "masks", asked.pop("file"), **asked), 400)
+
+
+def test_exports_of_too_much_are_refused(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, answer = ask(port, "POST", "/api/scenes", large())
+    monkeypatch.setattr(exporting, "MOST_PIXELS", 15_000)
+    said = error(export(port, answer["id"], "picture", large()), 400)
+    assert said == "The picture has 160x96 pixels, 0.0 million; at most 0.015 million are read."
+    monkeypatch.setattr(exporting, "MOST_BYTES", 1000 - uploads.MOST_JSON)
+    assert "at most 0.001 MB" in error(export(port, answer["id"], "picture", large()), 413)
+    assert "open it again" in error(export(port, "0" * 64, "picture", b"x"), 404)
+    assert error(export(port, answer["id"], "film", large()), 400)
+    assert "Invalid JSON" in error(ask(port, "POST", f"/api/scenes/{answer['id']}/export/masks", b"{"), 400)
+
+
+def test_work_of_a_large_export_is_done_in_short_steps(model: Model) -> None:
+    """Another page waits for a step at most: its length does not depend on the picture's size."""
+    content, kept = BytesIO(), Store(model)
+    Image.fromarray(np.tile(pixels(photo()), (40, 40, 1))).save(content, "png")
+    name = kept.add(read_picture(Path("a"), 32, 32, content.getvalue()).pixels)
+    body = json.dumps({"edits": [dataclasses.asdict(Move(1, 3.0, 0.0))]}).encode() + b"\n" + content.getvalue()
+    for kind in ("picture", "masks"):
+        assert len(list(exporting.exported(kept, name, kind, BytesIO(body)))) > 4  # type: ignore[arg-type]
 
 
 REQUESTS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from intarsia.model import Model, load
 from intarsia.recipes.file import load_recipe
 from intarsia.recipes.settings import planned
 from intarsia.records import PICTURE, SCORES, TRAINING, read_json
-from intarsia.weights import RECIPE, SHIPPED, WEIGHTS, has_codes, shipped, weights_sha256
+from intarsia.weights import NOVELTY, RECIPE, SHIPPED, WEIGHTS, has_codes, shipped, weights_sha256
 
 DRAWN = {"objects_room_mujoco": Path("data/objects_room_mujoco")}  # by MuJoCo: the folder that `intarsia prepare` writes
 ROUNDING = 1e-4  # between processors, of a figure
@@ -46,7 +46,7 @@ def at_the_scenes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("name", shipped())
 def test_files_belong_to_the_weights(name: str) -> None:
     folder = SHIPPED / name
-    assert {path.name for path in folder.iterdir()} == {RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE}
+    assert {path.name for path in folder.iterdir()} == {RECIPE, WEIGHTS, SCORES, TRAINING, PICTURE, NOVELTY}
     scores, training, recipe = read_json(folder / SCORES), read_json(folder / TRAINING), load_recipe(folder / RECIPE)
     assert scores["weights_sha256"] == training["weights_sha256"] == weights_sha256(folder)
     assert scores["recipe"] == json.loads((folder / RECIPE).read_text())

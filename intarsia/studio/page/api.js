@@ -39,6 +39,12 @@ export const copyOf = async (id, edits, object) => (await ask(id, "copy", { edit
 
 export const animation = async (id, edits) => (await ask(id, "gif", { edits })).blob();
 
+// What is exported at the size of the picture's file, which goes along: its first line is what is asked for.
+export async function exported(id, kind, values, file) {
+  const body = new Blob([JSON.stringify(values), "\n", file]);
+  return (await answer(`/api/scenes/${id}/export/${kind}`, { method: "POST", body })).blob();
+}
+
 export const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
 export const png = (base64) => new Blob([bytes(base64)], { type: "image/png" });

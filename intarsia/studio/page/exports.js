@@ -19,6 +19,16 @@ export const savePicture = (picture, canvas) => canvas.toBlob((content) => save(
 
 export const saveOriginal = (picture) => save(api.png(picture.picture), `${stem(picture)}.png`);
 
+const EXPORTED = { picture: "edited-full.png", masks: "masks.png", coco: "masks.json", cutouts: "cutouts.zip" };
+
+// At the size of the file that was opened, of which `picture.region` (left, top, right, bottom) was taken. A page that was
+// loaded again has no files any more; then it is the size of the model.
+export async function saveAtFullSize(picture, kind) {
+  const { file = api.png(picture.picture), region = null, name } = picture;
+  const values = { edits: picture.history.edits(), name, region: picture.file ? region : null };
+  save(await api.exported(picture.id, kind, values, file), `${stem(picture)}-${EXPORTED[kind]}`);
+}
+
 export async function saveAnimation(picture) {
   save(await api.animation(picture.id, picture.history.edits()), `${stem(picture)}-edits.gif`);
 }

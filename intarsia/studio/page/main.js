@@ -1,7 +1,7 @@
 // The page: what each control does. State is in `session`; the rest of the modules draw it or send it.
 
 import * as api from "./api.js";
-import { readEdits, saveAnimation, saveEdits, saveOriginal, savePicture } from "./exports.js";
+import { readEdits, saveAnimation, saveAtFullSize, saveEdits, saveOriginal, savePicture } from "./exports.js";
 import { keep, kept } from "./keep.js";
 import { listObjects, listPictures } from "./lists.js";
 import { Panel } from "./panel.js";
@@ -10,6 +10,7 @@ import { Stage } from "./stage.js";
 
 const $ = (id) => document.getElementById(id);
 const CLIPBOARD = "intarsia-object", BUSY_AFTER = 150, STRIPS_AFTER = 250, VIEWS = ["picture", "masks", "raw"]; // ms
+const FULL = ["picture", "masks", "coco", "cutouts"]; // what is exported at the size of the picture's file
 let model = null, swapping = false, strips = 0, busyTimer = 0, told = "";
 
 const session = new Session({ shown, said: say, busy, went });
@@ -175,7 +176,7 @@ function buttons() {
   $("undo").disabled = !history?.steps.length;
   $("redo").disabled = !history?.undone.length;
   $("reset").disabled = !history?.steps.length;
-  for (const id of ["compare", "view", "export-png", "export-gif", "export-json", "export-original"]) $(id).disabled = !current?.view;
+  for (const id of ["compare", "view", "export-png", "export-gif", "export-json", "export-original", ...FULL.map((kind) => `export-${kind}`)]) $(id).disabled = !current?.view;
   $("actions").hidden = !found;
   $("forward").disabled = found === present[0];
   $("backward").disabled = found === present.at(-1);
@@ -238,11 +239,21 @@ async function openFiles(files) {
       } catch (error) {
         say(error.message, true);
       }
-    } else await session.open(() => api.upload(file), file.name || "pasted picture");
+    } else await session.open(() => api.upload(file), file.name || "pasted picture", file);
   }
 }
 
 const openRandom = () => session.open(api.randomScene, `random scene ${session.pictures.length + 1}`);
+
+async function exportAtFullSize(kind) {
+  say("Drawing it at its own size…");
+  try {
+    await saveAtFullSize(session.current, kind);
+    say(session.current.file ? "Saved." : `Saved at the model's size, ${model.width}×${model.height} pixels: the page holds no file of this picture.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
 
 // Controls.
 
@@ -268,6 +279,7 @@ $("export-png").onclick = () => savePicture(session.current, $("picture"));
 $("export-original").onclick = () => saveOriginal(session.current);
 $("export-json").onclick = () => saveEdits(session.current, model.model_sha256);
 $("export-gif").onclick = () => saveAnimation(session.current).catch((error) => say(error.message, true));
+for (const kind of FULL) $(`export-${kind}`).onclick = () => exportAtFullSize(kind);
 $("export").onclick = (event) => { if (event.target.tagName === "BUTTON") $("export").open = false; };
 addEventListener("click", (event) => { if (!$("export").contains(event.target)) $("export").open = false; });
 

@@ -35,13 +35,13 @@ export class Session {
     return !this.#opening && Boolean(this.current?.view);
   }
 
-  // Opens what `send` gets from the server; the picture is then the current one.
-  async open(send, name) {
+  // Opens what `send` gets from the server; the picture is then the current one. `file` is what it was made of, if there is one.
+  async open(send, name, file) {
     this.#opening++;
     this.on.busy(true);
     try {
       const opened = await send();
-      const picture = await this.#add({ ...opened, name, history: new History(), selected: null });
+      const picture = await this.#add({ ...opened, name, file, history: new History(), selected: null });
       this.go(picture);
       this.on.said(opened.notices.join(" ") || `Opened ${name}.`);
       return picture;
