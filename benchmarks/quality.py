@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from intarsia.errors import InputError
+from intarsia.recipes import RECIPES
 from intarsia.recipes.options import Options, Precision
 from intarsia.recipes.settings import Recipe
-from intarsia.recipes.shipped import RECIPES
 from intarsia.records import Training, read_training, this_machine
 from intarsia.stages import train
 

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.quality import progress, reached
-from intarsia.recipes.shipped import RECIPES
+from intarsia.recipes import RECIPES
 from intarsia.records import Machine, Training
 
 INPAINTING = [{"step": 1, "seconds": 30.0}, {"step": 2, "seconds": 60.0}]

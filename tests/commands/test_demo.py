@@ -49,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model.segmenter = Blocks()  # type: ignore[assignment]
     model.autoencoder.shape.decoder = Square()  # type: ignore[assignment]
     Model(TINY).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    monkeypatch.setattr(Model, "load", lambda *given: model)
     return tmp_path / "run"
 
 

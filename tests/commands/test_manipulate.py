@@ -26,7 +26,7 @@ from tests.halves import RECIPE, by_hand, model_of_halves
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     model = model_of_halves()
     Model(RECIPE).save(tmp_path / "run" / "vaes")
-    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    monkeypatch.setattr(Model, "load", lambda *given: model)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     return tmp_path / "run"
 
@@ -115,7 +115,7 @@ def test_flags_stand_for_edits() -> None:
 
 def test_edits_are_made_to_a_copied_object(run: Path, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = by_hand(Model(dataclasses.replace(RECIPE, segments=4)))  # with room for one more object
-    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    monkeypatch.setattr(Model, "load", lambda *given: model)
     flags = EditFlags(copy_from=photo, copy_object=2, swap_texture=1, move=(3, 0), to_back=True)
     _, files = manipulate(run, photo, flags, tmp_path / "out")
     scene = model.encode(read_picture(photo, 32, 32).pixels)
@@ -139,7 +139,7 @@ def test_objects_without_codes_are_moved_and_not_changed(
 ) -> None:
     model = model_of_halves()
     model.recipe = dataclasses.replace(RECIPE, vaes=dataclasses.replace(RECIPE.vaes, steps=0))
-    monkeypatch.setattr(Model, "load", lambda path, device: model)
+    monkeypatch.setattr(Model, "load", lambda *given: model)
     lines, _ = manipulate(run, photo, EditFlags(list=True), tmp_path / "out")
     assert lines == ["object 1: at (7.5, 24.5), 224 pixels", "object 2: at (23.5, 24.5), 224 pixels"]
     _, files = manipulate(run, photo, EditFlags(object=1, move=(0, -9), scale=0.5, to_back=True), tmp_path / "out")
