@@ -28,7 +28,7 @@ from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe, planned
 from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks, checked_images, one_hot
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, read_weights
+from intarsia.weights import RECIPE, WEIGHTS, latest, read_weights
 
 BACKBONE_BLOCKS = 11  # strides 4, 8 and 16
 
@@ -255,13 +255,7 @@ def load(folder: str | Path, device: str = "auto", with_codes: bool = False) -> 
     Raises:
         InputError: if there is no such model, or its codes are not trained but have to be.
     """
-    source = latest(Path(folder))
-    if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
-        stage = source.resolve().name
-        raise InputError(
-            f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."
-        )
-    return Model.load(source, device)
+    return Model.load(latest(Path(folder), with_codes), device)
 
 
 @contextmanager

@@ -17,7 +17,6 @@ from intarsia.recipes.options import Options, check_options
 from intarsia.recipes.settings import STAGES, Recipe
 from intarsia.weights import check_new, latest, shipped
 
-DEFAULT_MODEL = next(iter(shipped()), "")
 OVERVIEW = f"""Finds the objects in unlabelled images, and edits each of them on its own.
 
 Recipes: {", ".join(SHIPPED_RECIPES)}.
@@ -28,6 +27,10 @@ Every command has its own --help. To print the version: intarsia --version."""
 
 _NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
 _CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
+_SERVED = (
+    f"Runs to offer, the first one shown first: each a run folder whose stage 'vaes' is trained, that stage, {_NAMED} "
+    "The page can switch to the shipped models, too."
+)
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
 RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
@@ -226,9 +229,7 @@ class Demo:
 class Serve:
     """Open Intarsia Studio: edit the objects of images in the browser."""
 
-    folder: Annotated[Positional[Path], arg(metavar="RUN", help=_CODED, help_behavior_hint=f"(default: {DEFAULT_MODEL})")] = (
-        Path(DEFAULT_MODEL)
-    )
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help=_SERVED, help_behavior_hint="")] = ()
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address to listen on. Other machines can't reach the default one."""
     port: int = 8017
@@ -242,7 +243,7 @@ class Serve:
         from intarsia.studio import serve
 
         _set_threads(self.threads)
-        serve(self.folder, self.host, self.port, not self.no_open)
+        serve(self.folders, self.host, self.port, not self.no_open)
 
 
 @dataclass(frozen=True)

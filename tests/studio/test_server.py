@@ -98,7 +98,9 @@ def test_page_and_command_line_make_the_same_pixels(
     (tmp_path / "a.png").write_bytes(photo())
     Model(RECIPE).save(tmp_path / "run" / "vaes")
     monkeypatch.setattr(Model, "load", lambda path, device: model)
-    (tmp_path / "edits.json").write_text(json.dumps(dataclasses.asdict(History(1, opened["id"], model_sha256(model), EDITS))))
+    (tmp_path / "edits.json").write_text(
+        json.dumps(dataclasses.asdict(History(1, opened["picture_sha256"], model_sha256(model), EDITS)))
+    )
     for raw in (False, True):
         edits = [dataclasses.asdict(edit) for edit in EDITS]
         for count in range(len(edits)):  # as a person would, one after the other
@@ -342,12 +344,12 @@ def test_200_clients_at_once_take_bounded_memory(port: int) -> None:
 def test_serve_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(InputError, match=r"pip install 'intarsia\[studio\]'"):
-        serve(tmp_path)
+        serve([tmp_path])
     monkeypatch.undo()
     with pytest.raises(InputError, match="neither a run nor a model"):
-        serve(tmp_path)
+        serve([tmp_path])
     with pytest.raises(InputError, match="--port is 99999"):
-        serve(tmp_path, port=99999)
+        serve([], port=99999)
 
 
 def test_picture_read_from_bytes_is_the_one_in_the_file(tmp_path: Path) -> None:
