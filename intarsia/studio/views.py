@@ -74,16 +74,18 @@ class Strip:
 class Pieces:
     """What a page needs to show an object on its way before the server's picture comes: PNGs of the picture's size, in Base64.
 
-    From back to front: the picture without it, the object, and the objects in front of it.
+    From back to front: the picture without it, the object, and the objects in front of it, which cover it.
     """
 
     behind: str
     object: str
-    """Its colours and opacity before its transform (`ObjectView.transform`)."""
+    """Its colours and opacity before its transform."""
     front: str
     """With opacity."""
     centre: tuple[float, float]
-    """Of `object`: to the right and down, in pixels. Scaling leaves it where it is."""
+    """Of `object`: to the right and down, in pixels. When the object is scaled, this place stays where it is drawn."""
+    transform: list[float]
+    """As in `ObjectView`."""
 
 
 def encoded(content: bytes) -> str:
@@ -122,6 +124,7 @@ def pieces(renderer: Renderer, before: Scene, edited: Edited, number: int) -> Pi
         object=encoded(cutout_png(shown.cpu())),
         front=encoded(cutout_png(front.cpu())),
         centre=(place.x, place.y) if place.area else (0.0, 0.0),
+        transform=scene.transform[row].tolist(),
     )
 
 
