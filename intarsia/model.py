@@ -20,7 +20,7 @@ from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
 from intarsia.recipes.settings import Recipe, planned
 from intarsia.scene import Scene
 from intarsia.shapes import Edges, Images, Masks, checked_images, one_hot
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, read_weights
+from intarsia.weights import RECIPE, WEIGHTS, latest, read_weights
 
 
 class Model(nn.Module):
@@ -268,11 +268,7 @@ def load(
     Raises:
         InputError: if there is no such model, a network of it is missing, or its codes are not trained but have to be.
     """
-    source = latest(Path(folder))
-    if with_codes and not has_codes(source) and "vaes" in planned(load_recipe(source / RECIPE)):
-        newest = f"the newest model of {folder} is that of {source.resolve().name!r}."
-        raise InputError(f"Objects can be changed once stage 'vaes' is trained; {newest}")
-    return Model.load(source, device, segmenter, inpainter)
+    return Model.load(latest(Path(folder), with_codes), device, segmenter, inpainter)
 
 
 @contextmanager

@@ -34,6 +34,15 @@ class Halves(nn.Module):
         return masks
 
 
+class Gap(Halves):
+    """The same segmenter with two more channels: an empty one between the objects, and an empty one behind them."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        halves = super().forward(images)
+        empty = torch.full_like(halves[:, :1], -20)
+        return torch.cat([halves[:, :2], empty, halves[:, 2:], empty], 1)
+
+
 class Squares(nn.Module):
     """A shape decoder: a square whose place is in two numbers of the code, and its size in a third."""
 
@@ -49,9 +58,9 @@ class Squares(nn.Module):
         return 2 * (half - torch.maximum((across - x).abs(), (down - y).abs()))[:, None]
 
 
-def by_hand(model: Model) -> Model:
+def by_hand(model: Model, segmenter: nn.Module | None = None) -> Model:
     """The model with segmenter and shape decoder made by hand."""
-    model.segmenter = Halves()  # type: ignore[assignment]
+    model.segmenter = segmenter or Halves()
     model.autoencoder.shape.decoder = Squares(model.recipe.height, model.recipe.width)  # type: ignore[assignment]
     return model.eval()
 

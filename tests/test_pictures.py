@@ -107,6 +107,11 @@ def test_kinds_of_files(name: str, tmp_path: Path) -> None:
     assert picture.notices == ([f"{tmp_path / name}: its transparent parts are shown on white."] if transparent else [])
 
 
+def test_opaque_picture_with_opacity_has_no_transparent_parts(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (9, 99, 199, 255)).save(tmp_path / "a.png")
+    assert read_picture(tmp_path / "a.png", 8, 8).notices == []
+
+
 def test_transparent_palette_is_shown_on_white(tmp_path: Path) -> None:
     Image.new("P", (64, 64), 0).save(tmp_path / "a.png", transparency=0)
     assert centre(read_picture(tmp_path / "a.png", 64, 64).pixels) == [1, 1, 1]

@@ -32,6 +32,10 @@ work alike."""
 
 _NAMED = f"a model folder, or the name of a shipped model: {', '.join(shipped())}."
 _CODED = f"A run folder whose stage 'vaes' is trained, that stage, {_NAMED}"
+_SERVED = (
+    f"Runs to offer, the first one shown first: each a run folder whose stage 'vaes' is trained, that stage, {_NAMED} "
+    "The page can switch to the shipped models, too."
+)
 
 Run = Annotated[Positional[Path], arg(metavar="RUN", help=f"A run folder, one of its stages, {_NAMED}")]
 RunWithCodes = Annotated[Positional[Path], arg(metavar="RUN", help=_CODED)]
@@ -233,7 +237,7 @@ class Demo:
 class Serve:
     """Open Intarsia Studio: edit the objects of images in the browser."""
 
-    folder: RunOrDefault = Path(DEFAULT_MODEL)
+    folders: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN...", help=_SERVED, help_behavior_hint="")] = ()
     host: Annotated[str, arg(metavar="ADDRESS")] = "127.0.0.1"
     """Address to listen on. Other machines can't reach the default one."""
     port: int = 8017
@@ -247,7 +251,7 @@ class Serve:
         from intarsia.studio import serve
 
         _set_threads(self.threads)
-        serve(self.folder, self.host, self.port, not self.no_open)
+        serve(self.folders, self.host, self.port, not self.no_open)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from intarsia.novelty import familiar, learn
 from intarsia.pictures import write_gif, write_picture
 from intarsia.recipes.settings import Recipe
 from intarsia.records import PICTURE, Scores, read_json
-from intarsia.weights import RECIPE, has_codes, latest
+from intarsia.weights import RECIPE, has_codes, latest, shipped
 
 ANIMATION = "identity.gif"
 
@@ -37,7 +37,8 @@ def evaluate_run(
 ) -> Scores:
     """Score the newest model of a run, and write `scores.json` and `segments.png` into a folder, in place of older ones.
 
-    What the model's validation scenes are like to it goes into the model's own folder (`novelty.json`), where they are at hand.
+    What the model's validation scenes are like to it goes into the model's own folder (`novelty.json`), where they are at hand,
+    but not into that of a shipped model.
 
     Args:
         run: The folder of a run, of one of its stages, or of a model; or the name of a shipped model.
@@ -86,7 +87,7 @@ def evaluate_run(
 
 def _learn_novelty(model: Model, source: Path, data_root: str | None) -> None:
     """Store what the validation scenes are like, unless it is stored for these weights or there are no such scenes."""
-    if familiar(model) is not None:
+    if source in shipped().values() or familiar(model) is not None:
         return
     try:
         val = scenes_of(dataclasses.replace(model.recipe, data_root=data_root or model.recipe.data_root), "val")

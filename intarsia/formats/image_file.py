@@ -49,7 +49,7 @@ class Photo(NamedTuple):
 
     image: RGB with 8 bits, transparent parts on white. A JPEG may be decoded at a smaller size.
     size: Width and height in pixels, those of the file.
-    transparent: Whether the file has transparent parts, or could have.
+    transparent: Whether the file has transparent parts.
     """
 
     image: Image.Image
@@ -75,6 +75,7 @@ def read_photo(path: Path, content: bytes | None = None, least: int | None = Non
         transparent = image.has_transparency_data
         if transparent:
             rgba = _converted(image, "RGBA")
+            transparent = int(np.asarray(rgba)[..., 3].min()) < 255
             image = Image.new("RGB", rgba.size, "white")
             image.paste(rgba, mask=rgba)
         return Photo(_converted(image, "RGB"), stored.size, transparent)

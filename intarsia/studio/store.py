@@ -1,4 +1,4 @@
-"""The scenes that the server keeps: encoded once, edited often.
+"""The scenes of a model that the server keeps: encoded once, edited often.
 
 The page keeps the edits, so if a scene is dropped it only has to be uploaded again.
 """
@@ -18,6 +18,7 @@ from intarsia.scene import Scene
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.worker import Work
 
+GONE = "The server no longer keeps this picture; open it again."
 MOST_STATES = 4  # of a scene
 MOST_SCENE_BYTES = 2**28  # of pictures and masks, those of states included
 MOST_BYTES = 2**27  # of decoded and fused tensors: moving a slider then decodes one code, fuses one object, and then the scene
@@ -31,15 +32,17 @@ class _Kept:
 
 
 class Store:
-    """Scenes by the SHA-256 of their pictures. Not safe for several threads.
+    """Scenes by the name of their model and the SHA-256 of their pictures, with a dot between. Not safe for several threads.
 
     Args:
         model: Encodes and renders them.
+        name: The model's.
         most: The number of scenes to keep; the least recently used are dropped first. None for as many as fit in
             `MOST_SCENE_BYTES`: 409 of `multi_dsprites`.
     """
 
-    def __init__(self, model: Model, most: int | None = None) -> None:
+    def __init__(self, model: Model, name: str = "", most: int | None = None) -> None:
+        self._name = name
         self.renderer, recipe = Renderer(model, Memo(MOST_BYTES)), model.recipe
         scene_bytes = 4 * recipe.height * recipe.width * (3 + recipe.segments) * (1 + MOST_STATES)
         self._most = max(1, MOST_SCENE_BYTES // scene_bytes) if most is None else most
@@ -50,7 +53,7 @@ class Store:
 
     def add(self, image: Tensor) -> str:
         """Encode a picture `3 h w` in [0, 1], unless it is kept already, and return its name."""
-        name = picture_sha256(image)
+        name = f"{self._name}.{picture_sha256(image)}"
         if name not in self._kept:
             model = self.renderer.model
             self._kept[name] = _Kept(model.encode(image.to(model.device)))
@@ -87,6 +90,6 @@ class Store:
 
     def _find(self, name: str) -> _Kept:
         if name not in self._kept:
-            raise Refusal(404, "The server no longer keeps this picture; open it again.")
+            raise Refusal(404, GONE)
         self._kept.move_to_end(name)
         return self._kept[name]

@@ -84,15 +84,24 @@ def named(run: Path) -> Path:
     return run if run.exists() else shipped().get(str(run), run)
 
 
-def latest(folder: Path) -> Path:
+def latest(folder: Path, with_codes: bool = False) -> Path:
     """The folder of the newest model: in a run folder, the given model folder itself, or that of a shipped model by its name.
 
+    Args:
+        folder: The folder or the name.
+        with_codes: Refuse a model whose codes are not trained yet. A recipe without codes is no reason to refuse.
+
     Raises:
-        InputError: if it is none of these.
+        InputError: if it is none of these, or its codes are not trained but have to be.
     """
     folder = named(folder)
     for candidate in (folder, *(folder / stage for stage in reversed(STAGES))):
         if (candidate / RECIPE).is_file() and (candidate / WEIGHTS).is_file():
+            if with_codes and not has_codes(candidate) and "vaes" in planned(load_recipe(candidate / RECIPE)):
+                stage = candidate.resolve().name
+                raise InputError(
+                    f"Objects can be changed once stage 'vaes' is trained; the newest model of {folder} is that of {stage!r}."
+                )
             return candidate
     raise InputError(
         f"{folder} is neither a run nor a model: it holds no {WEIGHTS}, nor does a stage in it ({', '.join(STAGES)}). "

@@ -151,7 +151,7 @@ def test_every_verb_has_help(verb: str, capsys: Capture) -> None:
     assert cli.main([verb, "--help"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"usage: intarsia {verb}")
-    assert all(name in shown for name in shipped()) or "shipped" not in shown
+    assert all(name in shown for name in shipped()) or "shipped model" not in shown
 
 
 def leaves(settings: Any, name: str = "--") -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ class Film:
         self.frames: list[tuple[Image.Image, int]] = []
 
     def take(self, milliseconds: int = FRAME) -> None:
-        self.page.wait_for_selector("#stage[aria-busy=false]")
+        self.page.wait_for_selector("#stage[aria-busy=false]", state="attached")
         frame = Image.open(BytesIO(self.page.screenshot())).convert("RGB")
         size = (round(WIDTH * SHOWN), round(HEIGHT * SHOWN))
         self.frames.append((frame.resize(size, Image.Resampling.LANCZOS), milliseconds))
@@ -36,16 +36,30 @@ class Film:
             first.save(temporary, "gif", save_all=True, append_images=others, duration=list(durations), loop=0, optimize=True)
 
 
+def most_telling(page: Page, kind: str, words: tuple[str, ...]) -> str:
+    """The dimension of the first slider of a kind that is called by one of some words."""
+    found = page.locator(f"[id^={kind}-]").evaluate_all(
+        "all => all.map(each => [each.id.split('-')[1], each.labels[0].textContent])"
+    )
+    return next(str(dimension) for dimension, word in found if word in words)
+
+
 def session(page: Page, film: Film, index: int) -> None:
-    """A random scene (test scene `index`), a drag, two sliders, a colour, a copy, and a look at the picture before."""
-    page.route("**/api/scenes/random", lambda route: route.continue_(url=f"{route.request.url}?index={index}"))
+    """A scene of the gallery (test scene `index`), a drag, two sliders, a colour, a copy, and a look at the picture before."""
+    scene = page.locator(f"#gallery img[alt^='Scene {index}:']")
+    scene.wait_for()
+    film.take(1200)
     with page.expect_response("**/view") as answer:
-        page.click("#random")
+        scene.click()
     page.wait_for_selector("#objects button")
     film.take(900)
     page.locator("#objects button").first.click()
-    for kind in ("shape", "texture"):
-        page.locator(f"[id^={kind}-] + .strip[src]").first.wait_for()
+    sliders = [
+        f"#{kind}-{most_telling(page, kind, words)}"
+        for kind, words in (("shape", ("Size",)), ("texture", ("Hue", "Hue 1", "Hue 2")))
+    ]
+    for slider in sliders:
+        page.locator(f"{slider} + .strip[src]").wait_for()
     film.take(1000)
     found = next(each for each in answer.value.json()["objects"] if not each["empty"])
     left, top, right, bottom = found["box"]
@@ -62,12 +76,12 @@ def session(page: Page, film: Film, index: int) -> None:
         film.take()
     page.mouse.up()
     film.take(700)
-    for kind in ("shape", "texture"):
-        slider = page.locator(f"[id^={kind}-]").first
+    for name in sliders:
+        slider = page.locator(name)
         slider.scroll_into_view_if_needed()
         start = float(slider.input_value())
         for step in range(1, 7):
-            value = start + (1.8 if start < 0 else -1.8) * step / 6
+            value = start + (1.5 if start < 0 else -1.5) * step / 6
             slider.evaluate("(input, v) => { input.value = v; input.dispatchEvent(new Event('input')); }", value)
             film.take()
         slider.evaluate("input => input.dispatchEvent(new Event('change'))")

@@ -1,5 +1,6 @@
 """The studio in a real browser, Debian's chromium: what a person does there, and what then happens."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -18,9 +19,10 @@ from PIL import Image
 
 from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.manipulate import manipulate
-from intarsia.model import Model, load
+from intarsia.model import Model
+from intarsia.studio.models import named
 from intarsia.studio.server import create_app
-from tests.halves import RECIPE, model_of_halves
+from tests.halves import RECIPE, Gap, by_hand, model_of_halves
 from tests.studio.film import HEIGHT, WIDTH, Film, session
 from tests.studio.serving import photo, pixels, running
 
@@ -146,17 +148,19 @@ LEFT, RIGHT, ABOVE = (16, 50), (48, 50), (32, 10)  # px: in the first object, th
 def test_a_picture_comes_apart(studio: Callable[..., Studio]) -> None:
     one = studio()
     assert (one.shown() == pixels(photo(0, (SIZE, SIZE)))).all()
-    expect(one.page.locator("#objects button")).to_have_text(["Object 1", "Object 2"])
+    expect(one.page.locator("#objects button")).to_have_text(["Object 1", "Object 2", "Background"])
     quiet = one.shown("overlay")
     one.page.mouse.move(*one.at(*LEFT))
     assert (one.shown("overlay") != quiet).any()
     one.page.mouse.click(*one.at(*LEFT))
     expect(one.page.locator("#subject")).to_have_text("Object 1")
     assert one.page.locator(".slider").count() == 15
-    nats = [float(text.split()[0]) for text in one.page.locator(".slider small").all_inner_texts() if text][:4]
+    titles = one.page.locator(".slider").evaluate_all("all => all.map(each => each.title)")
+    nats = [float(title.split(" nats")[0].split()[-1]) for title in titles][:4]
     assert nats == sorted(nats, reverse=True)
     one.page.mouse.click(*one.at(*ABOVE))
     expect(one.page.locator("#subject")).to_have_text("Background")
+    expect(one.page.locator("#objects button[aria-pressed=true]")).to_have_text("Background")
     assert all(
         address.startswith((f"http://127.0.0.1:{one.page.url.split(':')[2]}", "blob:", "data:")) for address in one.addresses
     )
@@ -171,7 +175,9 @@ def test_a_random_scene_and_the_mask_view(studio: Callable[..., Studio]) -> None
     one.page.select_option("#view", "masks")
     assert len(np.unique(one.shown().reshape(-1, 3), axis=0)) == 3
     assert (pixels(one.saved("#export-png"))[..., :3] == one.shown()).all()
-    one.page.select_option("#view", "raw")
+    one.page.select_option("#view", "picture")
+    one.page.click("#details summary")
+    one.page.check("#raw")
     one.settle()
     assert (one.shown() != picture).any()
 
@@ -417,6 +423,7 @@ def test_two_tabs_do_not_mix_and_share_what_is_copied(studio: Callable[..., Stud
     assert [each["edit"] for each in one.edits] == ["move"] and [each["edit"] for each in two.edits] == ["remove"]
     one.page.bring_to_front()
     one.page.keyboard.press("Control+c")
+    expect(one.page.locator("#status")).to_have_text("Copied object 1.")
     two.page.bring_to_front()
     two.page.keyboard.press("Control+v")
     assert [each["edit"] for each in two.edits] == ["remove", "paste"]
@@ -447,7 +454,7 @@ def test_a_picture_on_its_way_gets_no_edits_and_the_one_before_none_by_key(studi
     one = studio()
     one.drag(LEFT, (22, 45))
     held: list[Any] = []
-    one.page.route("**/api/scenes", lambda route: held.append(route))
+    one.page.route("**/api/scenes*", lambda route: held.append(route))
     one.page.mouse.move(*one.at(*RIGHT))
     one.page.mouse.down()
     one.page.mouse.move(*one.at(RIGHT[0] - 6, RIGHT[1]))
@@ -465,7 +472,7 @@ def test_a_picture_on_its_way_gets_no_edits_and_the_one_before_none_by_key(studi
     first, second = one.edits
     assert (first["edit"], first["object"], second["edit"], second["object"]) == ("move", 1, "move", 2)
     assert second["dx"] == pytest.approx(-6, abs=0.2)
-    expect(one.page.locator("#objects button")).to_have_count(2)
+    expect(one.page.locator("#objects button")).to_have_count(3)
 
 
 def test_late_answers_never_replace_newer_ones(studio: Callable[..., Studio]) -> None:
@@ -584,13 +591,191 @@ def test_a_finger_drags_an_object(browser: Any, port: int) -> None:
     context.close()
 
 
+@pytest.fixture(scope="module")
+def shelf(model: Model) -> Iterator[int]:
+    """A server of several models: two of halves, and one without codes."""
+    plain = by_hand(Model(dataclasses.replace(model.recipe, seed=1, vaes=dataclasses.replace(RECIPE.vaes, steps=0))))
+    assert not plain.has_codes
+    with running(create_app({"first": model, "second": model_of_halves(1, size=32), "plain": plain})) as port:
+        yield port
+
+
+@pytest.fixture
+def several(browser: Any, shelf: int) -> Iterator[Studio]:
+    """A page of that server."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    yield Studio(context.new_page(), shelf)
+    context.close()
+
+
+def test_it_opens_with_scenes_to_begin_with(studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    scenes = one.page.locator("#gallery img")
+    expect(scenes).to_have_count(6)
+    for id in ("undo", "redo", "remove", "export-png", "scenes", "colour", "copy", "paste", "compare", "view"):
+        assert one.page.locator(f"#{id}").is_disabled()
+    one.page.locator("#export summary").focus()
+    one.page.keyboard.press("Enter")
+    expect(one.page.locator("#export-png")).to_be_hidden()  # an empty state has no menu
+    shown = pixels(b64decode(scenes.nth(2).get_attribute("src").partition(",")[2]))
+    assert scenes.nth(2).get_attribute("alt").endswith("2 objects")
+    one.page.locator("#gallery button").nth(2).focus()
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    assert (one.shown() == shown).all()
+    one.page.click("#scenes")
+    expect(scenes).to_have_count(6)
+    one.page.locator("#pictures button").click()  # the picture is still there
+    expect(one.page.locator("#objects button")).to_have_count(3)
+
+
+def test_another_model_is_chosen_without_a_restart(several: Studio) -> None:
+    several.open(photo(0, (SIZE, SIZE)))
+    several.page.select_option("#model", "second")
+    expect(several.page.locator("#status")).to_have_text("The model is second now.")
+    expect(several.page.locator("#hint")).to_contain_text("There are no random scenes: they have 64x64 pixels")
+    several.page.set_input_files("#file", {"name": "b.png", "mimeType": "image/png", "buffer": photo(1)})
+    expect(several.page.locator("#pictures button")).to_have_count(2)
+    several.settle()
+    assert several.shown().shape == (32, 32, 3)
+    several.page.locator("#pictures button").first.click()  # a picture goes with its model
+    expect(several.page.locator("#model")).to_have_value("first")
+    several.settle()
+    assert (several.shown() == pixels(photo(0, (SIZE, SIZE)))).all()
+    several.page.reload()
+    expect(several.page.locator("#pictures button")).to_have_count(2)
+    expect(several.page.locator("#model")).to_have_value("first")
+
+
+def test_a_model_without_codes_moves_scales_copies_orders_and_removes(several: Studio) -> None:
+    several.page.select_option("#model", "plain")
+    expect(several.page.locator("#status")).to_have_text("The model is plain now.")
+    several.open(photo(0, (SIZE, SIZE)))
+    several.drag(LEFT, (20, 45))
+    expect(several.page.locator("#hint")).to_contain_text("This model has no codes")
+    assert several.page.locator(".slider").count() == 0
+    for id in ("swatch", "swap", "raw-choice"):
+        expect(several.page.locator(f"#{id}")).to_be_hidden()
+    for key in ("+", "[", "Control+c", "Delete", "t"):
+        several.page.keyboard.press(key)
+    expect(several.page.locator("#paste")).to_be_enabled()
+    several.page.click("#paste")
+    assert [each["edit"] for each in several.edits] == ["move", "scale", "order", "remove", "paste"]
+    assert several.object(3)["shape"] == []
+
+
+def test_a_dragged_object_follows_the_pointer_before_the_server_answers(studio: Callable[..., Studio]) -> None:
+    one = studio()
+    with one.page.expect_response("**/pieces"):
+        one.page.mouse.click(*one.at(*LEFT))
+    one.page.wait_for_timeout(300)  # for its pictures to be decoded
+    before, held = one.shown().astype(float), list[Any]()
+    over: list[bool] = []
+    one.page.route("**/view", lambda route: route.continue_() if over else held.append(route))
+    one.page.mouse.move(*one.at(*LEFT))
+    one.page.mouse.down()
+    one.page.mouse.move(*one.at(LEFT[0] + 16, LEFT[1] - 20), steps=3)
+    at_once = one.shown().astype(float)
+    one.page.mouse.up()
+    assert (one.shown() == at_once).all() and held
+    over.append(True)
+    for route in held:
+        route.continue_()
+    one.settle()
+    served = one.shown().astype(float)
+    assert abs(before - served).mean() > 10  # of 255: the object went far
+    assert abs(at_once - served).mean() < 1
+    assert (at_once != served).any()  # what is seen now is the server's
+
+
+def test_objects_are_numbered_without_gaps(studio: Callable[..., Studio], browser: Any) -> None:
+    full = Model(dataclasses.replace(RECIPE, height=SIZE, width=SIZE, segments=5))
+    with running(create_app(by_hand(full, Gap()))) as port:
+        one = Studio(browser.new_page(), port)
+        one.open(photo(0, (SIZE, SIZE)))
+        assert [each["number"] for each in one.view["objects"] if not each["empty"]] == [1, 3]
+        expect(one.page.locator("#objects button")).to_have_text(["Object 1", "Object 2", "Background"])
+        one.page.close()
+
+
+def test_sliders_are_called_by_what_they_do(browser: Any) -> None:
+    with running(create_app({"multi_dsprites": Path("multi_dsprites")})) as port:
+        one = Studio(browser.new_page(), port)
+        one.page.locator("#gallery button:enabled").first.click()
+        one.page.locator("#objects button").first.click()
+        names = one.page.locator("#sliders label").all_text_contents()
+        assert {"Place across", "Place down", "Size", "Shape 3", "Hue 1", "Hue 2", "Brightness"} <= set(names)
+        one.page.close()
+
+
+def test_a_photograph_is_cropped_and_not_squashed(studio: Callable[..., Studio]) -> None:
+    one = studio(None)
+    wide = np.zeros((200, 400, 3), np.uint8)
+    wide[:, 200:] = [0, 0, 255]
+    wide[:, :200] = [255, 0, 0]
+    content = BytesIO()
+    Image.fromarray(wide).save(content, "png")
+    given = {"name": "wide.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    told = one.page.locator("#crop-told")
+    one.page.set_input_files("#file", given)
+    expect(told).to_have_text("200×200 of 400×200 pixels, 100 from the left, 0 from the top")
+    one.page.keyboard.press("Escape")
+    expect(one.page.locator("#status")).to_have_text("Did not open wide.png.")
+    one.page.set_input_files("#file", given)
+    one.page.locator("#crop-area").focus()
+    one.page.keyboard.press("-")
+    for _ in range(9):
+        one.page.keyboard.press("Shift+ArrowRight")
+    expect(told).to_have_text("196×196 of 400×200 pixels, 204 from the left, 2 from the top")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("#objects button")
+    one.settle()
+    assert (one.shown() == [0, 0, 255]).all() and one.shown().shape == (SIZE, SIZE, 3)
+    one.page.set_input_files("#file", given)
+    box = one.page.locator("#crop-area").bounding_box()
+    one.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    one.page.mouse.down()
+    one.page.mouse.move(box["x"] + box["width"] / 8, box["y"] + box["height"] / 2, steps=4)
+    one.page.mouse.up()
+    expect(told).to_contain_text(", 0 from the left")
+    one.page.click("#crop-use")
+    expect(one.page.locator("#pictures button")).to_have_count(2)
+    one.settle()
+    assert (one.shown() == [255, 0, 0]).all()
+    assert one.page.locator("#notices p").all_inner_texts() == [
+        "The picture: resized from 200x200 to 64x64 pixels, the size the model takes."
+    ]
+
+
+def test_a_phone_has_a_bar_at_the_bottom_and_a_short_page(browser: Any, port: int) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    one = Studio(context.new_page(), port)
+    assert one.page.evaluate("document.documentElement.scrollHeight <= innerHeight")  # at the start nothing is to be scrolled
+    one.open(photo(0, (SIZE, SIZE)))
+    one.page.locator("#objects button").first.tap()
+    assert one.page.evaluate("document.documentElement.scrollHeight") < 2.3 * 844
+    one.page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    for id in ("undo", "redo", "remove", "export"):
+        box = one.page.locator(f"#{id}").bounding_box()
+        assert box["y"] > 844 - 80 and box["y"] + box["height"] <= 844
+    expect(one.page.locator("#picture")).to_be_in_viewport(ratio=0.9)
+    one.page.locator("#export summary").tap()
+    expect(one.page.locator("#export-png")).to_be_in_viewport(ratio=1)
+    one.page.locator("#remove").tap()
+    assert one.edits == [{"edit": "remove", "object": 1}]
+    one.page.locator("#undo").tap()
+    assert one.edits == []
+    context.close()
+
+
 def test_a_session_is_filmed(browser: Any, tmp_path: Path) -> None:
     """The README's animation is this session: `INTARSIA_FILM=docs/images pytest tests/studio/test_page.py -k filmed`."""
     path = Path(os.environ.get("INTARSIA_FILM") or tmp_path) / "studio.gif"
-    with running(create_app(load("multi_dsprites"))) as port:
+    with running(create_app(named([]))) as port:
         one = Studio(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), port)
         film = Film(one.page)
-        session(one.page, film, 7)
+        session(one.page, film, 14)
         assert [each["edit"] for each in one.edits] == ["move", "set_code", "set_code", "recolour", "paste", "move"]
         one.page.close()
     film.save(path)

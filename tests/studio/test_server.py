@@ -27,13 +27,16 @@ from intarsia.data import open_dataset
 from intarsia.errors import InputError
 from intarsia.manipulation.history import History, Move, Order, Recolour, Remove, SetCode
 from intarsia.manipulation.replay import begin, model_sha256, replay
-from intarsia.model import Model
+from intarsia.model import Model, load
 from intarsia.pictures import read_picture
+from intarsia.records.scores import Codes, FactorScore, NumberScore
 from intarsia.rendering import Renderer
-from intarsia.studio import exporting, serve, store, uploads, worker
+from intarsia.studio import exporting, models, serve, store, uploads, worker
 from intarsia.studio.refusals import Refusal
 from intarsia.studio.server import create_app
 from intarsia.studio.store import Store
+from intarsia.studio.words import words_of
+from intarsia.weights import shipped
 from tests.halves import RECIPE, by_hand, model_of_halves
 from tests.studio.serving import ask, made_of, photo, pixels, running
 
@@ -100,7 +103,9 @@ def test_page_and_command_line_make_the_same_pixels(
     (tmp_path / "a.png").write_bytes(photo())
     Model(RECIPE).save(tmp_path / "run" / "vaes")
     monkeypatch.setattr(Model, "load", lambda *given: model)
-    (tmp_path / "edits.json").write_text(json.dumps(dataclasses.asdict(History(1, opened["id"], model_sha256(model), EDITS))))
+    (tmp_path / "edits.json").write_text(
+        json.dumps(dataclasses.asdict(History(1, opened["picture_sha256"], model_sha256(model), EDITS)))
+    )
     for raw in (False, True):
         edits = [dataclasses.asdict(edit) for edit in EDITS]
         for count in range(len(edits)):  # as a person would, one after the other
@@ -176,6 +181,132 @@ def test_without_the_files_of_test_scenes_the_reason_is_given(dataset: str, root
     with running(create_app(by_hand(Model(recipe)))) as port:
         assert f"There are no random scenes: {reason}" in error(ask(port, "POST", "/api/scenes/random"), 404)
         assert ask(port, "POST", "/api/scenes", photo())[0] == 200
+
+
+@pytest.fixture(scope="module")
+def rooms() -> Iterator[int]:
+    """A server of the shipped rooms, whose test scenes are not here: only those in the picture that was drawn of them."""
+    with running(create_app({"rooms": Path("objects_room_mujoco")})) as port:
+        yield port
+
+
+def test_without_test_scenes_those_drawn_beside_the_model_are_left(rooms: int) -> None:
+    sheet = np.asarray(Image.open(shipped()["objects_room_mujoco"] / "segments.png"))
+    status, gallery = ask(rooms, "GET", "/api/gallery")
+    assert status == 200 and len(gallery) == 6
+    for example in gallery:
+        top = 132 * example["index"]
+        assert (pixels(b64decode(example["picture"])) == sheet[top : top + 128 : 2, :128:2]).all()
+    opened = ask(rooms, "POST", f"/api/scenes/random?index={gallery[0]['index']}")[1]
+    assert opened["picture"] == gallery[0]["picture"]
+    assert ask(rooms, "GET", "/api/model")[1]["no_random_scene"] == ""
+    assert "There is no scene 8; indices go from 0 to 7." in error(ask(rooms, "POST", "/api/scenes/random?index=8"), 400)
+
+
+def test_gallery_has_the_scenes_with_most_objects() -> None:
+    model = load("multi_dsprites")
+    with running(create_app(model)) as port:
+        gallery = ask(port, "GET", "/api/gallery")[1]
+    scenes = open_dataset("multi_dsprites", 0, "test")(range(24))
+    found = (model.ordered(model.masks(scenes.images))[:, :-1] > 0.5).float().mean((2, 3)) >= 0.005
+    counts = found.sum(1).tolist()
+    shown = {example["index"]: example["objects"] for example in gallery}
+    assert len(shown) == 6 and all(counts[index] == count for index, count in shown.items())
+    assert min(shown.values()) >= sorted(counts)[-6]
+
+
+def test_models_are_loaded_when_asked_for_and_few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[str] = []
+    monkeypatch.setattr(models, "load", lambda source, with_codes: loads.append(str(source)) or model_of_halves())
+    monkeypatch.setattr(models, "_home", lambda source: source)
+    kept = models.Models({name: Path(name) for name in "abcd"})
+    assert loads == [] and kept.names == ["a", "b", "c", "d"]
+    for name in "aabac":
+        kept.get(name)
+    assert loads == ["a", "b", "c"]
+    kept.get("d")  # in the place of the one that was not asked for the longest
+    kept.get("a")
+    kept.get("b")
+    assert loads == ["a", "b", "c", "d", "b"]
+    with pytest.raises(Refusal, match="No model 'e' is served here; choose one of a, b, c, d"):
+        kept.get("e")
+
+
+def test_a_scene_belongs_to_its_model() -> None:
+    large, small = model_of_halves(size=64), model_of_halves()
+    with running(create_app({"large one": large, "small": small})) as port:
+        assert ask(port, "GET", "/api/models")[1] == ["large one", "small"]
+        assert [ask(port, "GET", f"/api/model?model={name}")[1]["width"] for name in ("large%20one", "small")] == [64, 32]
+        names = [
+            ask(port, "POST", f"/api/scenes?model={name}", photo(0, (64, 64)))[1]["id"] for name in ("large%20one", "small")
+        ]
+        sizes = [pixels(b64decode(view(port, name.replace(" ", "%20"), [])["picture"])).shape[0] for name in names]
+        assert sizes == [64, 32]
+        for path in ("/api/model", "/api/gallery"):
+            assert "choose one of large one, small" in error(ask(port, "GET", f"{path}?model=../../etc"), 404)
+        assert "choose one of" in error(ask(port, "POST", "/api/scenes?model=/etc/passwd", photo()), 404)
+
+
+def test_runs_have_short_names_of_their_own(tmp_path: Path) -> None:
+    runs = [tmp_path / "a" / "mine", tmp_path / "b" / "mine", tmp_path / "c" / "vaes", Path("multi_texture")]
+    found = models.named(runs)
+    assert list(found.values())[:4] == runs
+    assert list(found)[:4] == ["mine", "mine-2", "c-vaes", "multi_texture"]
+    assert sorted(list(found)[3:]) == sorted(shipped())
+
+
+def test_pieces_put_together_are_the_picture(port: int, opened: Any) -> None:
+    edits = [dataclasses.asdict(edit) for edit in (Move(2, -14.0, -2.0), Order(1, 1))]  # the second hides part of the first
+    status, found = ask(port, "POST", f"/api/scenes/{opened['id']}/pieces", {"edits": edits, "object": 1})
+    assert status == 200 and found["transform"] == [1, 0, 0]
+    behind, own, front = (pixels(b64decode(found[name])).astype(float) for name in ("behind", "object", "front"))
+    opacity, covered = own[..., 3:] / 255, front[..., 3:] / 255
+    put = opacity * (covered * front[..., :3] + (1 - covered) * own[..., :3]) + (1 - opacity) * behind
+    shown = pixels(b64decode(view(port, opened["id"], edits)["picture"])).astype(float)
+    assert (abs(put - shown) <= 2).mean() > 0.98  # all but soft borders, which are noise here
+    assert front[..., 3].any() and found["centre"] == [pytest.approx(7.5, abs=0.6), pytest.approx(24.5, abs=0.6)]
+    assert "no object 7" in error(ask(port, "POST", f"/api/scenes/{opened['id']}/pieces", {"edits": [], "object": 7}), 400)
+
+
+def test_strip_keeps_the_object_in_view(port: int, opened: Any) -> None:
+    place = [dataclasses.asdict(SetCode(1, "shape", 0, -0.5)), dataclasses.asdict(SetCode(1, "shape", 2, -3.0))]
+    values = {"edits": place, "object": 1, "part": "shape", "dimension": 0}
+    found = ask(port, "POST", f"/api/scenes/{opened['id']}/strip", values)[1]["values"]
+    # A square of 4 pixels, its middle at 8 times the value + 12: at -2 it is at -4, out of the picture of 32; at 2 at 28.
+    assert -2 < found[0] < -1.2 and found[-1] == 2
+    assert np.allclose(np.diff(found), np.diff(found)[0])
+    for other in ({"part": "texture", "dimension": 0}, {"part": "background", "object": None}):
+        assert ask(port, "POST", f"/api/scenes/{opened['id']}/strip", values | other)[1]["values"] == [-2, -1, 0, 1, 2]
+
+
+def test_numbers_are_called_by_the_factors_that_they_predict() -> None:
+    single = {
+        "column": [0.9, 0.1, 0, 0.1],
+        "scale": [0, 0.45, 0, 0],
+        "hue_sin": [0.95, 0, 0.5, 0],
+        "hue_cos": [0, 0, 0.1, 0.41],
+    }
+    codes = Codes(
+        objects=100,
+        locality_images=100,
+        numbers=[NumberScore(part, number, 1.0, None, None, None) for part in ("shape", "texture") for number in (0, 1)],
+        factors={name: FactorScore(None, None, None, values) for name, values in single.items()},
+    )
+    sizes = dataclasses.replace(RECIPE.vae, window=0, shape_dimension=2, texture_dimension=2, background_dimension=1)
+    assert words_of(sizes, codes) == {
+        "shape": ["Place across", "Size"],  # the first one predicts the hue better, but a shape has none
+        "texture": ["Hue 1", "Hue 2"],
+        "background": ["Background 0"],
+    }
+    assert words_of(sizes, None)["shape"] == ["Shape 0", "Shape 1"]
+    windowed = dataclasses.replace(sizes, window=16, shape_dimension=4)
+    assert words_of(windowed, None)["shape"] == ["Place across", "Place down", "Size", "Shape 3"]
+
+
+def test_shipped_models_say_what_their_numbers_do() -> None:
+    words = models.Models({"dsprites": Path("multi_dsprites")}).get("dsprites").about.words
+    assert words["shape"][:4] == ["Place across", "Place down", "Size", "Shape 3"]
+    assert words["texture"] == ["Texture 0", "Hue 1", "Hue 2", "Texture 3", "Brightness"]
 
 
 def test_models_of_several_backgrounds_and_of_pairs_are_served() -> None:
@@ -452,12 +583,12 @@ def test_200_clients_at_once_take_bounded_memory(port: int) -> None:
 def test_serve_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(InputError, match=r"pip install 'intarsia\[studio\]'"):
-        serve(tmp_path)
+        serve([tmp_path])
     monkeypatch.undo()
     with pytest.raises(InputError, match="neither a run nor a model"):
-        serve(tmp_path)
+        serve([tmp_path])
     with pytest.raises(InputError, match="--port is 99999"):
-        serve(tmp_path, port=99999)
+        serve([], port=99999)
 
 
 def test_picture_read_from_bytes_is_the_one_in_the_file(tmp_path: Path) -> None:

@@ -21,19 +21,29 @@ async function answer(path, options) {
   throw new Failure(told.error ?? `The server answers ${response.status}.`, response.status);
 }
 
-export const about = async () => (await answer("/api/model")).json();
+const query = (values) => new URLSearchParams(values).toString();
 
-export const upload = async (content) => (await answer("/api/scenes", { method: "POST", body: content })).json();
+export const models = async () => (await answer("/api/models")).json();
 
-export const randomScene = async () => (await answer("/api/scenes/random", { method: "POST" })).json();
+export const about = async (model) => (await answer(`/api/model?${query({ model })}`)).json();
+
+export const gallery = async (model) => (await answer(`/api/gallery?${query({ model })}`)).json();
+
+export const upload = async (content, model) => (await answer(`/api/scenes?${query({ model })}`, { method: "POST", body: content })).json();
+
+// A random one, or the one of an index.
+export const testScene = async (model, index = null) =>
+  (await answer(`/api/scenes/random?${query(index === null ? { model } : { model, index })}`, { method: "POST" })).json();
 
 const ask = (id, what, values) =>
-  answer(`/api/scenes/${id}/${what}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(values) });
+  answer(`/api/scenes/${encodeURIComponent(id)}/${what}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(values) });
 
 export const view = async (id, edits, raw) => (await ask(id, "view", { edits, raw })).json();
 
 export const strip = async (id, edits, object, part, dimension) =>
   (await ask(id, "strip", { edits, object, part, dimension })).json();
+
+export const pieces = async (id, edits, object) => (await ask(id, "pieces", { edits, object })).json();
 
 export const copyOf = async (id, edits, object) => (await ask(id, "copy", { edits, object })).json();
 

@@ -33,13 +33,13 @@ export async function saveAnimation(picture) {
   save(await api.animation(picture.id, picture.history.edits()), `${stem(picture)}-edits.gif`);
 }
 
-export function saveEdits(picture, model) {
-  const history = { version: VERSION, picture_sha256: picture.id, model_sha256: model, edits: picture.history.edits() };
+export function saveEdits(picture) {
+  const history = { version: VERSION, picture_sha256: picture.picture_sha256, model_sha256: picture.model.model_sha256, edits: picture.history.edits() };
   save(new Blob([JSON.stringify(history, null, 2) + "\n"], { type: "application/json" }), `${stem(picture)}-edits.json`);
 }
 
 // The edits in a file, or an error with a sentence.
-export async function readEdits(file, picture, model) {
+export async function readEdits(file, picture) {
   let history;
   try {
     history = JSON.parse(await file.text());
@@ -47,7 +47,7 @@ export async function readEdits(file, picture, model) {
     throw new Error(`${file.name} is no JSON file.`);
   }
   if (history?.version !== VERSION || !Array.isArray(history.edits)) throw new Error(`${file.name} holds no edits.`);
-  if (history.model_sha256 !== model) throw new Error(`The edits in ${file.name} are for another model.`);
-  if (history.picture_sha256 !== picture?.id) throw new Error(`The edits in ${file.name} are for another picture; open that first.`);
+  if (picture && history.model_sha256 !== picture.model.model_sha256) throw new Error(`The edits in ${file.name} are for another model.`);
+  if (history.picture_sha256 !== picture?.picture_sha256) throw new Error(`The edits in ${file.name} are for another picture; open that first.`);
   return history.edits;
 }

@@ -2,18 +2,15 @@
 
 const KEY = "intarsia-session";
 
-export function keep(session, model) {
-  const pictures = session.pictures.map(({ id, picture, name, selected, first, history: { steps, undone } }) =>
-    ({ id, picture, name, selected, first, steps, undone }));
+export function keep(session) {
+  const pictures = session.pictures.map(({ model, labels, history: { steps, undone }, bitmap, view, file, ...plain }) =>
+    ({ ...plain, labels: [...labels], model: model.name, model_sha256: model.model_sha256, steps, undone }));
+  const held = { model: session.model.name, current: session.pictures.indexOf(session.current), pictures };
   try {
-    sessionStorage.setItem(KEY, JSON.stringify({ model, current: session.pictures.indexOf(session.current), pictures }));
+    sessionStorage.setItem(KEY, JSON.stringify(held));
   } catch {
     sessionStorage.removeItem(KEY); // more than the browser has room for
   }
 }
 
-// What was kept of this model's pictures, or nothing.
-export function kept(model) {
-  const held = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
-  return held?.model === model ? held : { pictures: [] };
-}
+export const kept = () => JSON.parse(sessionStorage.getItem(KEY) ?? "null") ?? { model: null, current: -1, pictures: [] };

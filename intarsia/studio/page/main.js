@@ -1,187 +1,132 @@
-// The page: what each control does. State is in `session`; the rest of the modules draw it or send it.
+// The page: what each control does, and what is shown of the session. The other modules send it, draw it or change it.
 
 import * as api from "./api.js";
-import { readEdits, saveAnimation, saveAtFullSize, saveEdits, saveOriginal, savePicture } from "./exports.js";
+import { listen } from "./arrivals.js";
+import { Editing } from "./editing.js";
+import { saveAnimation, saveAtFullSize, saveEdits, saveOriginal, savePicture } from "./exports.js";
+import { showGallery } from "./gallery.js";
 import { keep, kept } from "./keep.js";
+import { onKeys } from "./keys.js";
 import { listObjects, listPictures } from "./lists.js";
 import { Panel } from "./panel.js";
+import { Preview } from "./preview.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
+import { busy, say } from "./status.js";
 
 const $ = (id) => document.getElementById(id);
-const CLIPBOARD = "intarsia-object", BUSY_AFTER = 150, STRIPS_AFTER = 250, VIEWS = ["picture", "masks", "raw"]; // ms
+const STRIPS_AFTER = 250; // ms
+const VIEWS = ["picture", "masks"];
 const FULL = ["picture", "masks", "coco", "cutouts"]; // what is exported at the size of the picture's file
-let model = null, swapping = false, strips = 0, busyTimer = 0, told = "";
+const HAS_CODES = "Drag it, pull a corner, or move a slider.";
+const NO_CODES = "Drag it or pull a corner. This model has no codes: its objects can't be recoloured or given other shapes.";
+let strips = 0;
 
 const session = new Session({ shown, said: say, busy, went });
-const stage = new Stage($("stage"), $("picture"), $("overlay"), {
+const editing = new Editing(session, buttons);
+const preview = new Preview(() => stage.previews && stage.draw());
+const stage = new Stage($("stage"), $("picture"), $("overlay"), preview, {
   hover,
   pick: select,
-  drag: (object, dx, dy, time) => live({ edit: "move", object, dx, dy }, time),
-  stretch: (object, factor, time) => live({ edit: "scale", object, factor }, time),
-  release,
-  cancel: () => { session.current.history.live = []; session.refresh(); },
+  drag: (object, dx, dy, time) => editing.live({ edit: "move", object, dx, dy }, time),
+  stretch: (object, factor, time) => editing.live({ edit: "scale", object, factor }, time),
+  release: () => editing.release(),
+  cancel: () => editing.cancel(),
 });
 const panel = new Panel($("sliders"), {
   slide: (part, dimension, value, time) =>
-    live({ edit: "set_code", object: part === "background" ? null : session.current.selected, part, dimension, value }, time),
-  release,
+    editing.live({ edit: "set_code", object: part === "background" ? null : session.current.selected, part, dimension, value }, time),
+  release: () => editing.release(),
   strip: (part, dimension) => session.strip(part, dimension),
   unfolded: fillStrips,
 });
 
-// Edits.
-
-function live(edit, time) {
-  if (!session.settled) return;
-  session.current.history.live = [edit];
-  session.refresh(time);
-}
-
-function release() {
-  const { history } = session.current;
-  if (!history.live.length) return;
-  history.settle();
-  buttons();
-  session.refresh();
-}
-
-function edit(...edits) {
-  session.current.history.add(...edits);
-  session.refresh();
-}
-
-function nudge(dx, dy) {
-  const { history, selected: object } = session.current;
-  history.press({ edit: "move", object, dx, dy }, (a, b) => ({ ...a, dx: a.dx + b.dx, dy: a.dy + b.dy }));
-  session.refresh();
-}
-
-function grow(factor) {
-  const { history, selected: object } = session.current;
-  history.press({ edit: "scale", object, factor }, (a, b) => ({ ...a, factor: Math.min(8, Math.max(0.125, a.factor * b.factor)) }));
-  session.refresh();
-}
-
-const chosen = () => session.current?.view?.objects.find(({ number }) => number === session.current.selected);
-
-// One layer to the front or back, past the objects that are to be seen.
-function layer(way) {
-  const { objects } = session.current.view, from = objects.indexOf(chosen());
-  let place = from + way;
-  while (objects[place]?.empty) place += way;
-  if (objects[place]) edit({ edit: "order", object: session.current.selected, place });
-}
-
-let copying = Promise.resolve(); // until the server has given the copy
-
-function copy() {
-  const found = chosen(), { current } = session;
-  if (!found) return;
-  copying = api.copyOf(current.id, current.history.edits(), found.number).then(
-    (paste) => {
-      localStorage.setItem(CLIPBOARD, JSON.stringify({ model: model.model_sha256, paste }));
-      say(`Copied object ${found.number}.`);
-      buttons();
-    },
-    (failure) => say(failure.message, true),
-  );
-}
-
-const copied = () => {
-  const held = JSON.parse(localStorage.getItem(CLIPBOARD) ?? "null");
-  return held?.model === model?.model_sha256 ? held?.paste : null;
-};
-
-// A pasted object lies a little beside the one it was copied from.
-function paste() {
-  const found = copied(), { current } = session;
-  if (!found || !session.settled) return;
-  const edits = current.history.edits(), gone = edits.filter((each) => each.edit === "remove").map((each) => each.object);
-  const taken = edits.filter((each) => each.edit === "paste").length;
-  const object = current.first + taken;
-  const shift = Math.round(model.width / 16), place = ({ shape, transform }) => JSON.stringify([shape, transform]);
-  const twin = current.view.objects.some((each) => place(each) === place(found) && !gone.includes(each.number));
-  current.selected = object;
-  edit(found, ...(twin ? [{ edit: "move", object, dx: shift, dy: shift }] : []));
-  say("Pasted. Drag it to its place.");
-}
+// Showing.
 
 function select(number) {
   const { current } = session;
-  if (swapping && number !== null && number !== current.selected) {
-    edit({ edit: "swap_texture", object: current.selected, other: number });
+  if (editing.swapping && number !== null && number !== current.selected) {
+    editing.add({ edit: "swap_texture", object: current.selected, other: number });
     number = current.selected;
   }
-  setSwapping(false);
+  editing.swap(false);
   current.selected = number;
+  if (number !== null) preview.want(current, number, false);
   shown(current);
 }
 
-function setSwapping(on) {
-  if (swapping && !on) say("");
-  swapping = on;
-  $("swap").setAttribute("aria-pressed", on);
-  if (on) say("Choose the object to exchange textures with; Esc leaves it.");
+function hover(number) {
+  stage.hovered = number;
+  if (stage.scene) stage.drawOverlay();
+  if (number !== null && session.idle) preview.want(session.current, number, true);
 }
-
-function step(way) {
-  if (!session.settled) return;
-  session.current.history[way]();
-  session.refresh();
-}
-
-// Showing.
 
 function shown(picture) {
-  const { view } = picture;
+  const { view, model } = picture;
   if (!view || picture !== session.current) return;
   picture.first ??= view.objects.length + 1; // the number that the first pasted object gets
   // An object that was just pasted is not in an answer to what was asked before.
   if (session.newest && !view.objects.some(({ number, empty }) => number === picture.selected && !empty)) picture.selected = null;
   stage.selected = picture.selected;
-  stage.show({ width: model.width, height: model.height, ...view }, picture.bitmap);
-  $("empty").hidden = true;
-  const found = chosen();
+  stage.show({ width: model.width, height: model.height, ...view }, picture.bitmap, session.newest);
+  const found = editing.chosen;
   const codes = found
     ? { shape: [found.shape, found.shape_kl], texture: [found.texture, found.texture_kl] }
     : { background: [view.background, view.background_kl] };
-  panel.show(`${session.pictures.indexOf(picture)} ${picture.selected}`, codes);
-  $("subject").textContent = found ? `Object ${found.number}` : "Background";
+  panel.show(`${session.pictures.indexOf(picture)} ${picture.selected}`, model.has_codes ? codes : {}, model.words);
+  $("subject").textContent = found ? `Object ${picture.labels.get(found.number)}` : "Background";
   if (found && document.activeElement !== $("colour")) $("colour").value = found.colour;
-  const present = view.objects.filter(({ empty }) => !empty);
-  $("hint").textContent = found ? "Drag it, pull a corner, or move a slider."
-    : `${present.length ? "Select an object to change it" : "There are no objects in sight"}; these sliders change what is behind all.`;
-  listObjects($("objects"), present, picture.selected, { pick: select, hover });
-  listPictures($("pictures"), session.pictures, picture, (other) => session.go(other));
+  $("hint").textContent = found ? (model.has_codes ? HAS_CODES : NO_CODES)
+    : `${view.objects.some(({ empty }) => !empty) ? "Select an object to change it" : "There are no objects in sight"}${model.has_codes ? "; these sliders change what is behind all." : "."}`;
+  lists();
   buttons();
   fillStrips();
+  if (found && session.idle) preview.want(picture, found.number, true);
 }
 
-// Another picture is the current one, though not yet in sight.
+function lists() {
+  if (session.current?.view) listObjects($("objects"), session.current, stage.mode === "masks", { pick: select, hover });
+  listPictures($("pictures"), session.pictures, session.current, (other) => session.go(other));
+}
+
+// Another picture is the current one, though not yet in sight; or none, and one is to be chosen.
 function went() {
-  stage.gesture = null;
-  setSwapping(false);
+  const { current, model } = session;
+  stage.gesture = stage.moving = null;
+  editing.swap(false);
+  $("model").value = model.name;
+  $("stage").style.setProperty("--shape", model.width / model.height);
+  document.body.classList.toggle("home", !current);
+  $("stage").hidden = !current;
+  $("start").hidden = Boolean(current);
+  $("objects").hidden = !current;
+  $("notices").replaceChildren(...(current?.notices ?? []).map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  $("about").textContent = `Trained on ${model.dataset}: ${model.width}×${model.height} pixels, up to ${model.room} objects. Weights ${model.model_sha256.slice(0, 12)}, Intarsia ${model.version}.`;
+  for (const id of ["swap", "swatch", "raw-choice"]) $(id).hidden = !model.has_codes;
+  if (!current) {
+    panel.show("", {}, model.words);
+    $("subject").textContent = "Nothing is open";
+    $("hint").textContent = model.no_random_scene || "Open a scene or a picture; its objects can be changed here.";
+    for (const id of ["random", "random-2"]) $(id).hidden = Boolean(model.no_random_scene);
+    showGallery($("gallery"), model, (index) => openScene(index));
+    lists();
+  }
   buttons();
-}
-
-function hover(number) {
-  stage.hovered = number;
-  stage.drawOverlay();
 }
 
 function buttons() {
-  const { current } = session, found = chosen(), history = current?.history;
+  const { current } = session, found = editing.chosen, history = current?.history;
   const present = current?.view?.objects.filter(({ empty }) => !empty) ?? [];
-  $("undo").disabled = !history?.steps.length;
-  $("redo").disabled = !history?.undone.length;
-  $("reset").disabled = !history?.steps.length;
-  for (const id of ["compare", "view", "export-png", "export-gif", "export-json", "export-original", ...FULL.map((kind) => `export-${kind}`)]) $(id).disabled = !current?.view;
-  $("actions").hidden = !found;
-  $("forward").disabled = found === present[0];
-  $("backward").disabled = found === present.at(-1);
-  $("swap").disabled = present.length < 2;
-  $("paste").hidden = !current?.view || !copied();
+  const disabled = {
+    undo: !history?.steps.length, redo: !history?.undone.length, reset: !history?.steps.length,
+    forward: !found || found === present[0], backward: !found || found === present.at(-1), swap: !found || present.length < 2,
+    paste: !current?.view || !editing.copied,
+  };
+  for (const id of ["remove", "colour", "smaller", "larger", "copy"]) disabled[id] = !found;
+  for (const id of ["compare", "view", "raw", ...[...$("export").querySelectorAll("button")].map((each) => each.id)]) disabled[id] = !current?.view;
+  for (const [id, off] of Object.entries(disabled)) $(id).disabled = off;
+  $("export").firstElementChild.setAttribute("aria-disabled", !current?.view);
+  $("scenes").disabled = !current;
 }
 
 // Strips wait until nothing else is to be done, and nothing is being dragged or slid.
@@ -194,26 +139,6 @@ function fillStrips() {
   }, STRIPS_AFTER);
 }
 
-function say(text, bad = false) {
-  told = text;
-  $("status").textContent = text;
-  $("status").classList.toggle("bad", bad);
-}
-
-function busy(on) {
-  clearTimeout(busyTimer);
-  $("stage").setAttribute("aria-busy", on);
-  if (!on) {
-    document.body.classList.remove("busy");
-    if ($("status").textContent === "Working…") $("status").textContent = told;
-  } else {
-    busyTimer = setTimeout(() => {
-      document.body.classList.add("busy");
-      if (!$("status").classList.contains("bad")) $("status").textContent = "Working…";
-    }, BUSY_AFTER);
-  }
-}
-
 function compare(on) {
   if (!session.current?.view || stage.comparing === on) return;
   stage.comparing = on;
@@ -223,134 +148,128 @@ function compare(on) {
 
 function setView(mode) {
   $("view").value = stage.mode = mode;
-  const raw = mode === "raw";
-  if (raw === session.raw) return stage.draw();
-  session.raw = raw;
+  stage.draw();
+  lists();
+}
+
+function setRaw(raw) {
+  session.raw = stage.raw = raw;
   session.refresh();
 }
 
-// Pictures that come in.
+// Models and scenes.
 
-async function openFiles(files) {
-  for (const file of files) {
-    if (file.type === "application/json" || file.name.endsWith(".json")) {
-      try {
-        edit(...(await readEdits(file, session.current, model.model_sha256)));
-      } catch (error) {
-        say(error.message, true);
-      }
-    } else await session.open(() => api.upload(file), file.name || "pasted picture", file);
-  }
-}
-
-const openRandom = () => session.open(api.randomScene, `random scene ${session.pictures.length + 1}`);
+const openScene = (index = null) => {
+  const { model } = session;
+  return session.open(() => api.testScene(model.name, index), index === null ? `random scene ${session.pictures.length + 1}` : `scene ${index}`, model);
+};
 
 async function exportAtFullSize(kind) {
+  const { file, model } = session.current;
   say("Drawing it at its own size…");
   try {
     await saveAtFullSize(session.current, kind);
-    say(session.current.file ? "Saved." : `Saved at the model's size, ${model.width}×${model.height} pixels: the page holds no file of this picture.`);
+    say(file ? "Saved." : `Saved at the model's size, ${model.width}×${model.height} pixels: the page holds no file of this picture.`);
   } catch (error) {
     say(error.message, true);
+  }
+}
+
+// The pictures that are open stay with the model that took them apart.
+async function switchModel(name) {
+  busy(true);
+  try {
+    session.model = await api.about(name);
+    session.go(null);
+    say(`The model is ${name} now.`);
+  } catch (error) {
+    $("model").value = session.model.name;
+    say(error.message, true);
+  } finally {
+    busy(!session.idle);
   }
 }
 
 // Controls.
 
 for (const id of ["open", "open-2"]) $(id).onclick = () => $("file").click();
-for (const id of ["random", "random-2"]) $(id).onclick = openRandom;
-$("file").onchange = () => { openFiles([...$("file").files]); $("file").value = ""; };
-for (const way of ["undo", "redo", "reset"]) $(way).onclick = () => step(way);
+for (const id of ["random", "random-2"]) $(id).onclick = () => openScene();
+$("model").onchange = () => switchModel($("model").value);
+$("scenes").onclick = () => session.go(null);
+for (const way of ["undo", "redo", "reset"]) $(way).onclick = () => editing.step(way);
 $("view").onchange = () => setView($("view").value);
+$("raw").onchange = () => setRaw($("raw").checked);
 $("compare").onpointerdown = () => compare(true);
 $("compare").onkeydown = ({ key }) => compare(key === " " || key === "Enter");
 for (const event of ["pointerup", "pointercancel", "blur"]) addEventListener(event, () => compare(false));
-$("colour").oninput = (event) => live({ edit: "recolour", object: session.current.selected, colour: $("colour").value }, event.timeStamp);
-$("colour").onchange = release;
-$("forward").onclick = () => layer(-1);
-$("backward").onclick = () => layer(1);
-$("smaller").onclick = () => grow(1 / 1.1);
-$("larger").onclick = () => grow(1.1);
-$("swap").onclick = () => setSwapping(!swapping);
-$("copy").onclick = copy;
-$("paste").onclick = paste;
-$("remove").onclick = () => edit({ edit: "remove", object: session.current.selected });
+$("colour").oninput = (event) => editing.live({ edit: "recolour", object: session.current.selected, colour: $("colour").value }, event.timeStamp);
+$("colour").onchange = () => editing.release();
+$("forward").onclick = () => editing.layer(-1);
+$("backward").onclick = () => editing.layer(1);
+$("smaller").onclick = () => editing.grow(1 / 1.1);
+$("larger").onclick = () => editing.grow(1.1);
+$("swap").onclick = () => editing.swap(!editing.swapping);
+$("copy").onclick = () => editing.copy();
+$("paste").onclick = () => editing.paste();
+$("remove").onclick = () => editing.remove();
 $("export-png").onclick = () => savePicture(session.current, $("picture"));
 $("export-original").onclick = () => saveOriginal(session.current);
-$("export-json").onclick = () => saveEdits(session.current, model.model_sha256);
+$("export-json").onclick = () => saveEdits(session.current);
 $("export-gif").onclick = () => saveAnimation(session.current).catch((error) => say(error.message, true));
 for (const kind of FULL) $(`export-${kind}`).onclick = () => exportAtFullSize(kind);
-$("export").onclick = (event) => { if (event.target.tagName === "BUTTON") $("export").open = false; };
+$("export").onclick = (event) => {
+  if (event.target.tagName === "BUTTON") $("export").open = false;
+  else if (!session.current?.view) event.preventDefault();
+};
 addEventListener("click", (event) => { if (!$("export").contains(event.target)) $("export").open = false; });
-
-const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-addEventListener("keydown", (event) => {
-  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key, command = event.ctrlKey || event.metaKey;
-  const own = event.target.matches?.(key in STEPS ? "input[type=range], select" : "select"), found = session.settled && chosen();
-  const does = command
-    ? { z: () => step(event.shiftKey ? "redo" : "undo"), y: () => step("redo") }[key]
-    : own || event.altKey ? null
-    : { o: () => $("file").click(), b: () => compare(true), Escape: escape, v: () => setView(VIEWS[(VIEWS.indexOf(stage.mode) + 1) % 3]) }[key]
-      ?? (found && {
-        Delete: $("remove").onclick, Backspace: $("remove").onclick, "+": () => grow(1.1), "=": () => grow(1.1), "-": () => grow(1 / 1.1),
-        "]": () => layer(-1), "[": () => layer(1), t: () => setSwapping(!swapping),
-        ...(STEPS[key] && { [key]: () => nudge(...STEPS[key].map((part) => part * (event.shiftKey ? 5 : 1))) }),
-      }[key]);
-  if (!does) return;
-  event.preventDefault();
-  does();
-});
 addEventListener("keyup", () => compare(false));
-
-function escape() {
-  if ($("export").open) {
-    $("export").open = false;
-    return $("export").querySelector("summary").focus();
-  }
-  if (stage.stop() || !session.current) return;
-  if (swapping) return setSwapping(false);
-  select(null);
-}
-
 addEventListener("copy", (event) => {
-  if (!chosen() || getSelection().toString()) return;
+  if (!editing.chosen || getSelection().toString()) return;
   event.clipboardData.setData("text/plain", "An object of Intarsia Studio"); // in place of a picture that may be there
   event.preventDefault();
-  copy();
-});
-addEventListener("paste", (event) => {
-  const files = [...event.clipboardData.files];
-  if (files.length) openFiles(files);
-  else copying.then(() => (copied() ? paste() : say("There is no picture and no copied object to paste.", true)));
-});
-for (const kind of ["dragenter", "dragover"]) addEventListener(kind, (event) => { event.preventDefault(); $("stage").classList.add("dropping"); });
-addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("stage").classList.remove("dropping"); });
-addEventListener("drop", (event) => {
-  event.preventDefault();
-  $("stage").classList.remove("dropping");
-  const files = [...event.dataTransfer.files];
-  if (files.length) openFiles(files);
-  else say("What was dropped is no file; save the picture first, and drop that.", true);
+  editing.copy();
 });
 addEventListener("storage", buttons);
+addEventListener("pagehide", () => { if (session.model) keep(session); });
+
+onKeys({
+  undo: () => editing.step("undo"),
+  redo: () => editing.step("redo"),
+  open: () => $("file").click(),
+  compare: () => compare(true),
+  view: () => session.current && setView(VIEWS[(VIEWS.indexOf(stage.mode) + 1) % VIEWS.length]),
+  escape() {
+    if ($("export").open) {
+      $("export").open = false;
+      return $("export").querySelector("summary").focus();
+    }
+    if (stage.stop() || !session.current) return;
+    if (editing.swapping) return editing.swap(false);
+    select(null);
+  },
+  remove: () => editing.remove(),
+  grow: (factor) => editing.grow(factor),
+  layer: (way) => editing.layer(way),
+  swap: () => session.model.has_codes && editing.swap(!editing.swapping),
+  nudge: (dx, dy) => editing.nudge(dx, dy),
+}, () => session.settled && editing.chosen);
+listen(session, editing);
 
 async function begin() {
+  const held = kept();
   try {
-    model = await api.about();
+    const names = await api.models(), wanted = new Set([held.model, ...held.pictures.map(({ model }) => model)]);
+    const models = new Map();
+    for (const name of names) if (wanted.has(name)) models.set(name, await api.about(name));
+    session.model = models.get(held.model) ?? await api.about(names[0]);
+    $("model").replaceChildren(...names.map((name) => new Option(name)));
+    went();
+    await session.restore(held, models);
   } catch (error) {
     say(error.message, true);
     return setTimeout(begin, 1500);
   }
-  $("about").textContent = `${model.dataset}, ${model.width}×${model.height} pixels, up to ${model.room} objects`;
-  $("stage").style.setProperty("--shape", model.width / model.height);
-  for (const id of ["random", "random-2"]) $(id).hidden = Boolean(model.no_random_scene);
-  $("hint").textContent = model.no_random_scene || "Open a picture or a random scene; its objects can be changed here.";
-  buttons();
-  await session.restore(kept(model.model_sha256));
   document.body.dataset.ready = "yes";
 }
-
-addEventListener("pagehide", () => { if (model) keep(session, model.model_sha256); });
 
 begin();

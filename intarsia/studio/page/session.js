@@ -7,8 +7,9 @@ import { History } from "./history.js";
 const AGAIN = 1500; // ms before a server that does not answer is asked again
 
 export class Session {
-  pictures = [];
-  current = null;
+  pictures = []; // each with the model that takes it apart
+  current = null; // none: a scene or a picture is to be chosen
+  model = null; // for what is opened next
   raw = false;
   #wanted = 0; // requests so far: each one's number
   #shown = 0; // the newest one answered
@@ -16,7 +17,7 @@ export class Session {
   #since = null; // when the event came that the newest request is for
   #opening = 0; // pictures on their way
 
-  // `on` has: shown(picture), said(text, bad), busy(whether), went() once another picture is the current one
+  // `on` has: shown(picture), said(text, bad), busy(whether), went() once another picture, or none, is the current one
   constructor(on) {
     this.on = on;
   }
@@ -35,42 +36,48 @@ export class Session {
     return !this.#opening && Boolean(this.current?.view);
   }
 
-  // Opens what `send` gets from the server; the picture is then the current one. `file` is what it was made of, if there is one.
-  async open(send, name, file) {
+  // Opens what `send` gets from the server, for a model; the picture is then the current one. It gets nothing if it was called off.
+  async open(send, name, model) {
     this.#opening++;
     this.on.busy(true);
     try {
       const opened = await send();
-      const picture = await this.#add({ ...opened, name, file, history: new History(), selected: null });
+      if (!opened) return this.on.said(`Did not open ${name}.`);
+      const picture = await this.#add({ ...opened, name, model, history: new History(), selected: null, labels: [] });
       this.go(picture);
-      this.on.said(opened.notices.join(" ") || `Opened ${name}.`);
-      return picture;
+      this.on.said(`Opened ${name}.`);
     } catch (error) {
       this.on.said(error.message.replace("Your edits are kept here; trying again…", "Try again once it runs."), true);
-      return null;
     } finally {
       this.#opening--;
       this.on.busy(!this.idle);
     }
   }
 
-  // Opens pictures as they were on a page that was left. The server may have forgotten them; it gets them again then.
-  async restore({ pictures, current }) {
-    for (const { steps, undone, ...picture } of pictures) await this.#add({ ...picture, history: new History(steps, undone) });
-    if (this.pictures[current]) this.go(this.pictures[current]);
+  // Opens pictures as they were on a page that was left. The server may have forgotten them; it gets them again then. Those of
+  // other models than `models` by name are left out.
+  async restore({ pictures, current }, models) {
+    for (const [place, { steps, undone, model_sha256, ...picture }] of pictures.entries()) {
+      const model = models.get(picture.model);
+      if (model?.model_sha256 !== model_sha256) continue;
+      const added = await this.#add({ ...picture, model, history: new History(steps, undone) });
+      if (place === current) this.go(added);
+    }
   }
 
   async #add(given) {
-    const picture = { ...given, bitmap: await createImageBitmap(api.png(given.picture)), view: null };
+    const picture = { ...given, labels: new Map(given.labels), bitmap: await createImageBitmap(api.png(given.picture)), view: null };
     this.pictures.push(picture);
     return picture;
   }
 
-  // What is under way on the picture before becomes a step of it.
+  // To a picture, or to none. What is under way on the one before becomes a step of it.
   go(picture) {
     this.current?.history.settle();
     this.current = picture;
-    this.refresh();
+    this.model = picture?.model ?? this.model;
+    if (picture) this.refresh();
+    else this.#shown = this.#wanted;
     this.on.went();
   }
 
@@ -86,7 +93,7 @@ export class Session {
   async #ask() {
     this.#asking = true;
     this.on.busy(true);
-    while (this.#shown < this.#wanted) {
+    while (this.#shown < this.#wanted && this.current) {
       const number = this.#wanted, picture = this.current, since = this.#since;
       try {
         const view = await api.view(picture.id, picture.history.edits(), this.raw);
@@ -94,6 +101,7 @@ export class Session {
         this.#shown = number;
         if (picture !== this.current) continue;
         picture.view = { ...view, bitmap, labels: api.bytes(view.labels) };
+        name(picture);
         this.on.shown(picture);
         if (since !== null) requestAnimationFrame((now) => performance.measure("edit-to-picture", { start: since, end: Math.max(now, since) }));
       } catch (error) {
@@ -108,7 +116,7 @@ export class Session {
   async #mend(error, picture) {
     if (error.status === api.GONE) {
       try {
-        picture.id = (await api.upload(api.png(picture.picture))).id;
+        picture.id = (await api.upload(api.png(picture.picture), picture.model.name)).id;
         return true;
       } catch (second) {
         error = second;
@@ -117,7 +125,7 @@ export class Session {
     this.on.said(error.message, true);
     if (error.status === api.LOST || error.status === api.BUSY) {
       await new Promise((done) => setTimeout(done, AGAIN));
-      if (await api.about().then(() => true, () => false)) this.on.said("The server is back.");
+      if (await api.models().then(() => true, () => false)) this.on.said("The server is back.");
       return true;
     }
     const had = picture.history.edits().length > 0;
@@ -125,16 +133,24 @@ export class Session {
     return had;
   }
 
-  // What one number of a code does; null where something newer has to be shown first.
+  // What one number of a code does, a picture and its values; null where something newer has to be shown first.
   async strip(part, dimension) {
     const picture = this.current;
     if (!this.idle || !picture) return null;
     const object = part === "background" ? null : picture.selected;
     try {
-      const { picture: found } = await api.strip(picture.id, picture.history.edits(), object, part, dimension);
+      const found = await api.strip(picture.id, picture.history.edits(), object, part, dimension);
       return picture === this.current && this.idle ? found : null;
     } catch {
       return null; // what goes wrong with the picture itself is told
     }
+  }
+}
+
+// Objects are called by the numbers 1, 2, 3 and so on as they come to sight: the server's numbers have gaps where the model found
+// nothing. A name stays with its object.
+function name({ view, labels }) {
+  for (const { number, empty } of [...view.objects].sort((a, b) => a.number - b.number)) {
+    if (!empty && !labels.has(number)) labels.set(number, labels.size + 1);
   }
 }

@@ -3,14 +3,18 @@
 const HANDLE = 5, REACH = 14, START = 4; // px on the screen: half a handle, how near a pointer has to come, where a drag begins
 const PALETTE = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#0072b2", "#cc79a7", "#969696", "#783cb4", "#a0dc5a"];
 
+export const BACKGROUND = "#282b32";
 export const colourOf = (number) => PALETTE[(number - 1) % PALETTE.length];
 
 export class Stage {
-  // `on` has: hover(number), pick(number), drag(number, dx, dy), stretch(number, factor), release(), cancel().
-  constructor(box, picture, overlay, on) {
-    Object.assign(this, { box, picture, overlay, on, scene: null, before: null, hovered: null, selected: null, gesture: null });
+  // `on` has: hover(number), pick(number), drag(number, dx, dy), stretch(number, factor), release(), cancel(). `preview` draws an
+  // object on its way.
+  constructor(box, picture, overlay, preview, on) {
+    Object.assign(this, { box, picture, overlay, preview, on, scene: null, before: null, hovered: null, selected: null, gesture: null });
+    this.moving = null; // the object on its way, until the server's picture of its place is here
     this.comparing = false;
     this.mode = "picture";
+    this.raw = false; // whether the pictures are those of the networks alone
     new ResizeObserver(() => this.draw()).observe(box);
     overlay.addEventListener("pointerdown", (event) => this.down(event));
     overlay.addEventListener("pointermove", (event) => this.move(event));
@@ -19,9 +23,11 @@ export class Stage {
     overlay.addEventListener("pointerleave", () => this.gesture || this.on.hover(null));
   }
 
-  // scene: { width, height, bitmap, labels, objects }, before: the bitmap of the picture as it came.
-  show(scene, before) {
+  // scene: { width, height, bitmap, labels, objects }, before: the bitmap of the picture as it came, newest: whether nothing newer
+  // was asked for.
+  show(scene, before, newest) {
     Object.assign(this, { scene, before });
+    if (newest) this.moving = null;
     this.box.style.setProperty("--shape", scene.width / scene.height);
     if (this.picture.width !== scene.width || this.picture.height !== scene.height) {
       this.picture.width = scene.width;
@@ -36,7 +42,7 @@ export class Stage {
     const { width, height, bitmap, labels, objects } = this.scene, context = this.picture.getContext("2d");
     if (this.comparing) context.drawImage(this.before, 0, 0);
     else if (this.mode === "masks") context.putImageData(coloured(width, height, labels, objects), 0, 0);
-    else context.drawImage(bitmap, 0, 0);
+    else if (!this.previews || !this.preview.draw(context, this.moving)) context.drawImage(bitmap, 0, 0);
     this.drawOverlay();
   }
 
@@ -49,7 +55,7 @@ export class Stage {
     context.scale(ratio * scale, ratio * scale);
     context.lineJoin = context.lineCap = "round";
     this.scene.objects.forEach(({ number, empty }, place) => {
-      if (empty) return;
+      if (empty || number === this.moving?.number) return; // its frame shows where it is
       const strong = number === this.hovered || number === this.selected;
       if (number === this.hovered && !this.gesture) {
         context.fillStyle = "rgb(255 255 255 / 18%)";
@@ -76,6 +82,10 @@ export class Stage {
     }
   }
 
+  get previews() {
+    return this.moving && this.mode === "picture" && !this.raw;
+  }
+
   get scale() {
     return this.overlay.clientWidth / this.scene.width;
   }
@@ -84,11 +94,9 @@ export class Stage {
   frame() {
     const found = this.scene.objects.find(({ number, empty }) => number === this.selected && !empty);
     if (!found) return null;
-    const going = this.gesture?.going;
-    const [left, top, right, bottom] = going ? this.gesture.box : found.box;
-    if (!going) return [left, top, right, bottom];
-    const x = (left + right) / 2 + going.dx, y = (top + bottom) / 2 + going.dy;
-    const across = ((right - left) / 2) * going.factor, down = ((bottom - top) / 2) * going.factor;
+    if (this.moving?.number !== this.selected) return found.box;
+    const { box: [left, top, right, bottom], dx, dy, factor } = this.moving, x = (left + right) / 2 + dx, y = (top + bottom) / 2 + dy;
+    const across = ((right - left) / 2) * factor, down = ((bottom - top) / 2) * factor;
     return [x - across, y - down, x + across, y + down];
   }
 
@@ -128,6 +136,7 @@ export class Stage {
     if (!gesture) {
       const number = this.numberAt(here);
       this.overlay.style.cursor = this.handleAt(here) ?? (number === null ? "default" : "grab");
+      this.overlay.title = number === null ? "Background: no object is here" : "";
       if (number !== this.hovered) this.on.hover(number);
       return;
     }
@@ -143,7 +152,8 @@ export class Stage {
       gesture.going = { dx: within(dx, width), dy: within(dy, height), factor: 1 };
       this.on.drag(gesture.number, gesture.going.dx, gesture.going.dy, event.timeStamp);
     }
-    this.drawOverlay();
+    this.moving = { number: gesture.number, box: gesture.box, ...gesture.going };
+    this.draw();
   }
 
   up() {
@@ -156,6 +166,7 @@ export class Stage {
   stop() {
     const had = this.gesture !== null;
     this.gesture = null;
+    this.moving = null;
     if (had) this.on.cancel();
     return had;
   }
@@ -191,7 +202,7 @@ function outline({ width, height, labels }, label) {
 }
 
 function coloured(width, height, labels, objects) {
-  const colours = [[40, 43, 50], ...objects.map(({ number }) => [1, 3, 5].map((at) => parseInt(colourOf(number).slice(at, at + 2), 16)))];
+  const colours = [BACKGROUND, ...objects.map(({ number }) => colourOf(number))].map((each) => [1, 3, 5].map((at) => parseInt(each.slice(at, at + 2), 16)));
   const image = new ImageData(width, height);
   labels.forEach((label, at) => image.data.set([...colours[label], 255], 4 * at));
   return image;
