@@ -64,6 +64,6 @@ def test_predict_is_stopped_and_starved_and_run_again(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "red").save(world / "picture.png")
     trials = Trials("predict", world, tmp_path)
     assert trials.start() is None and trials.largest > 1000
-    assert {path.rpartition(".")[2] for path in trials.expected} == {"png", "npz"}
+    assert {path.rpartition(".")[2] for path in trials.expected} == {"png", "npz", "json"}
     chance = random.Random(0)
     assert [trials.stop(chance) for _ in range(3)] == [trials.fill(chance) for _ in range(3)] == [None] * 3

@@ -336,13 +336,16 @@ def test_export_is_replayed_to_the_same_pixels(
 
 
 def test_exports_have_the_size_of_the_file(studio: Callable[..., Studio]) -> None:
-    """What the page opened, edited, is saved at the file's own size, as the command line would; and its masks and cut-outs."""
+    """What the page opened, edited, is saved at the file's own size, crop or not; and its masks and cut-outs."""
     one, content = studio(None), BytesIO()
     large = np.kron(pixels(photo(3, (SIZE, SIZE))), np.ones((3, 4, 1))).astype(np.uint8)
     Image.fromarray(large).save(content, "png")
     for name in ("picture", "masks", "coco", "cutouts"):
         assert one.page.is_disabled(f"#export-{name}")
-    one.open(content.getvalue(), "my large.png")
+    one.page.set_input_files("#file", {"name": "my large.png", "mimeType": "image/png", "buffer": content.getvalue()})
+    one.page.click("#crop-use")  # the largest square, from column 32 on
+    one.page.wait_for_selector("#objects button")
+    one.settle()
     assert (pixels(one.saved("#export-picture")) == large).all()
     one.page.click("#objects button >> nth=0")
     one.drag((16, 50), (21, 47))
@@ -350,9 +353,9 @@ def test_exports_have_the_size_of_the_file(studio: Callable[..., Studio]) -> Non
     saved = pixels(one.saved("#export-picture"))
     assert saved.shape == (3 * SIZE, 4 * SIZE, 3) and (saved[:60] == large[:60]).all()
     edit = one.edits[-1]
-    right, down = round(4 * edit["dx"]), round(3 * edit["dy"])
-    inside = large[126:168, 24:104].astype(int)
-    moved = saved[126 + down : 168 + down, 24 + right : 104 + right]
+    right, down = round(3 * edit["dx"]), round(3 * edit["dy"])
+    inside = large[126:168, 50:110].astype(int)
+    moved = saved[126 + down : 168 + down, 50 + right : 110 + right]
     assert right > 10 and down < -4 and np.median(abs(moved - inside)) <= 12  # of noise, resampled by parts of a pixel
     expect(one.page.locator("#status")).to_have_text("Saved.")
     with Image.open(BytesIO(one.saved("#export-masks"))) as file:

@@ -400,7 +400,9 @@ def test_exported_picture_is_what_the_command_line_writes(port: int, model: Mode
     status, answer = ask(port, "POST", "/api/scenes", large())
     edits = [dataclasses.asdict(Move(1, 3.0, -2.0)), dataclasses.asdict(Remove(2))]
     (tmp_path / "edits.json").write_text(
-        json.dumps({"version": 1, "picture_sha256": answer["id"], "model_sha256": model_sha256(model), "edits": edits})
+        json.dumps(
+            {"version": 1, "picture_sha256": answer["picture_sha256"], "model_sha256": model_sha256(model), "edits": edits}
+        )
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("intarsia.commands.manipulate.load", lambda run, with_codes: model)
