@@ -80,7 +80,8 @@ class _Renderer(nn.Module):
 
     def forward(self, shape: Tensor, texture: Tensor, background: Tensor) -> Images:
         unused = background
-        return Renderer(self.model).render(Scene(unused, unused, shape, texture, background, unused, unused, unused))
+        scene = Scene(unused, unused, shape, texture, background, unused, unused, unused, transform=unused, origins=())
+        return Renderer(self.model).render(scene)
 
 
 def _exported(network: nn.Module, given: dict[str, Tensor], output: str) -> bytes:

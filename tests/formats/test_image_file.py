@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 
 from intarsia.data.folder import fitted
 from intarsia.errors import InputError
-from intarsia.formats import image_file
 from intarsia.formats.image_file import TURNS, read_photo, read_stored
 from intarsia.pictures import read_picture
 from intarsia.studio.uploads import picture_of
@@ -230,14 +229,12 @@ def test_damaged_files_are_read_or_refused(kind: str, data: st.DataObject) -> No
         assert str(error).startswith("a ") and "\n" not in str(error)
 
 
-def test_too_many_pixels_are_refused_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_refused_with_the_limit() -> None:
     content = png(0, 8, np.zeros((20, 30), np.uint8))
-    monkeypatch.setattr(image_file, "MOST_PIXELS", 600)
-    assert read_photo(Path("a"), content).size == (30, 20)
-    monkeypatch.setattr(image_file, "MOST_PIXELS", 599)
+    assert read_photo(Path("a"), content, most=600).size == (30, 20)
     for read in (read_photo, read_stored):
         with pytest.raises(InputError, match=r"a has 30x20 pixels, 0\.0 million; at most 0\.000599 million are read"):
-            read(Path("a"), content)
+            read(Path("a"), content, most=599)
 
 
 def test_large_jpegs_are_decoded_at_a_fraction_and_keep_their_size() -> None:

@@ -306,7 +306,7 @@ def test_numbers_are_called_by_the_factors_that_they_predict() -> None:
 def test_shipped_models_say_what_their_numbers_do() -> None:
     words = models.Models({"dsprites": Path("multi_dsprites")}).get("dsprites").about.words
     assert words["shape"][:4] == ["Place across", "Place down", "Size", "Shape 3"]
-    assert words["texture"] == ["Texture 0", "Hue 1", "Hue 2", "Texture 3", "Brightness"]
+    assert words["texture"] == ["Texture 0", "Texture 1", "Hue 1", "Hue 2", "Brightness"]
 
 
 def test_models_of_several_backgrounds_and_of_pairs_are_served() -> None:
