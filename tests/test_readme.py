@@ -146,7 +146,7 @@ def test_the_table_shows_the_recorded_figures(dataset: str) -> None:
 
 
 def test_readme_shows_figures_of_the_results_page() -> None:
-    content = rows(section(RESULTS_PAGE, CONTENT).split("### Codes")[0])
+    content = rows(section(RESULTS_PAGE, CONTENT).split("\n### ")[0])
     readme = rows(section(ROOT / "README.md", "Results"))
     for name, row in readme.items():
         assert row[3:] == [content[name][0], content[name][4], content[name][6]]
