@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import get_all_start_methods
 from typing import Any, NamedTuple
 
@@ -71,7 +72,8 @@ class StepImages:
             multiprocessing_context="fork" if workers and "fork" in get_all_start_methods() else None,
             generator=Generator(),  # else PyTorch's own is used up
         )
-        return iter(loader)
+        with _stops_held_back():
+            return iter(loader)
 
 
 def workers_for(options: Options, device: torch.device) -> int:
@@ -96,6 +98,19 @@ class _Drawing(Dataset[Tensor]):
 
 def _as_it_is(images: Any) -> Any:
     return images
+
+
+@contextmanager
+def _stops_held_back() -> Iterator[None]:
+    """Hold back the signals that stop a training, where the system can: workers that start meanwhile are not hit too early."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _ignore_stops(worker: int) -> None:
