@@ -1,7 +1,7 @@
 """Scores of other methods on a dataset's test scenes, as `intarsia evaluate` scores a model.
 
 In `python benchmarks/baselines.py multi_texture --minutes 2.5`, the minutes should be those of the processor that the training
-of the `content` recipe took on the same machine. Two methods are trained for so long: Slot Attention over pixels and over
+of the `compact` recipe took on the same machine. Two methods are trained for so long: Slot Attention over pixels and over
 features. Of several batches and learning rates the one is scored whose masks have the highest sum of ARI and FG-ARI on
 validation scenes. Writes a JSON file and, beside it, the weights. What these hold already is not computed again, so a benchmark
 that was stopped goes on where it was.
@@ -179,10 +179,11 @@ def main(
     """
     if test_images % SUBSETS or not SUBSETS <= test_images <= ALL:
         raise InputError(f"--test-images is {test_images}; it must be a multiple of {SUBSETS} from {SUBSETS} to {ALL}.")
-    if "content" not in RECIPES.get(dataset, {}):
-        known = ", ".join(name for name, variants in RECIPES.items() if "content" in variants)
-        raise InputError(f"There is no content recipe for {dataset!r}; choose one of {known}.")
-    recipe = dataclasses.replace(RECIPES[dataset]["content"], data_root=data_root, seed=seed)
+    compact = {name: variants["compact"] for name, variants in RECIPES.items() if "compact" in variants}
+    over_content = [name for name, recipe in compact.items() if recipe.content.kind != "pixels"]
+    if dataset not in over_content:
+        raise InputError(f"There is no compact recipe over content for {dataset!r}; choose one of {', '.join(over_content)}.")
+    recipe = dataclasses.replace(compact[dataset], data_root=data_root, seed=seed)
     out = out or Path("runs/baselines") / f"{dataset}-seed{seed}.json"
     options = Options(threads=threads, precision="32-true")
     check_options(options)

@@ -1,6 +1,6 @@
 """The minutes that recipes take until validation scenes reach a foreground ARI of 0.5, 0.8 and 0.9.
 
-`python benchmarks/quality.py multi_texture` trains the segments (stages 1 and 2) of the recipes `compact` and `content` from
+`python benchmarks/quality.py multi_texture` trains the segments (stages 1 and 2) of the recipes `pixels` and `compact` from
 scratch, one after the other in one process, and validates every 100 steps with 200 scenes. The minutes are those of the clock,
 and hold the validations too. Runs are kept in `--folder`; a run that is there is resumed, and read if it is finished. Compare
 minutes of one machine alone.
@@ -50,7 +50,7 @@ def reached(points: list[tuple[float, float]], level: float) -> float | None:
 
 def main(
     datasets: tyro.conf.Positional[tuple[str, ...]] = ("multi_texture",),
-    recipes: tuple[str, ...] = ("compact", "content"),
+    recipes: tuple[str, ...] = ("pixels", "compact"),
     seed: int = 0,
     data_root: str | None = None,
     every: int = 100,

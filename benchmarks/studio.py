@@ -27,10 +27,10 @@ from intarsia.studio.server import create_app
 from tests.halves import Halves
 from tests.studio.serving import photo, running
 
-SMALL = RECIPES["multi_dsprites"]["compact"]
+SMALL = RECIPES["multi_dsprites"]["pixels"]
 CASES: dict[str, tuple[Recipe, int]] = {  # with the milliseconds that a slider may take
     "64x64": (SMALL, 50),
-    "192x256": (dataclasses.replace(RECIPES["flying_animals"]["compact"], height=192, width=256), 150),
+    "192x256": (dataclasses.replace(RECIPES["flying_animals"]["pixels"], height=192, width=256), 150),
 }
 
 

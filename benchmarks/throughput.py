@@ -117,7 +117,7 @@ def device_name(accelerator: str) -> str:
 
 
 def main(
-    recipes: tuple[str, ...] = ("multi_dsprites/compact", "multi_texture_pair/reference"),
+    recipes: tuple[str, ...] = ("multi_dsprites/pixels", "multi_texture_pair/reference"),
     compiled: tuple[bool, ...] = (False, True),
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     workers: Literal["auto"] | int = "auto",

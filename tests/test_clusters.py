@@ -60,7 +60,7 @@ def test_an_image_of_one_colour_goes_to_the_largest_segment():
 
 
 def test_a_model_lets_pixels_vote_as_often_as_its_recipe_says():
-    recipe = RECIPES["multi_texture"]["content"]
+    recipe = RECIPES["multi_texture"]["compact"]
     model, images = Model(recipe), torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
     plain = Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0)))
     masks = plain.segment(images)
@@ -79,7 +79,7 @@ def test_borders_snap_to_where_the_colours_change():
 
 
 def test_a_model_moves_borders_as_far_as_its_recipe_says():
-    recipe = RECIPES["multi_texture"]["content"]
+    recipe = RECIPES["multi_texture"]["compact"]
     images = torch.rand(2, 3, 64, 64, generator=Generator().manual_seed(0))
     plain, snapped = (
         Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0, border_radius=radius)))

@@ -18,7 +18,7 @@ from intarsia import InputError, Model, Prediction, Scene
 from intarsia.pictures import Gallery
 from intarsia.recipes import RECIPES
 
-RECIPE = RECIPES["multi_texture"]["compact"]
+RECIPE = RECIPES["multi_texture"]["pixels"]
 TINY = dataclasses.replace(
     RECIPE,
     segmenter=dataclasses.replace(RECIPE.segmenter, channels=8),

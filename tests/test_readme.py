@@ -134,30 +134,30 @@ def rows(text: str) -> dict[str, list[str]]:
 
 RESULTS = json.loads((ROOT / "docs" / "results.json").read_text())
 RESULTS_PAGE = ROOT / "docs" / "results.md"
-COMPACT, CONTENT = "Segments and codes: the compact recipes", "Segments in minutes: the content recipes"
+PIXELS, COMPACT = "Segments and codes: the `pixels` recipes", "Segments in minutes: the `compact` recipes"
 
 
 @pytest.mark.parametrize("dataset", RESULTS)
 def test_the_table_shows_the_recorded_figures(dataset: str) -> None:
-    entry, row = RESULTS[dataset], rows(section(RESULTS_PAGE, COMPACT).split("These are medians")[0])[dataset]
+    entry, row = RESULTS[dataset], rows(section(RESULTS_PAGE, PIXELS).split("These are medians")[0])[dataset]
     figures = [f"{median(entry[name]):.3f}" for name in ("iou", "miou", "mbo", "ari", "fg_ari")]
     assert [row[0].split(" ")[0], *row[1:5]] == figures
     assert row[6:] == [f"{median(entry['minutes']):.1f}", f"{entry['test_images']:,}"]
 
 
 def test_readme_shows_figures_of_the_results_page() -> None:
-    content = rows(section(RESULTS_PAGE, CONTENT).split("\n### ")[0])
+    compact = rows(section(RESULTS_PAGE, COMPACT).split("\n### ")[0])
     readme = rows(section(ROOT / "README.md", "Results"))
     for name, row in readme.items():
-        assert row[3:] == [content[name][0], content[name][4], content[name][6]]
+        assert row[:3] == [compact[name][0], compact[name][4], compact[name][6]]
         if name in RESULTS:
             entry = RESULTS[name]
-            assert row[:2] == [f"{median(entry[figure]):.3f}" for figure in ("iou", "fg_ari")]
-            assert row[2] == f"{median(entry['minutes']):.1f}"
-        else:  # one run of the compact recipe, in sentences
+            assert row[3:5] == [f"{median(entry[figure]):.3f}" for figure in ("iou", "fg_ari")]
+            assert row[5] == f"{median(entry['minutes']):.1f}"
+        else:  # one run of the `pixels` recipe, in sentences
             page = section(RESULTS_PAGE, "Rooms" if "room" in name else "Flying Animals")
-            assert all(figure in page for figure in row[:3])
-    assert readme.keys() == content.keys()
+            assert all(figure in page for figure in row[3:])
+    assert readme.keys() == compact.keys()
 
 
 BASELINES = json.loads((ROOT / "docs" / "baselines.json").read_text())

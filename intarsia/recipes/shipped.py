@@ -30,7 +30,8 @@ def _constant_epsilon(value: float) -> Epsilon:
     return Epsilon(start=value, highest=value, final=value)
 
 
-_MULTI_TEXTURE = Recipe(
+# `pixels`: small networks, and the paper's game over pixels.
+_PIXELS_TEXTURE = Recipe(
     dataset="multi_texture",
     edge_threshold=0.5,
     segmenter=Segmenter(span=8.0, smoothing=3.0),
@@ -47,7 +48,7 @@ _MULTI_TEXTURE = Recipe(
     vaes=Vaes(steps=4000, beta_hold_steps=500),
 )
 
-_OBJECTS_ROOM = Recipe(
+_PIXELS_ROOM = Recipe(
     dataset="objects_room",
     segments=6,
     backgrounds=3,  # sky, floor and walls
@@ -56,10 +57,10 @@ _OBJECTS_ROOM = Recipe(
     separation=Separation(steps=3000, epsilon=Epsilon(highest=30.0, final=30.0)),
 )
 
-_FLYING_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
+_PIXELS_ANIMALS = Recipe(dataset="flying_animals", height=96, width=128, segments=6, edge_threshold=0.2)
 
-# The inpainter guesses content, and the segmenter learns what a search finds (docs/notes/008-content.md).
-_CONTENT = Recipe(
+# `compact`: the inpainter guesses content, and the segmenter may learn what a search finds (docs/notes/008-content.md).
+_COMPACT = Recipe(
     dataset="multi_dsprites",
     edge_threshold=1e-4,
     content=Content(kind="means", strides=(1, 4), factors=(3, 3)),
@@ -83,8 +84,8 @@ _CONTENT = Recipe(
     end_to_end=EndToEnd(steps=0),
 )
 
-_CONTENT_ROOM = dataclasses.replace(
-    _CONTENT,
+_COMPACT_ROOM = dataclasses.replace(
+    _COMPACT,
     dataset="objects_room",
     segments=6,
     backgrounds=3,  # sky, floor and walls
@@ -95,8 +96,8 @@ _CONTENT_ROOM = dataclasses.replace(
     distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
 )
 
-_CONTENT_ANIMALS = dataclasses.replace(
-    _CONTENT,
+_COMPACT_ANIMALS = dataclasses.replace(
+    _COMPACT,
     dataset="flying_animals",
     height=192,
     width=256,
@@ -107,7 +108,7 @@ _CONTENT_ANIMALS = dataclasses.replace(
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
-        _CONTENT.inpainting,
+        _COMPACT.inpainting,
         regions=Regions(boxes=0.3, fields=0.0, slivers=0.0, everything=0.1, ellipses=0.3, partitions=0.3),
     ),
     separation=Separation(
@@ -123,7 +124,7 @@ _CONTENT_ANIMALS = dataclasses.replace(
     distillation=Distillation(steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
 )
 
-# The published procedure with the original's networks; what differs between datasets is given where they are listed.
+# `reference`: the published procedure with the original's networks; what differs between datasets is given below.
 _REFERENCE = Recipe(
     dataset="multi_texture",
     inpainter=Inpainter(network="reference"),
@@ -193,29 +194,15 @@ _REFERENCE_ANIMALS = dataclasses.replace(  # the original starts its segmenter f
 
 SHIPPED: dict[str, dict[str, Recipe]] = {
     "multi_texture": {
-        "compact": _MULTI_TEXTURE,
-        "demo": dataclasses.replace(  # the shortest training that shows separate objects
-            _MULTI_TEXTURE,
-            segmenter=Segmenter(),
-            inpainting=Inpainting(steps=1800, propagation_fraction=0.5),
-            separation=Separation(
-                steps=1520,
-                epsilon=Epsilon(final=100.0, hold_steps=200, ramp_steps=200),
-                hard_from_step=200,
-                propagation_from_step=1520,
-            ),
-            vaes=Vaes(steps=0),
-            end_to_end=EndToEnd(steps=0),
-        ),
-        "content": dataclasses.replace(
-            _CONTENT,
+        "compact": dataclasses.replace(
+            _COMPACT,
             dataset="multi_texture",
             edge_threshold=0.5,
             content=Content(kind="statistics", strides=(2, 4), factors=(6, 6)),
             segmenter=Segmenter(span=8.0, smoothing=3.0, votes=5, clusters=9),
             inpainter=Inpainter(channels=32, propagation=0),
             inpainting=dataclasses.replace(
-                _CONTENT.inpainting, steps=900, regions=dataclasses.replace(_CONTENT.inpainting.regions, clusters=0.15)
+                _COMPACT.inpainting, steps=900, regions=dataclasses.replace(_COMPACT.inpainting.regions, clusters=0.15)
             ),
             separation=Separation(
                 steps=540,
@@ -228,11 +215,25 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
             ),
             distillation=Distillation(steps=0),
         ),
+        "pixels": _PIXELS_TEXTURE,
+        "demo": dataclasses.replace(  # the shortest game over pixels that shows separate objects
+            _PIXELS_TEXTURE,
+            segmenter=Segmenter(),
+            inpainting=Inpainting(steps=1800, propagation_fraction=0.5),
+            separation=Separation(
+                steps=1520,
+                epsilon=Epsilon(final=100.0, hold_steps=200, ramp_steps=200),
+                hard_from_step=200,
+                propagation_from_step=1520,
+            ),
+            vaes=Vaes(steps=0),
+            end_to_end=EndToEnd(steps=0),
+        ),
         "reference": _REFERENCE,
     },
     "multi_dsprites": {
-        "compact": Recipe(dataset="multi_dsprites", edge_threshold=1e-4),
-        "content": _CONTENT,
+        "compact": _COMPACT,
+        "pixels": Recipe(dataset="multi_dsprites", edge_threshold=1e-4),
         "reference": dataclasses.replace(
             _REFERENCE,
             dataset="multi_dsprites",
@@ -241,14 +242,14 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         ),
     },
     "multi_texture_pair": {
-        "compact": dataclasses.replace(  # from a model that has learned on more varied scenes: see STARTS
-            _MULTI_TEXTURE,
+        "pixels": dataclasses.replace(  # from a model that has learned on more varied scenes: see STARTS
+            _PIXELS_TEXTURE,
             dataset="multi_texture_pair",
             segments=3,
-            segmenter=dataclasses.replace(_MULTI_TEXTURE.segmenter, learn_channels=True),
-            inpainting=dataclasses.replace(_MULTI_TEXTURE.inpainting, steps=0),
-            separation=dataclasses.replace(_MULTI_TEXTURE.separation, steps=0),
-            vaes=dataclasses.replace(_MULTI_TEXTURE.vaes, steps=2000),
+            segmenter=dataclasses.replace(_PIXELS_TEXTURE.segmenter, learn_channels=True),
+            inpainting=dataclasses.replace(_PIXELS_TEXTURE.inpainting, steps=0),
+            separation=dataclasses.replace(_PIXELS_TEXTURE.separation, steps=0),
+            vaes=dataclasses.replace(_PIXELS_TEXTURE.vaes, steps=2000),
             end_to_end=EndToEnd(steps=0),
             consistency=Consistency(
                 steps=800,
@@ -271,12 +272,12 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         ),
     },
     "folder": {  # own images
-        "compact": Recipe(dataset="folder", edge_threshold=0.5),
-        "photos": dataclasses.replace(_CONTENT_ANIMALS, dataset="folder"),
+        "photos": dataclasses.replace(_COMPACT_ANIMALS, dataset="folder"),
+        "pixels": Recipe(dataset="folder", edge_threshold=0.5),
     },
     "objects_room": {
-        "compact": _OBJECTS_ROOM,
-        "content": _CONTENT_ROOM,
+        "compact": _COMPACT_ROOM,
+        "pixels": _PIXELS_ROOM,
         "reference": dataclasses.replace(
             _REFERENCE,
             dataset="objects_room",
@@ -289,18 +290,18 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         ),
     },
     "objects_room_mujoco": {
-        "compact": dataclasses.replace(_OBJECTS_ROOM, dataset="objects_room_mujoco"),
-        "content": dataclasses.replace(_CONTENT_ROOM, dataset="objects_room_mujoco"),
+        "compact": dataclasses.replace(_COMPACT_ROOM, dataset="objects_room_mujoco"),
+        "pixels": dataclasses.replace(_PIXELS_ROOM, dataset="objects_room_mujoco"),
     },
-    "composed_photographs": {"content": dataclasses.replace(_CONTENT_ANIMALS, dataset="composed_photographs", segments=8)},
-    "flying_animals": {"compact": _FLYING_ANIMALS, "content": _CONTENT_ANIMALS, "reference": _REFERENCE_ANIMALS},
+    "composed_photographs": {"compact": dataclasses.replace(_COMPACT_ANIMALS, dataset="composed_photographs", segments=8)},
+    "flying_animals": {"compact": _COMPACT_ANIMALS, "pixels": _PIXELS_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
-        "compact": dataclasses.replace(_FLYING_ANIMALS, dataset="flying_animals_debian"),
-        "content": dataclasses.replace(_CONTENT_ANIMALS, dataset="flying_animals_debian"),
+        "compact": dataclasses.replace(_COMPACT_ANIMALS, dataset="flying_animals_debian"),
+        "pixels": dataclasses.replace(_PIXELS_ANIMALS, dataset="flying_animals_debian"),
         "reference": dataclasses.replace(_REFERENCE_ANIMALS, dataset="flying_animals_debian"),
     },
 }
 """The recipes that come with the package: dataset, then name, to recipe."""
 
 # Recipes without the first two stages start from these shipped models, unless another model is named.
-STARTS = {("multi_texture_pair", "compact"): "multi_texture"}
+STARTS = {("multi_texture_pair", "pixels"): "multi_texture"}

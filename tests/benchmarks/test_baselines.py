@@ -15,7 +15,7 @@ from intarsia.baselines.training import Trained
 from intarsia.errors import InputError
 from intarsia.recipes import RECIPES
 
-RECIPE = RECIPES["multi_texture"]["content"]
+RECIPE = RECIPES["multi_texture"]["compact"]
 TRIES = baselines.Tries(batches=(8,), rates=(1e-3, 1e-2))
 
 
@@ -74,7 +74,8 @@ def test_features_of_large_images_have_a_coarser_grid(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("settings", "match"), [({"test_images": 15}, "multiple of 10"), ({"dataset": "folder"}, "no content recipe for 'folder'")]
+    ("settings", "match"),
+    [({"test_images": 15}, "multiple of 10"), ({"dataset": "folder"}, "no compact recipe over content for 'folder'")],
 )
 def test_bad_input_is_refused(settings: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):

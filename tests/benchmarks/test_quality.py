@@ -12,7 +12,7 @@ SEPARATION = [{"step": step, "seconds": 60.0 * step, "fg_ari": figure} for step,
 
 def test_minutes_go_on_from_stage_to_stage():
     logs = {"inpainting": INPAINTING, "separation": SEPARATION, "distillation": [{"step": 1, "seconds": 60.0, "fg_ari": 0.95}]}
-    training = Training(RECIPES["multi_texture"]["content"], logs, Machine("a processor", 1), None, None)
+    training = Training(RECIPES["multi_texture"]["compact"], logs, Machine("a processor", 1), None, None)
     assert progress(training) == [(2.0, 0.6), (3.0, 0.4), (4.0, 0.85), (5.0, 0.8), (6.0, 0.95)]
 
 

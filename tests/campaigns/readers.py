@@ -34,7 +34,7 @@ from tests.trained import write_progress
 
 TF1 = Path(__file__).parents[1] / "interop" / "checkpoints"
 TINY = dataclasses.replace(
-    RECIPES["multi_dsprites"]["compact"],
+    RECIPES["multi_dsprites"]["pixels"],
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     vae=Vae(channels=2, hidden=8),

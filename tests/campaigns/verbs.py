@@ -27,7 +27,7 @@ from tests.campaigns.readers import same
 from tests.interop.test_importing import RECIPE as ORIGINAL
 from tests.interop.test_importing import checkpoint_of
 
-NAME = "multi_dsprites/compact"
+NAME = "multi_dsprites/pixels"
 SETTINGS = [
     *("--inpainting.steps", "6", "--inpainting.batch", "2", "--separation.steps", "6", "--separation.batch", "2"),
     *("--vaes.steps", "4", "--vaes.batch", "2", "--end-to-end.steps", "2", "--end-to-end.batch", "2"),

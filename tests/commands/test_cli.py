@@ -31,9 +31,9 @@ from intarsia.recipes.settings import Inpainter, Segmenter
 from intarsia.weights import WEIGHTS, shipped
 
 DATASET = "multi_dsprites"
-NAME = f"{DATASET}/compact"
-COMPACT = USABLE_RECIPES[NAME]
-TINY = dataclasses.replace(COMPACT, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
+NAME = f"{DATASET}/pixels"
+PIXELS = USABLE_RECIPES[NAME]
+TINY = dataclasses.replace(PIXELS, inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4))
 VERBS = [
     "prepare", "import-tf1", "train", "evaluate", "predict", "manipulate", "demo", "serve", "report", "results", "export",
 ]  # fmt: skip
@@ -203,8 +203,8 @@ def test_start_up_does_not_load_pytorch(argv: list[str]) -> None:
 
 def test_recipe_is_the_default_and_settings_change_it() -> None:
     command = cli.parse(["train", NAME])
-    assert command == Train(NAME, COMPACT)
-    assert command.run_folder == Path(f"runs/{DATASET}-compact-0")
+    assert command == Train(NAME, PIXELS)
+    assert command.run_folder == Path(f"runs/{DATASET}-pixels-0")
     argv = [
         "--separation.epsilon.highest",
         "50",
@@ -222,10 +222,10 @@ def test_recipe_is_the_default_and_settings_change_it() -> None:
         "--separation.regrouping.from-step": 7,
         "--inpainting.learning-rate.highest": 1e-4,
     }
-    assert changed == dict(leaves(COMPACT)) | given
+    assert changed == dict(leaves(PIXELS)) | given
     assert command.recipe.dataset == DATASET
     assert command.options == Options(precision="bf16-mixed", devices=2, num_nodes=3)
-    assert command.run_folder == Path(f"runs/{DATASET}-compact-2")
+    assert command.run_folder == Path(f"runs/{DATASET}-pixels-2")
 
 
 @pytest.mark.parametrize("name", USABLE_RECIPES)
@@ -239,7 +239,7 @@ def test_every_shipped_recipe_can_be_asked_for(name: str) -> None:
 
 
 def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_path: Path) -> None:
-    def start(*argv: str, recipe: str = "compact") -> Path | None:
+    def start(*argv: str, recipe: str = "pixels") -> Path | None:
         command = cli.parse(["train", f"multi_texture_pair/{recipe}", *argv])
         assert isinstance(command, Train)
         return command.start_model
@@ -281,15 +281,15 @@ REFUSED = {  # what tyro says: what was wrong, and what is allowed
     "evalute": ["Unrecognized options: evalute", ", ".join(VERBS)],
     "train": ["Missing subcommand", ", ".join(USABLE_RECIPES)],
     "train --seed 1": ["--seed", ", ".join(USABLE_RECIPES)],
-    "train multi_dsprites/compact --epsilon 5": ["Unrecognized options: --epsilon", "epsilon"],
-    "train multi_dsprites/compact --seperation.margin=5": ["--seperation.margin=5", "meant: --separation.margin"],
-    "train multi_dsprites/compact --dataset multi_texture": ["Unrecognized options: --dataset"],
-    "train multi_dsprites/compact multi_texture": ["Unrecognized options: multi_texture"],
-    "train multi_dsprites/compact --seed one": ["Error parsing --seed", "'one'", "--seed INT"],
-    "train multi_dsprites/compact --separation.margin big": ["--separation.margin", "'big'", "--separation.margin INT"],
-    "train multi_dsprites/compact --seed": ["Missing value for argument '--seed'"],
-    "train multi_dsprites/compact --precision 8": ["'8' for argument '--precision'", "('auto', '32-true', 'bf16-mixed')"],
-    "train multi_dsprites/compact --vaes.background-per-batch yes": ["vaes.background-per-batch", "('True', 'False')"],
+    "train multi_dsprites/pixels --epsilon 5": ["Unrecognized options: --epsilon", "epsilon"],
+    "train multi_dsprites/pixels --seperation.margin=5": ["--seperation.margin=5", "meant: --separation.margin"],
+    "train multi_dsprites/pixels --dataset multi_texture": ["Unrecognized options: --dataset"],
+    "train multi_dsprites/pixels multi_texture": ["Unrecognized options: multi_texture"],
+    "train multi_dsprites/pixels --seed one": ["Error parsing --seed", "'one'", "--seed INT"],
+    "train multi_dsprites/pixels --separation.margin big": ["--separation.margin", "'big'", "--separation.margin INT"],
+    "train multi_dsprites/pixels --seed": ["Missing value for argument '--seed'"],
+    "train multi_dsprites/pixels --precision 8": ["'8' for argument '--precision'", "('auto', '32-true', 'bf16-mixed')"],
+    "train multi_dsprites/pixels --vaes.background-per-batch yes": ["vaes.background-per-batch", "('True', 'False')"],
     "evaluate": ["Missing from intarsia evaluate: RUN", "intarsia evaluate --help"],
     "evaluate a b": ["Unrecognized options: b"],
     "evaluate a --scene 10": ["--scene (applied to intarsia evaluate)", "meant: --scenes"],
@@ -311,22 +311,22 @@ def test_command_line_that_tyro_refuses(line: str, capsys: Capture) -> None:
 
 
 BAD = {
-    "train multi_dsprites": "no recipe 'multi_dsprites'. Did you mean multi_dsprites/compact or multi_dsprites/content or",
-    "train multi_dsprite/compact": "Did you mean multi_dsprites/compact or",
+    "train multi_dsprites": "no recipe 'multi_dsprites'. Did you mean multi_dsprites/compact or multi_dsprites/pixels or",
+    "train multi_dsprite/pixels": "Did you mean multi_dsprites/pixels or",
     "train 12345": "There is no recipe '12345'. `intarsia train --help` lists all.",
     "--completion": "--completion is ''; it must be one of bash, zsh, fish",
     "--completion sh": "--completion is 'sh'; it must be one of bash, zsh, fish",
-    "train multi_dsprites/compact --height 50": "height is 50; it must be a positive multiple of 32",
-    "train multi_dsprites/compact --separation.sampled-segments 9": "sampled_segments is 9; it must be from 1 to the 5",
-    "train multi_dsprites/compact --stage vae": "'vae' does not exist; choose one of inpainting, separation, vaes, end_to_end",
-    "train multi_dsprites/compact --inpainting.batch -4": "inpainting.batch is -4",
-    "train multi_dsprites/compact --save-every 0": "--save-every is 0; it must be at least 1",
-    "train multi_dsprites/compact --devices 0": "--devices is 0; it must be at least 1",
+    "train multi_dsprites/pixels --height 50": "height is 50; it must be a positive multiple of 32",
+    "train multi_dsprites/pixels --separation.sampled-segments 9": "sampled_segments is 9; it must be from 1 to the 5",
+    "train multi_dsprites/pixels --stage vae": "'vae' does not exist; choose one of inpainting, separation, vaes, end_to_end",
+    "train multi_dsprites/pixels --inpainting.batch -4": "inpainting.batch is -4",
+    "train multi_dsprites/pixels --save-every 0": "--save-every is 0; it must be at least 1",
+    "train multi_dsprites/pixels --devices 0": "--devices is 0; it must be at least 1",
     "predict a": "No image is given",
     "results": "No run is given",
     "evaluate a --threads -1": "--threads is -1; it must be at least 0",
     "evaluate a --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
-    "train multi_dsprites/compact --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
+    "train multi_dsprites/pixels --threads 3000000000": "--threads is 3000000000; it must be at most 1024",
     "manipulate a b": "Nothing to do: give --list, --traverse, --dimension, --edits or an edit such as --move",
     "manipulate a b --move 1 2": "--move needs --object NUMBER; --list shows the objects",
     "manipulate a b --dimension 1": "--dimension needs --object NUMBER",
@@ -437,7 +437,7 @@ def test_own_images_without_masks_are_no_dead_end(tmp_path: Path, capsys: Captur
     photos.mkdir()
     for seed in range(30):
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)).save(photos / f"{seed}.png")
-    train = ["train", "folder/compact", "--data-root", str(photos), "--run", str(run), *SHORT.split(), "--vaes.steps", "0"]
+    train = ["train", "folder/pixels", "--data-root", str(photos), "--run", str(run), *SHORT.split(), "--vaes.steps", "0"]
     assert cli.main(train) == 0
     assert capsys.readouterr().out == f"Trained: {run}. Next: intarsia report {run}, or intarsia predict {run} IMAGE\n"
     assert cli.main(["evaluate", str(run)]) == 2
@@ -494,7 +494,7 @@ def test_train_evaluate_predict_results(tmp_path: Path, photo: Path, capsys: Cap
     assert cli.main(["results", str(run), "--out", str(results)]) == 0
     entry = json.loads(results.read_text())[DATASET]
     assert (entry["seeds"], entry["steps"], entry["test_images"]) == ([0], [6], 10)
-    assert entry["recipe"].startswith("compact --inpainting.steps 2")
+    assert entry["recipe"].startswith("pixels --inpainting.steps 2")
     written = cli.parse(f"train {DATASET}/{entry['recipe']}".split())  # its words are understood
     assert isinstance(written, Train) and written.recipe == load_recipe(run / "recipe.json")
     assert entry["processor"][0]

@@ -31,7 +31,7 @@ def published(tmp_path: Path) -> Path:
 @pytest.fixture
 def rooms_model(tmp_path: Path) -> Path:
     recipe = dataclasses.replace(
-        RECIPES["objects_room"]["compact"], inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
+        RECIPES["objects_room"]["pixels"], inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
     )
     Model(dataclasses.replace(recipe, vaes=dataclasses.replace(recipe.vaes, steps=0))).save(tmp_path / "model")
     return tmp_path / "model"
@@ -44,8 +44,8 @@ def rooms_model(tmp_path: Path) -> Path:
         ("evaluate a --data=", "--data is ''; it must be NAME:PATH"),
         ("evaluate a --data folder:", "--data is 'folder:'; it must be NAME:PATH"),
         ("evaluate multi_dsprites --data photos:here", "There is no dataset 'photos'; choose one of"),
-        ("train folder/compact --data-root here", "here"),
-        ("train folder/compact", "--data-root PATH"),
+        ("train folder/pixels --data-root here", "here"),
+        ("train folder/pixels", "--data-root PATH"),
         ("prepare multi_texture", "There is nothing to prepare for 'multi_texture'; choose one of multi_dsprites"),
         ("prepare objects_room", "--from FILE"),
         ("prepare objects_room --from none.tfrecords", "none.tfrecords"),
@@ -116,7 +116,7 @@ def test_own_images_are_trained_on_and_predicted_and_need_masks_to_be_evaluated(
     for number in range(30):
         Image.fromarray(random.integers(0, 256, (50, 80, 3), np.uint8)).save(photos / f"{number:02}.png")
     (photos / "torn.jpg").write_bytes(b"\xff\xd8\xff")
-    train = ["train", "folder/compact", "--data-root", str(photos), "--height", "32", "--width", "64", "--run", str(run)]
+    train = ["train", "folder/pixels", "--data-root", str(photos), "--height", "32", "--width", "64", "--run", str(run)]
     train += f"{SHORT} {SMALL}".split()
     assert cli.main(train) == 0
     out, err = capsys.readouterr()

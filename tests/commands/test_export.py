@@ -21,7 +21,7 @@ from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, weights_sha256
 from tests.trained import write_progress
 
 TINY = dataclasses.replace(
-    RECIPES["multi_dsprites"]["compact"],
+    RECIPES["multi_dsprites"]["pixels"],
     seed=4,
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),

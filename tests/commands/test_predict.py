@@ -16,7 +16,7 @@ from intarsia.recipes import RECIPES
 from intarsia.recipes.settings import Inpainter, Segmenter
 
 TINY = dataclasses.replace(
-    RECIPES["multi_texture"]["compact"], inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
+    RECIPES["multi_texture"]["pixels"], inpainter=Inpainter(channels=2), segmenter=Segmenter(channels=8, dimension=4)
 )
 
 

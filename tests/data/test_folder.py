@@ -323,7 +323,7 @@ def test_255_is_an_object_only_if_all_masks_say_so(photos: Path) -> None:
 
 def test_evaluation_needs_masks(photos: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(
-        RECIPES["folder"]["compact"],
+        RECIPES["folder"]["pixels"],
         data_root=str(photos),
         inpainter=Inpainter(channels=2),
         segmenter=Segmenter(channels=8, dimension=4),

@@ -22,7 +22,7 @@ from intarsia.records.scores import Codes, Examples, FactorScore, Figures, MeanA
 from intarsia.weights import weights_sha256
 
 TINY = dataclasses.replace(
-    RECIPES["multi_dsprites"]["compact"],
+    RECIPES["multi_dsprites"]["pixels"],
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
     vaes=Vaes(steps=0),

@@ -18,7 +18,7 @@ from intarsia.weights import WEIGHTS, shipped, weights_sha256
 from tests.trained import write_progress
 
 DATASET = "multi_dsprites"
-RECIPE = RECIPES[DATASET]["compact"]
+RECIPE = RECIPES[DATASET]["pixels"]
 FIGURES = {"iou": {"mean": 0.9, "std": 0.01}, "miou": 0.8, "miou_objects": 0.7}
 FIGURES |= {"mbo": 0.6, "mbo_objects": 0.5, "ari": 0.4, "fg_ari": 0.3}
 
@@ -58,7 +58,7 @@ def test_runs_become_lists_by_seed(tmp_path: Path) -> None:
     assert json.loads(out.read_text()) == {
         "multi_dsprites": {
             "seeds": [0, 1],
-            "recipe": "compact",
+            "recipe": "pixels",
             "test_images": 2000,
             "iou": [0.9, 0.9],
             "iou_std": [0.01, 0.01],
@@ -104,11 +104,11 @@ def test_other_formats_by_hand(tmp_path: Path) -> None:
     assert head.startswith("| dataset | recipe | IoU, original's protocol | mIoU, one-to-one |")
     assert set(line) == set("| -")
     assert row.startswith(
-        f"| `{DATASET}` | compact | 0.800 ± 0.141 | 0.800 | 0.600 | 0.400 | 0.300 | 20.5 | 10,500 | 10.0 | 2 |"
+        f"| `{DATASET}` | pixels | 0.800 ± 0.141 | 0.800 | 0.600 | 0.400 | 0.300 | 20.5 | 10,500 | 10.0 | 2 |"
     )
     latex = as_latex(entries).splitlines()
     assert latex[0] == r"\begin{tabular}{llrrrrrrrrrr}" and latex[-1] == r"\end{tabular}"
-    assert latex[4].startswith(r"multi\_dsprites & compact & $0.800 \pm 0.141$ & 0.800 &") and latex[4].endswith(r"& 2,000 \\")
+    assert latex[4].startswith(r"multi\_dsprites & pixels & $0.800 \pm 0.141$ & 0.800 &") and latex[4].endswith(r"& 2,000 \\")
     assert latex[4].count("&") == latex[2].count("&") == head.count("|") - 2
 
 
@@ -118,7 +118,7 @@ def test_figures_of_a_shipped_model_are_those_of_its_files() -> None:
     trained = json.loads((shipped()["multi_texture_pair"] / "training.json").read_text())
     assert entry["fg_ari"] == [scores["figures"]["fg_ari"]] and entry["weights_sha256"] == [scores["weights_sha256"]]
     assert entry["steps"] == [trained["steps"]] and entry["processor"] == [trained["processor"]]
-    assert entry["recipe"] == "compact --start multi_texture"
+    assert entry["recipe"] == "pixels --start multi_texture"
     assert "0.002439" in as_csv({"multi_texture_pair": entry})  # nested figures are there too
 
 
@@ -134,12 +134,12 @@ def test_other_datasets_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({}, "compact"),
-        ({"seed": 5}, "compact"),
-        ({"segments": 7, "seed": 5}, "compact --segments 7"),
+        ({}, "pixels"),
+        ({"seed": 5}, "pixels"),
+        ({"segments": 7, "seed": 5}, "pixels --segments 7"),
         (
             {"separation": dataclasses.replace(RECIPE.separation, epsilon=Epsilon(start=5.0))},
-            "compact --separation.epsilon.start 5.0",
+            "pixels --separation.epsilon.start 5.0",
         ),
     ],
 )

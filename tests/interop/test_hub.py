@@ -37,7 +37,7 @@ TINY = Recipe(
     vaes=Vaes(steps=0),
 )
 REPOSITORY, COMMIT = "someone/tiny", "0123456789abcdef0123456789abcdef01234567"
-TRAINED = Trained("intarsia train multi_dsprites/compact --seed 0", 6500, 32.31, "Abacus", 1, "0.1.0")
+TRAINED = Trained("intarsia train multi_dsprites/pixels --seed 0", 6500, 32.31, "Abacus", 1, "0.1.0")
 FIGURES = {"iou": 0.91, "miou": 0.92, "mbo": 0.93, "ari": 0.94, "fg_ari": 0.95}
 WIDE = Recipe("multi_dsprites", height=64, width=96, segments=5)
 
@@ -78,7 +78,7 @@ def test_the_card_says_what_the_scores_say() -> None:
     assert {metric["type"]: metric["value"] for metric in result["metrics"]} == FIGURES
     for shown in ("2,000 test scenes", "b 3 64 96", "b 5 64 96", "`ab12`", "| FG-ARI | 0.950 |", "segments.png", REPOSITORY):
         assert shown in card
-    for shown in ("intarsia train multi_dsprites/compact --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
+    for shown in ("intarsia train multi_dsprites/pixels --seed 0", "6,500 steps in 32.3 minutes on 1 thread of Abacus"):
         assert shown in card
 
 

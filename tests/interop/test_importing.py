@@ -26,11 +26,11 @@ from tests.recorded import recipe_weight
 
 # The networks of the original's VAE stage, with small ones beside them that it knows nothing of.
 RECIPE = dataclasses.replace(
-    RECIPES["multi_texture"]["compact"],
+    RECIPES["multi_texture"]["pixels"],
     segments=3,
     inpainter=Inpainter(channels=2),
     segmenter=Segmenter(channels=8, dimension=4),
-    separation=dataclasses.replace(RECIPES["multi_texture"]["compact"].separation, sampled_segments=3),
+    separation=dataclasses.replace(RECIPES["multi_texture"]["pixels"].separation, sampled_segments=3),
     fusion=Fusion(channels=32, residual=False),
 )
 
@@ -148,8 +148,8 @@ def test_bad_commands_leave_nothing_behind(tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "model"
     for recipe, prefix, complaint in (
         ("multi_texture/none", "x", "There is no recipe and no file 'multi_texture/none'; choose one of multi_"),
-        ("multi_texture/compact", str(tmp_path / "none"), "There is no checkpoint"),
-        ("multi_texture/compact", __file__, "is not a whole TensorFlow checkpoint"),
+        ("multi_texture/pixels", str(tmp_path / "none"), "There is no checkpoint"),
+        ("multi_texture/pixels", __file__, "is not a whole TensorFlow checkpoint"),
     ):
         assert cli.main(["import-tf1", prefix, "--recipe", recipe, "--out", str(out)]) == 2
         assert complaint in capsys.readouterr().err

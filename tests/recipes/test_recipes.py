@@ -29,7 +29,7 @@ from intarsia.stages.starting import started_from
 from intarsia.testing import RecipeContract
 
 SHIPPED = [(dataset, variant) for dataset, variants in RECIPES.items() for variant in variants]
-RECIPE = RECIPES["multi_texture"]["compact"]
+RECIPE = RECIPES["multi_texture"]["pixels"]
 
 
 def changed(recipe: Recipe, name: str, value: Any) -> Any:
@@ -52,13 +52,13 @@ class TestShippedRecipes(RecipeContract):
 def test_every_dataset_has_a_recipe_and_every_stage_settings() -> None:
     assert RECIPES.keys() == DATASETS.keys()
     assert all(recipe.dataset == dataset for dataset, variants in RECIPES.items() for recipe in variants.values())
-    assert planned(RECIPES["multi_texture"]["compact"]) == [
+    assert planned(RECIPES["multi_texture"]["pixels"]) == [
         "inpainting",
         "separation",
         "vaes",
         "end_to_end",
     ]
-    assert planned(RECIPES["multi_texture_pair"]["compact"]) == ["vaes", "consistency"]
+    assert planned(RECIPES["multi_texture_pair"]["pixels"]) == ["vaes", "consistency"]
 
 
 def test_recipes_without_the_first_stages_start_from_a_model_that_ships() -> None:
@@ -145,7 +145,7 @@ def before(**changes: Any) -> str:
 
 
 def test_a_file_of_an_earlier_version_loads() -> None:
-    assert load_recipe(SHIPPED_BEFORE) == dataclasses.replace(RECIPES["multi_texture"]["compact"], seed=1)
+    assert load_recipe(SHIPPED_BEFORE) == dataclasses.replace(RECIPES["multi_texture"]["pixels"], seed=1)
 
 
 def test_settings_of_an_earlier_version_have_their_places_today(tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_what_a_recipe_asks_for_is_bounded(name: str) -> None:
 def test_commands_are_quoted_for_a_shell() -> None:
     folder = """it's a "folder" $HOME; `rm` *"""
     command = train_command(dataclasses.replace(RECIPE, data_root=folder, segments=4))
-    assert shlex.split(command)[:5] == ["intarsia", "train", "multi_texture/compact", "--data-root", folder]
+    assert shlex.split(command)[:5] == ["intarsia", "train", "multi_texture/pixels", "--data-root", folder]
 
 
 def test_file_that_lacks_a_setting_is_refused(tmp_path: Path) -> None:
@@ -361,7 +361,7 @@ def test_a_window_needs_room_for_what_it_shows() -> None:
 
 def test_a_number_that_is_none_is_refused_also_in_the_file_of_an_older_version(tmp_path: Path) -> None:
     path = tmp_path / "recipe.json"
-    content = json.loads(json.dumps(dataclasses.asdict(RECIPES["multi_dsprites"]["compact"])))
+    content = json.loads(json.dumps(dataclasses.asdict(RECIPES["multi_dsprites"]["pixels"])))
     content["vaes"]["shape_gamma"] = float("nan")
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match="is not a recipe"):

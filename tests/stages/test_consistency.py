@@ -148,7 +148,7 @@ def test_gradients_reach_the_masks_through_images_alone():
 
 
 def test_changes_are_drawn_within_reach():
-    recipe = RECIPES["multi_texture"]["compact"]
+    recipe = RECIPES["multi_texture"]["pixels"]
     drawn = [draw_change(recipe, 50, Generator().manual_seed(seed), reach=0.5) for seed in range(20)]
     assert {number for number, _, _ in drawn} == {0, 1, 2, 3}
     assert {(other - number) % 4 for number, other, _ in drawn} == {1, 2, 3}
@@ -213,7 +213,7 @@ def test_the_shape_vae_learns_other_masks_if_given():
 
 
 def test_the_recipe_of_pairs_has_the_stage():
-    recipe = RECIPES["multi_texture_pair"]["compact"]
+    recipe = RECIPES["multi_texture_pair"]["pixels"]
     assert recipe.segments == 3 and recipe.consistency.steps > 0 and recipe.consistency.canonical
     Model(recipe)
 

@@ -93,7 +93,7 @@ def test_torchrun_and_slurm_train_as_two_devices_do(tmp_path):
 
 def test_torchrun_passes_the_options_of_a_command_on_and_their_numbers_have_to_agree(tmp_path):
     """After `--` torchrun reads no option: else it takes --run for its own --run-path."""
-    command = ("-m", "--", "intarsia", "train", "multi_dsprites/compact", "--run", tmp_path / "run", "--accelerator", "cpu")
+    command = ("-m", "--", "intarsia", "train", "multi_dsprites/pixels", "--run", tmp_path / "run", "--accelerator", "cpu")
     process = start(*TORCHRUN, free_port(), *command)
     output = process.communicate(timeout=240)[0]
     assert process.returncode != 0

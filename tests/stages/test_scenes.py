@@ -72,7 +72,7 @@ def test_workers_are_there_for_a_gpu_unless_told_otherwise():
 
 @pytest.mark.parametrize(("given", "expected"), [("auto", "auto"), ("0", 0), ("7", 7)])
 def test_workers_on_the_command_line(given, expected):
-    assert parse(["train", "multi_dsprites/compact", "--workers", given]).options == Options(workers=expected)
+    assert parse(["train", "multi_dsprites/pixels", "--workers", given]).options == Options(workers=expected)
 
 
 @pytest.mark.parametrize(("workers", "limit"), [(-1, "at least 0"), (1025, "at most 1024")])

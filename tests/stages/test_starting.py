@@ -251,7 +251,7 @@ def test_from_the_command_line(source: Path, tmp_path: Path, capsys: pytest.Capt
     """With the recipe's networks but for their sizes, which the command changes."""
     small = "--segments 3 --inpainter.channels 2 --inpainter.patches 8 --segmenter.channels 8 --segmenter.dimension 4"
     steps = "--inpainting.steps 0 --separation.steps 1 --separation.batch 2 --vaes.steps 0 --threads 1 --precision 32-true"
-    command = f"train multi_dsprites/compact {small} {steps} --run {tmp_path / 'run'}".split()
+    command = f"train multi_dsprites/pixels {small} {steps} --run {tmp_path / 'run'}".split()
     assert cli.main([*command, "--start", str(tmp_path / "none")]) == 2
     assert "is neither a run nor a model" in capsys.readouterr().err
     assert cli.main([*command, "--start", str(source), "--segmenter.channels", "16"]) == 2
