@@ -126,7 +126,7 @@ def _check_fit(recipe: Recipe, scenes: TrainingScenes, processes: int) -> None:
             f"The recipe is for images of {recipe.height} x {recipe.width} pixels, but those of {recipe.dataset} have "
             f"{scenes.train.height} x {scenes.train.width}."
         )
-    for name in STAGES:
+    for name in planned(recipe):
         batch = getattr(recipe, name).batch
         if batch % processes:
             raise InputError(f"{name}.batch is {batch}; it must be a multiple of the {processes} processes that share it.")

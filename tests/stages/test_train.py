@@ -208,6 +208,8 @@ def test_two_processes_are_one_holder_and_stop_at_one_step(tmp_path):
 def test_batch_must_be_shared_evenly(tmp_path):
     with pytest.raises(InputError, match=r"inpainting\.batch is 4; it must be a multiple of the 3 processes"):
         train(TINY, tmp_path / "run", Options(devices=3, accelerator="cpu"))
+    with pytest.raises(InputError, match=r"separation\.batch is \d; it must be a multiple of the 3 processes"):
+        train(in_steps(TINY, inpainting=0), tmp_path / "run", Options(devices=3, accelerator="cpu"))  # leaves it out
 
 
 def files(folder: Path) -> dict[str, bytes]:
