@@ -42,31 +42,34 @@ from intarsia.stages import train
 RECIPE = "content"  # of each dataset
 ALL = SPLITS["test"] or 0
 RUNS = Path(gettempdir()) / "intarsia-ablation"
-NOTHING, FACTORS, VOTES = "nothing", "factors", "votes"
+NOTHING, VOTES = "nothing", "votes"
+UNFACTORED = {"factors", "factors, same epsilon"}
 STATISTICS = content.CHANNELS["statistics"]
 FIGURES = {"miou": "mIoU", "ari": "ARI", "fg_ari": "FG-ARI", "iou": "IoU"}
 
 Row = dict[str, Any]
 
 
-def without_content(recipe: Recipe) -> Recipe:
-    """Guess pixels, with the pixel recipe's epsilon and a network of its size that propagates nothing, as the whole's."""
-    inpainting, separation = recipe.inpainting, recipe.separation
-    epsilon = replace(separation.epsilon, start=30.0, highest=100.0, final=50.0)
+def without_content(recipe: Recipe, highest: float, final: float) -> Recipe:
+    """Guess pixels, with a pixel recipe's epsilon and a network of its size that propagates nothing, as the whole's."""
+    regions, epsilon = recipe.inpainting.regions, recipe.separation.epsilon
     return replace(
-        recipe,
+        _game(recipe, epsilon=replace(epsilon, start=30.0, highest=highest, final=final)),
         content=Content(kind="pixels"),
         inpainter=Inpainter(patches=0),
-        inpainting=replace(inpainting, regions=replace(inpainting.regions, clusters=0.0)),
-        separation=replace(separation, epsilon=epsilon),
+        inpainting=replace(recipe.inpainting, regions=replace(regions, clusters=0.0)),
     )
 
 
-def without_factors(recipe: Recipe) -> Recipe:
-    """Keep as many numbers as are measured. Errors are sums over them, so epsilon grows alike."""
-    times, epsilon = STATISTICS / max(recipe.content.factors), recipe.separation.epsilon
-    larger = replace(epsilon, start=times * epsilon.start, highest=times * epsilon.highest, final=times * epsilon.final)
-    return replace(_game(recipe, epsilon=larger), content=replace(recipe.content, factors=(STATISTICS, STATISTICS)))
+def with_all_statistics(recipe: Recipe) -> Recipe:
+    """Keep as many numbers as are measured. Their errors are summed."""
+    return replace(recipe, content=replace(recipe.content, factors=(STATISTICS, STATISTICS)))
+
+
+def with_epsilon_times(recipe: Recipe, times: float) -> Recipe:
+    """Multiply all values of epsilon."""
+    old = recipe.separation.epsilon
+    return _game(recipe, epsilon=replace(old, start=times * old.start, highest=times * old.highest, final=times * old.final))
 
 
 def standardised(maps: Maps, _distance: int, _count: int) -> tuple[Tensor, Tensor]:
@@ -87,8 +90,11 @@ PARTS: dict[str, dict[str, Callable[[Recipe], Recipe]]] = {
     "multi_texture": {
         NOTHING: lambda recipe: recipe,
         VOTES: lambda recipe: _segmenter(recipe, votes=0),
-        "content": without_content,
-        FACTORS: without_factors,
+        "content": lambda recipe: without_content(recipe, 100.0, 50.0),  # of the pixel recipe
+        "content, larger epsilon": lambda recipe: without_content(recipe, 300.0, 100.0),  # of the demo recipe
+        "choice of factors": lambda recipe: with_epsilon_times(with_all_statistics(recipe), 2.0),  # twice as many
+        "factors": lambda recipe: with_epsilon_times(with_all_statistics(recipe), 2.0),
+        "factors, same epsilon": with_all_statistics,
         "margin": lambda recipe: _game(recipe, margin=0),
         "hard masks": lambda recipe: _game(recipe, hard_from_step=None),
         "regrouping": lambda recipe: _game(recipe, regrouping=replace(recipe.separation.regrouping, weight=0.0)),
@@ -116,7 +122,7 @@ def whole(dataset: str, seed: int, data_root: str | None, started: bool) -> Reci
 def measure(recipe: Recipe, part: str, run: Path, scenes: int, start: Path | None) -> Row:
     """Train a recipe without one part in a run folder, unless it is finished, and score it on the first test scenes."""
     changed = PARTS[recipe.dataset][part](recipe)
-    with patch.object(content, "factors", standardised) if part == FACTORS else nullcontext():
+    with patch.object(content, "factors", standardised) if part in UNFACTORED else nullcontext():
         options = Options(precision="32-true", accelerator="cpu", threads=1, show_every=10**6)
         model: Model = train(recipe if part == VOTES else changed, run, options, start=start)
     model.recipe = changed  # votes have no part in training: they are taken from the finished model
@@ -171,7 +177,7 @@ def main(
         for part in PARTS[dataset]:
             key = {"dataset": dataset, "left_out": part, "seed": seed, "test_scenes": scenes}
             if not any(key.items() <= row.items() for row in rows):
-                run = runs / f"{dataset}-{NOTHING if part == VOTES else part}-{seed}".replace(" ", "_")
+                run = runs / f"{dataset}-{NOTHING if part == VOTES else part}-{seed}".replace(" ", "_").replace(",", "")
                 rows.append(measure(recipe, part, run, scenes, start))
                 print(json.dumps(rows[-1]), flush=True)
                 with replacing(out) as path:
