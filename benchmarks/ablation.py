@@ -1,6 +1,6 @@
 """What each part of the game over content gives: `python benchmarks/ablation.py` leaves out one at a time.
 
-The segments of the content recipe are trained whole, then without one part, with each seed in turn and for the same number of
+The segments of the compact recipe are trained whole, then without one part, with each seed in turn and for the same number of
 steps; the search and the codes that may follow are left out everywhere. Scores are those of the first test scenes. Each row is
 added to the JSON file as soon as it is there; a row of that file is not measured again, and a finished run of `--runs` is not
 trained again. Minutes are those of the clock: compare them only if nothing else ran.
@@ -39,7 +39,7 @@ from intarsia.records import read_training
 from intarsia.shapes import Maps
 from intarsia.stages import train
 
-RECIPE = "content"  # of each dataset
+RECIPE = "compact"  # of each dataset
 ALL = SPLITS["test"] or 0
 RUNS = Path(gettempdir()) / "intarsia-ablation"
 NOTHING, VOTES = "nothing", "votes"
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 def without_content(recipe: Recipe, highest: float, final: float) -> Recipe:
-    """Guess pixels, with a pixel recipe's epsilon and a network of its size that propagates nothing, as the whole's."""
+    """Guess pixels, with the epsilon of `pixels` and a network of its size that propagates nothing, as the whole's."""
     regions, epsilon = recipe.inpainting.regions, recipe.separation.epsilon
     return replace(
         _game(recipe, epsilon=replace(epsilon, start=30.0, highest=highest, final=final)),
@@ -90,7 +90,7 @@ PARTS: dict[str, dict[str, Callable[[Recipe], Recipe]]] = {
     "multi_texture": {
         NOTHING: lambda recipe: recipe,
         VOTES: lambda recipe: _segmenter(recipe, votes=0),
-        "content": lambda recipe: without_content(recipe, 100.0, 50.0),  # of the pixel recipe
+        "content": lambda recipe: without_content(recipe, 100.0, 50.0),  # of `pixels`
         "content, larger epsilon": lambda recipe: without_content(recipe, 300.0, 100.0),  # of the demo recipe
         "choice of factors": lambda recipe: with_epsilon_times(with_all_statistics(recipe), 2.0),  # twice as many
         "factors": lambda recipe: with_epsilon_times(with_all_statistics(recipe), 2.0),
@@ -155,7 +155,7 @@ def main(
     out: Path = Path("docs/ablation.json"),
     runs: Path = RUNS,
 ) -> None:
-    """Train the content recipe of a dataset whole and without each of its parts, on one thread in float32.
+    """Train the compact recipe of a dataset whole and without each of its parts, on one thread in float32.
 
     Args:
         dataset: Its name.
