@@ -1,8 +1,12 @@
-"""Composed photographs: one to seven things of any size pasted on a photograph; 192x256 pixels, or 1/n of it, and 8 segments.
+"""Composed photographs: one to five things of any size pasted on a photograph; 192x256 pixels, or 1/n of it, and 6 segments.
 
 A thing is a cut-out or a smooth shape, from a tenth to nine tenths of the image's height long. It is turned, mirrored, and may
 be cut at the border or partly hidden by nearer things. Its colours are those of its picture, of a close view of another
 photograph, or mixed of both: real things have textures, drawn ones hardly do. A shape has no colours of its own.
+
+Training scenes get harder with their index. The first ones show cut-outs of middling size in their own colours. The range of
+sizes and the fraction of shapes and of other colours grow steadily up to scene `EASY`, and are those of the test from there on.
+The game does not get started on things of very different size, but goes on with them (docs/notes/008-content.md).
 
 A folder of arrays holds a picture per row: `images`, and in `masks` how much of each pixel the thing covers, 0 to 255. Every
 split has pictures of its own.
@@ -31,8 +35,10 @@ USES = tuple(SPLITS)
 HEIGHT, WIDTH = 192, 256  # px
 VIEWS = 3  # rows of each photograph, the closest last
 SIDE = 176  # px: the longer side of a cut-out in its row
-MOST = 7  # things
-SIZES = 0.1, 0.9  # of the longer side, in image heights; its logarithm is uniform
+MOST = 5  # things
+FULL = 0.7  # of all scenes have the most things; in the others, all smaller numbers are equally likely
+EASY = 4000  # training scenes until they are as hard as the test's
+EASY_SIZES, SIZES = (0.25, 0.45), (0.1, 0.9)  # of the longer side, in image heights; its logarithm is uniform
 TURN = np.pi / 4  # largest angle
 SHAPES = 0.3  # of all things
 PLACES = 8  # that are tried for a thing; if nearer ones cover too much of it in all of them, it is left out
@@ -119,19 +125,22 @@ def _levels(images: Bytes, alpha: Bytes) -> list[Bytes]:
 def _draw(pictures: Pictures, seed: int, split: str, indices: Indices) -> SceneSample:
     photographs, levels, cut_outs = pictures
     keys = scene_keys(seed, split, indices)
-    return render(pictures, draw_parameters(keys, len(photographs), cut_outs, len(levels[0]) - cut_outs))
+    hardness = np.minimum(indices / EASY, 1) if split == "train" else np.ones(len(indices))
+    return render(pictures, draw_parameters(keys, hardness, len(photographs), cut_outs, len(levels[0]) - cut_outs))
 
 
-def draw_parameters(keys: Keys, photographs: int, cut_outs: int, shapes: int) -> Parameters:
-    """Random parameters for `b` scenes, given the numbers of pictures."""
+def draw_parameters(keys: Keys, hardness: Floats, photographs: int, cut_outs: int, shapes: int) -> Parameters:
+    """Random parameters for `b` scenes, given their hardness from 0 to 1 and the numbers of pictures."""
     counts = dict.fromkeys(("rows", "kind", "thing", "size", "angle", "mirrored", "share"), MOST)
     counts |= {"number": 1, "tint": 3 * MOST, "centre": 2 * PLACES * MOST}
     counts |= dict.fromkeys(("photograph", "columns", "gain", "saturation"), MOST + 1)
     u = uniform(keys, np.arange(sum(counts.values())))
     parts = dict(zip(counts, np.split(u, np.cumsum([*counts.values()])[:-1], axis=1), strict=True))
-    size = _between(SIZES, parts["size"])
+    hardness = hardness[:, None]
+    limits = [easy ** (1 - hardness) * hard**hardness for easy, hard in zip(EASY_SIZES, SIZES, strict=True)]
+    size = _between(limits, parts["size"])
     centre, fits = _places(parts["centre"].reshape(-1, MOST, PLACES, 2), size, parts["number"])
-    shape = parts["kind"] < SHAPES
+    shape = parts["kind"] < SHAPES * hardness
     photograph = (photographs * parts["photograph"]).astype(np.int64)
     photograph[:, 1:] += VIEWS - 1 - photograph[:, 1:] % VIEWS
     flipped = np.stack([np.pad(parts["rows"], [(0, 0), (1, 0)], constant_values=1), parts["columns"]], axis=-1)
@@ -144,14 +153,14 @@ def draw_parameters(keys: Keys, photographs: int, cut_outs: int, shapes: int) ->
         angle=TURN * (2 * parts["angle"] - 1),
         mirrored=np.where(parts["mirrored"] < 0.5, -1, 1),
         centre=centre,
-        share=np.where(shape, 1, np.clip(2 * parts["share"] - 0.6, 0, 1)),
+        share=np.where(shape, 1, hardness * np.clip(2 * parts["share"] - 0.6, 0, 1)),
         tint=_between(TINT, parts["tint"].reshape(-1, MOST, 3)),
         gain=_between(GAIN, parts["gain"]),
         saturation=SATURATION[0] + (SATURATION[1] - SATURATION[0]) * parts["saturation"],
     )
 
 
-def _between(limits: tuple[float, float], u: Floats) -> Floats:
+def _between(limits: Sequence[float | Floats], u: Floats) -> Floats:
     low, high = np.log(limits)
     return np.exp(low + (high - low) * u)
 
@@ -163,7 +172,8 @@ def _places(u: Floats, size: Floats, number: Floats) -> tuple[Floats, NDArray[np
     """
     margin = INSIDE * size[..., None, None]
     places = margin + u * (np.array([1, WIDTH / HEIGHT]) - 2 * margin)
-    wanted = np.arange(MOST) < np.floor(1 + MOST * number)
+    fewer = 1 + np.floor((MOST - 1) * (number - FULL) / (1 - FULL))
+    wanted = np.arange(MOST) < np.where(number < FULL, MOST, fewer)
     centre, fits = np.zeros((*size.shape, 2)), np.zeros(size.shape, bool)
     for i in range(MOST):
         reach = (size[:, i, None] + size[:, :i])[:, None, :, None] / 2

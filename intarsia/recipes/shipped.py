@@ -211,7 +211,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
                 propagation_from_step=540,
                 split_fraction=0.3,
                 margin=1,
-                regrouping=Regrouping(weight=1.0, from_step=200),
+                regrouping=Regrouping(weight=0.0),  # it gave nothing here (docs/results.md)
             ),
             distillation=Distillation(steps=0),
         ),
@@ -293,7 +293,14 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(_COMPACT_ROOM, dataset="objects_room_mujoco"),
         "pixels": dataclasses.replace(_PIXELS_ROOM, dataset="objects_room_mujoco"),
     },
-    "composed_photographs": {"compact": dataclasses.replace(_COMPACT_ANIMALS, dataset="composed_photographs", segments=8)},
+    "composed_photographs": {
+        "compact": dataclasses.replace(
+            _COMPACT_ANIMALS,
+            dataset="composed_photographs",
+            separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.3),
+            distillation=Distillation(steps=0),
+        ),
+    },
     "flying_animals": {"compact": _COMPACT_ANIMALS, "pixels": _PIXELS_ANIMALS, "reference": _REFERENCE_ANIMALS},
     "flying_animals_debian": {
         "compact": dataclasses.replace(_COMPACT_ANIMALS, dataset="flying_animals_debian"),
