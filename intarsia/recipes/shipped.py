@@ -297,7 +297,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(
             _COMPACT_ANIMALS,
             dataset="composed_photographs",
-            separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.3),
+            separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.15),
             distillation=Distillation(steps=0),
         ),
     },
