@@ -186,7 +186,7 @@ def measure(name: str, scenes: int) -> dict[str, Any]:
     """The figures of a shipped model over so many test scenes."""
     model = load(name, device="cpu")
     indices = np.linspace(0, TEST_SCENES, scenes, endpoint=False).astype(int).tolist()
-    all_objects = [each for index in indices for each in edits_of(model, DRAW[name], index)]
+    all_objects = [each for index in indices for each in edits_of(model, DRAW[model.recipe.dataset], index)]
     found = [each for each in all_objects if each]
     record: dict[str, Any] = {"scenes": scenes, "objects": len(all_objects), "found": len(found)}
     for figure in found[0] if found else ():

@@ -3,7 +3,7 @@
 The rate of images that are novel to the model (`intarsia.novelty`), of
 
 - its own test scenes, 2,000: false alarms;
-- the first 200 test scenes of each other model;
+- the first 200 test scenes of each other dataset that a shipped model knows;
 - 200 crops of the two photographs that come with scikit-learn, or of those in a folder.
 
 Rooms are drawn by MuJoCo: `intarsia prepare objects_room_mujoco --limit 3000` writes them.
@@ -27,7 +27,9 @@ from intarsia.files import replacing
 from intarsia.formats.image_file import ENDINGS, read_photo
 from intarsia.model import Model, load
 from intarsia.novelty import AT_ONCE, errors, familiar
-from intarsia.weights import shipped
+from intarsia.recipes.file import load_recipe
+from intarsia.recipes.settings import Recipe
+from intarsia.weights import RECIPE, shipped
 
 SCENES, OTHERS = 2000, 200
 
@@ -63,15 +65,15 @@ def measure(name: str, folder: Path | None, scenes: int) -> dict[str, Any]:
     """The rates of a shipped model."""
     model = load(name, device="cpu")
     height, width = model.recipe.height, model.recipe.width
-    found = {"false_alarms": rate(model, _scenes(model, scenes))}
-    for other in shipped():
-        if other != name:
-            found[other] = rate(model, _scenes(load(other, device="cpu"), min(scenes, OTHERS)))
+    found = {"false_alarms": rate(model, _scenes(model.recipe, scenes))}
+    for other in (load_recipe(folder / RECIPE) for folder in shipped().values()):
+        if other.dataset not in (model.recipe.dataset, *found):
+            found[other.dataset] = rate(model, _scenes(other, min(scenes, OTHERS)))
     return found | {"photographs": rate(model, photographs(folder, height, width, min(scenes, OTHERS)))}
 
 
-def _scenes(model: Model, count: int) -> Tensor:
-    return scenes_of(model.recipe, "test", TEST_SEED).first(count).images
+def _scenes(recipe: Recipe, count: int) -> Tensor:
+    return scenes_of(recipe, "test", TEST_SEED).first(count).images
 
 
 def main(

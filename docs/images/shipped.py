@@ -19,7 +19,8 @@ from intarsia.evaluation.segments import matched_colours
 from intarsia.pictures import sheet, write_picture
 
 HERE = Path(__file__).parent
-DATASETS = ("multi_texture", "multi_dsprites")
+DATASETS = ("multi_texture", "multi_dsprites")  # and models of these names
+GAME = "multi_texture_pixels"  # a model that guesses pixels
 SCENES, ZOOM = 2, 3
 FONT_SIZE, LEFT, TOP = 18, 64, 28  # px: of the letters, and of the room for titles
 
@@ -60,7 +61,7 @@ def _titled(grid: np.ndarray, titles: list[str], left: bool) -> np.ndarray:
 @torch.no_grad()
 def game_picture() -> np.ndarray:
     """What the inpainter guesses if it does not see an object, half of it, or anything."""
-    model, image, masks = _example()
+    model, image, masks = _example(GAME)
     half = masks[0].clone()
     half[:, : int(masks[0].sum(0).nonzero().float().mean().round())] = 0
     hidden = torch.stack([masks[0], half, torch.ones_like(half)])
@@ -75,7 +76,7 @@ def game_picture() -> np.ndarray:
 
 def codes_picture() -> np.ndarray:
     """An image, the mask of its first object, its decoded shape and texture, the decoded background, and the rendered image."""
-    model, image, _ = _example()
+    model, image, _ = _example(DATASETS[0])
     scene, renderer = model.encode(image), intarsia.Renderer(model)
     parts = renderer.decode(scene)
     shown = {
@@ -89,10 +90,10 @@ def codes_picture() -> np.ndarray:
     return _titled(sheet([each[None] for each in shown.values()], ZOOM - 1), list(shown), left=False)
 
 
-def _example() -> tuple[intarsia.Model, Tensor, Tensor]:
-    """A model, a test scene, and the true masks of its objects."""
+def _example(name: str) -> tuple[intarsia.Model, Tensor, Tensor]:
+    """A model, a test scene of Multi-Texture, and the true masks of its objects."""
     images, masks = open_dataset(DATASETS[0], split="test")([3])
-    return intarsia.load(DATASETS[0], "cpu"), images[0], masks[0, 1:]
+    return intarsia.load(name, "cpu"), images[0], masks[0, 1:]
 
 
 def python_of_readme() -> dict[str, Any]:

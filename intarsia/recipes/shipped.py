@@ -311,4 +311,4 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
 """The recipes that come with the package: dataset, then name, to recipe."""
 
 # Recipes without the first two stages start from these shipped models, unless another model is named.
-STARTS = {("multi_texture_pair", "pixels"): "multi_texture"}
+STARTS = {("multi_texture_pair", "pixels"): "multi_texture_pixels"}

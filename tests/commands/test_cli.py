@@ -245,12 +245,12 @@ def test_a_recipe_without_the_first_stages_starts_from_its_shipped_model(tmp_pat
         return command.start_model
 
     run = str(tmp_path / "run")
-    assert start("--run", run) == Path("multi_texture")
+    assert start("--run", run) == Path("multi_texture_pixels")
     assert start("--run", run, "--start", "other") == Path("other")
     assert start("--run", run, "--separation.steps", "5") is None
     assert start("--run", run, recipe="reference") is None
     (tmp_path / "run").mkdir()
-    assert start("--run", run) == Path("multi_texture")  # empty
+    assert start("--run", run) == Path("multi_texture_pixels")  # empty
     (tmp_path / "run" / "recipe.json").touch()
     assert start("--run", run) is None  # it keeps what it started from
 

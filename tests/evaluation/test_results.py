@@ -118,7 +118,7 @@ def test_figures_of_a_shipped_model_are_those_of_its_files() -> None:
     trained = json.loads((shipped()["multi_texture_pair"] / "training.json").read_text())
     assert entry["fg_ari"] == [scores["figures"]["fg_ari"]] and entry["weights_sha256"] == [scores["weights_sha256"]]
     assert entry["steps"] == [trained["steps"]] and entry["processor"] == [trained["processor"]]
-    assert entry["recipe"] == "pixels --start multi_texture"
+    assert entry["recipe"] == "pixels --start multi_texture_pixels"
     assert "0.002439" in as_csv({"multi_texture_pair": entry})  # nested figures are there too
 
 

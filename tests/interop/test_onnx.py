@@ -42,9 +42,9 @@ def export(model: str | Path, out: Path) -> str:
 @pytest.mark.slow
 def test_a_shipped_model_computes_the_same_in_another_runtime(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert export("multi_texture", out).startswith(f"Wrote to {out}: {RENDERER} (")
+    assert export("multi_texture_pixels", out).startswith(f"Wrote to {out}: {RENDERER} (")
     assert opset(out / SEGMENTER) == opset(out / RENDERER) == OPSET == 18
-    model = load("multi_texture", "cpu")
+    model = load("multi_texture_pixels", "cpu")
     for count in (1, 3):
         images = open_dataset("multi_texture", 0, "test")(range(count)).images
         torch.testing.assert_close(run(out / SEGMENTER, images=images), model.segment(images), rtol=0, atol=5e-3)

@@ -110,8 +110,8 @@ def test_float16_is_not_taken_for_learning(tmp_path: Path) -> None:
 def test_a_shipped_model_and_a_run_can_be_started_from(source: Path, tmp_path: Path) -> None:
     Model.load(source).save(tmp_path / "run" / "separation")
     assert same(started_from(tmp_path / "run", TINY)[0], Model.load(source)) == {"inpainter", "segmenter"}
-    recipe = Model.load(Path(cli.__file__).parents[1] / "weights" / "multi_texture").recipe
-    assert started_from(Path("multi_texture"), recipe)[1] == ["inpainter", "segmenter", "autoencoder"]
+    recipe = Model.load(Path(cli.__file__).parents[1] / "weights" / "multi_texture_pixels").recipe
+    assert started_from(Path("multi_texture_pixels"), recipe)[1] == ["inpainter", "segmenter", "autoencoder"]
 
 
 @pytest.mark.parametrize(
