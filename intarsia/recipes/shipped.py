@@ -105,6 +105,7 @@ _COMPACT_ANIMALS = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
     vaes=Vaes(steps=0),  # without codes: a few numbers can't hold a photograph, and edits keep its own pixels
+    vae=Vae(thumbnail=4, downsampling=4),  # small in the files, as it is not trained
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
