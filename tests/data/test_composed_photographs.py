@@ -32,7 +32,6 @@ from intarsia.errors import InputError
 from tests.archives import debian_package, npm_package
 
 
-
 def drawn(hardness: float) -> Parameters:
     return draw_parameters(scene_keys(0, "train", range(2000)), np.full(2000, hardness), 30, 10, 4)
 
