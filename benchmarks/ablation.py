@@ -34,7 +34,7 @@ from intarsia.model import Model
 from intarsia.networks import content
 from intarsia.recipes import RECIPES
 from intarsia.recipes.options import Options
-from intarsia.recipes.settings import Content, Inpainter, Recipe
+from intarsia.recipes.settings import Content, Inpainter, Recipe, Regrouping
 from intarsia.records import read_training
 from intarsia.shapes import Maps
 from intarsia.stages import train
@@ -45,6 +45,7 @@ RUNS = Path(gettempdir()) / "intarsia-ablation"
 NOTHING, VOTES = "nothing", "votes"
 UNFACTORED = {"factors", "factors, same epsilon"}
 STATISTICS = content.CHANNELS["statistics"]
+REGROUPING = {"multi_texture": Regrouping(weight=1.0, from_step=200)}  # until this showed that it gives nothing
 FIGURES = {"miou": "mIoU", "ari": "ARI", "fg_ari": "FG-ARI", "iou": "IoU"}
 
 Row = dict[str, Any]
@@ -111,6 +112,7 @@ PARTS: dict[str, dict[str, Callable[[Recipe], Recipe]]] = {
 def whole(dataset: str, seed: int, data_root: str | None, started: bool) -> Recipe:
     """The recipe of which parts are left out; without stage 1 if the run starts from a trained inpainter."""
     recipe = replace(RECIPES[dataset][RECIPE], seed=seed, data_root=data_root)
+    recipe = _game(recipe, regrouping=REGROUPING.get(dataset, recipe.separation.regrouping))
     return replace(
         recipe,
         inpainting=replace(recipe.inpainting, steps=0) if started else recipe.inpainting,

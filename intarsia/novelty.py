@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from intarsia.data import KINDS, Scenes
+from intarsia.data import KINDS, OF_PHOTOGRAPHS, Scenes
 from intarsia.errors import InputError, is_finite
 from intarsia.files import make_folder, replacing
 from intarsia.model import Model
@@ -27,7 +27,7 @@ from intarsia.networks.guessing import cells_of, guess, is_pixels
 from intarsia.objectives import content_error, hidden_error
 from intarsia.records import read_as
 from intarsia.shapes import Images, Masks
-from intarsia.weights import NOVELTY
+from intarsia.weights import NOVELTY, shipped
 
 QUANTILE = 0.99  # of the validation scenes' novelty
 SCENES = 1000  # validation scenes, at most
@@ -103,7 +103,7 @@ def errors(model: Model, images: Images) -> Tensor:
 
 
 def notice(model: Model, image: Tensor, name: str) -> str:
-    """A sentence if an image `3 h w` of the model's size is novel to it; empty if not, or if the model has no record."""
+    """What to say of an image `3 h w` of the model's size that is novel to it; empty if it is not, or nothing is recorded."""
     known = familiar(model)
     if known is None:
         return ""
@@ -111,10 +111,18 @@ def notice(model: Model, image: Tensor, name: str) -> str:
     if found <= known.limit:
         return ""
     kind = KINDS.get(model.recipe.dataset, f"pictures of {model.recipe.dataset}")
+    instead = model_for_photographs(model)
     return (
         f"This model knows only {kind}; {name} is unlike those, so its segments and edits may be poor "
         f"(novelty {found:.1f}; {known.quantile:.0%} of the model's validation scenes have up to {known.limit:.1f})."
+        f"{f' For photographs, try {instead}.' if instead else ''}"
     )
+
+
+def model_for_photographs(model: Model) -> str:
+    """The name of the shipped model to try on photographs; empty if none ships, or this one was trained on some itself."""
+    name = OF_PHOTOGRAPHS[0]
+    return name if name in shipped() and model.recipe.dataset not in OF_PHOTOGRAPHS else ""
 
 
 def _guessing_error(model: Model, images: Images, regions: Masks) -> Tensor:

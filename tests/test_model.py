@@ -18,7 +18,7 @@ from intarsia.recipes import RECIPES
 from intarsia.recipes.settings import Fusion, Inpainter, Recipe, Segmenter, Vae, Vaes
 from intarsia.rendering import Renderer
 from intarsia.scene import Parts, Scene
-from intarsia.weights import RECIPE, WEIGHTS, has_codes, latest, shipped, weights_sha256
+from intarsia.weights import PICTURES, RECIPE, WEIGHTS, has_codes, latest, shipped, weights_sha256
 
 TINY = Recipe(
     "multi_dsprites",
@@ -241,6 +241,8 @@ def test_shipped_models_have_names_and_folders_come_first(tmp_path, monkeypatch)
     Model(dataclasses.replace(packed, vaes=Vaes(steps=0))).save(tmp_path / "package" / "other")
     (tmp_path / "package" / "notes").mkdir()
     assert list(shipped()) == ["other", "tiny"]
+    (tmp_path / "package" / "other" / PICTURES).touch()
+    assert list(shipped()) == ["tiny", "other"]  # one whose scenes need others' pictures is not the first
     assert_same(load("tiny"), Model(packed))
     assert latest(Path("tiny")) == tmp_path / "package" / "tiny"
     assert has_codes(latest(Path("tiny"))) and not has_codes(latest(Path("other")))

@@ -170,4 +170,5 @@ def _counted(group: list[Picture]) -> str:
 def _unknown(notices: list[str]) -> list[str]:
     """The first sentences about pictures that are unlike what the model knows, and how many more there are."""
     found = [each for each in notices if each]
-    return found[:3] + ([f"So are {len(found) - 3:,} more of the {len(notices):,} pictures."] if len(found) > 3 else [])
+    rest = [f"Also unlike those: {len(found) - 3:,} more of the {len(notices):,} pictures."]
+    return found[:3] + (rest if len(found) > 3 else [])

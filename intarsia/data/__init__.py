@@ -35,7 +35,18 @@ from intarsia.recipes import installed
 from intarsia.recipes.installed import Catalogue
 from intarsia.recipes.settings import Recipe
 
-__all__ = ["DATASETS", "KINDS", "PREPARED", "SPLITS", "Factors", "SceneSample", "Scenes", "open_dataset", "scenes_of"]
+__all__ = [
+    "DATASETS",
+    "KINDS",
+    "OF_PHOTOGRAPHS",
+    "PREPARED",
+    "SPLITS",
+    "Factors",
+    "SceneSample",
+    "Scenes",
+    "open_dataset",
+    "scenes_of",
+]
 
 Size = tuple[int, int]
 
@@ -62,10 +73,13 @@ KINDS = {
     "objects_room_mujoco": "generated rooms with a few solids",
     "flying_animals": "animals on photographs of landscapes",
     "flying_animals_debian": "animals on generated landscapes",
-    "composed_photographs": "photographs composed of cut-outs",
+    "composed_photographs": "photographs with things pasted on them",
     "folder": "pictures such as those of the folder that it was trained on",
 }
 """What the images of each dataset show, after "This model knows only"."""
+
+OF_PHOTOGRAPHS = ("composed_photographs", "flying_animals")
+"""The datasets that show photographs. The first is also the name of the shipped model to try on others."""
 
 PREPARED: dict[str, Callable[[Path | None], Material]] = {
     "multi_dsprites": multi_dsprites.material,

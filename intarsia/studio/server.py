@@ -22,7 +22,7 @@ from intarsia.manipulation import Part, composite
 from intarsia.manipulation.history import Edits, Paste
 from intarsia.manipulation.replay import NO_CODES, copied
 from intarsia.model import Model
-from intarsia.novelty import notice
+from intarsia.novelty import model_for_photographs, notice
 from intarsia.pictures import gif, png
 from intarsia.studio.examples import Examples, gallery
 from intarsia.studio.exporting import add_exports
@@ -53,7 +53,9 @@ class Opened:
     picture_sha256: str
     """Of the pixels, as in the history of its edits."""
     notices: list[str]
-    """What was done to make it fit, one sentence each."""
+    """What was done to make it fit, and whether the model knows such pictures; one sentence each."""
+    instead: str = ""
+    """Another served model to try, for photographs that this one does not know; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -146,17 +148,19 @@ def _add_models(app: FastAPI, models: Models, worker: Worker) -> None:
 def _add_pictures(app: FastAPI, models: Models, worker: Worker) -> None:
     slots = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    def added(name: str | None, image: Tensor, notices: list[str]) -> Opened:
+    def added(name: str | None, image: Tensor, notices: list[str], instead: str = "") -> Opened:
         scene = models.get(name or models.names[0]).store.add(image)
-        return Opened(scene, encoded(png(image)), scene.rpartition(".")[2], notices)
+        return Opened(scene, encoded(png(image)), scene.rpartition(".")[2], notices, instead)
 
     def opened(content: IO[bytes], name: str | None) -> Work[Opened]:
         served = models.get(name or models.names[0])
         picture = picture_of(content.read(), served.model.recipe.height, served.model.recipe.width)
         yield
         unknown = notice(served.model, picture.pixels, "the picture")
+        other = model_for_photographs(served.model) if unknown else ""
         yield
-        return added(name, picture.pixels, [*picture.notices, *filter(None, [unknown])])
+        notices = [*picture.notices, *filter(None, [unknown])]
+        return added(name, picture.pixels, notices, other if other in models.names else "")
 
     def drawn(index: int | None, name: str | None) -> Work[Opened]:
         examples = models.get(name or models.names[0]).examples

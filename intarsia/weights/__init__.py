@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "NOVELTY", "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "named",
+    "NOVELTY", "PICTURES", "RECIPE", "START", "START_NAME", "TRAINING", "WEIGHTS", "check_new", "has_codes", "latest", "named",
     "read_weights",
     "shipped", "weights_sha256",
 ]  # fmt: skip
@@ -22,13 +22,18 @@ SHIPPED = Path(__file__).parent  # contains a model folder for each shipped mode
 WEIGHTS, RECIPE = "weights.safetensors", "recipe.json"
 TRAINING = "training.json"  # beside an exported model: how it was trained
 NOVELTY = "novelty.json"  # beside a model: how it does on its validation scenes
+PICTURES = "pictures.txt"  # beside a shipped model that learned from others' pictures: their licences and holders
 START = "start"  # in a run folder: the model that the run starts from, if one was given
 START_NAME = "name.txt"  # in that folder: the name of a shipped model that the run starts from
 
 
 def shipped() -> dict[str, Path]:
-    """The folders of the models that come with the package, by name."""
-    return {path.parent.name: path.parent for path in sorted(SHIPPED.glob("*/*.safetensors"))}
+    """The folders of the models that come with the package, by name.
+
+    Those that learned from others' pictures come last: their scenes can't be drawn without these pictures.
+    """
+    folders = sorted(path.parent for path in SHIPPED.glob("*/*.safetensors"))
+    return {each.name: each for each in sorted(folders, key=lambda folder: (folder / PICTURES).exists())}
 
 
 def weights_sha256(folder: Path) -> str:

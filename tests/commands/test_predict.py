@@ -131,7 +131,7 @@ def test_pictures_that_the_model_does_not_know_are_named(tmp_path: Path) -> None
     assert [line.split(" is unlike")[0] for line in notices[1:4]] == [
         f"This model knows only generated sprites on plain backgrounds; {path}" for path in noise[:3]
     ]
-    assert notices[4:] == ["So are 2 more of the 5 pictures."]
+    assert notices[4:] == ["Also unlike those: 2 more of the 5 pictures."]
 
 
 def bad_file(kind: str, path: Path) -> Path:

@@ -12,13 +12,31 @@ from PIL import Image
 
 from intarsia.data import composed_photographs, free_pictures, open_dataset
 from intarsia.data.arrays import write
-from intarsia.data.composed_photographs import COVERED, MOST, SIDE, SIZES, Parameters, Pictures, draw_parameters, render
+from intarsia.data.composed_photographs import (
+    COVERED,
+    EASY,
+    EASY_SIZES,
+    FULL,
+    MOST,
+    SHAPES,
+    SIDE,
+    SIZES,
+    Parameters,
+    Pictures,
+    draw_parameters,
+    render,
+)
 from intarsia.data.free_pictures import FREE, _codes, _in_one_piece, _shapes, _uses
 from intarsia.data.random import scene_keys
 from intarsia.errors import InputError
 from tests.archives import debian_package, npm_package
 
-DRAWN = draw_parameters(scene_keys(0, "train", range(2000)), 30, 10, 4)
+
+def drawn(hardness: float) -> Parameters:
+    return draw_parameters(scene_keys(0, "train", range(2000)), np.full(2000, hardness), 30, 10, 4)
+
+
+DRAWN = drawn(1)
 WINDOW = 192
 
 
@@ -97,12 +115,50 @@ def test_sizes_numbers_and_places_are_varied() -> None:
     np.testing.assert_allclose(quarters, 0.25, atol=0.02)
     assert size.min() < 0.11 and size.max() > 0.88
     numbers = np.bincount(DRAWN.present.sum(1), minlength=MOST + 1)
-    assert numbers[0] == 0 and (numbers[1:] > 100).all()
+    assert len(numbers) == MOST + 1 and numbers[0] == 0 and (numbers[1:] > 100).all()
     assert DRAWN.present[:, 0].all()
+    assert (DRAWN.thing >= 10).mean() == pytest.approx(SHAPES, abs=0.02)
     assert (DRAWN.photograph[:, 1:] % 3 == 2).all() and set(DRAWN.photograph[:, 0]) == set(range(30))
     assert set(DRAWN.thing.ravel()) == set(range(14))
     assert (DRAWN.share[DRAWN.thing >= 10] == 1).all()
     assert 0.25 < (DRAWN.share[DRAWN.thing < 10] == 0).mean() < 0.35
+
+
+def test_seven_in_ten_scenes_want_five_things() -> None:
+    number = (np.arange(1000)[:, None] + 0.5) / 1000
+    places = np.random.default_rng(0).random((1000, MOST, 8, 2))
+    _, wanted = composed_photographs._places(places, np.full((1000, MOST), 0.01), number)
+    counts = np.bincount(wanted.sum(1), minlength=MOST + 1)
+    np.testing.assert_array_equal(counts, [0, 75, 75, 75, 75, round(1000 * FULL)])
+
+
+def test_the_first_training_scenes_show_middling_cut_outs_in_their_own_colours() -> None:
+    easy, half = drawn(0), drawn(0.5)
+    assert EASY_SIZES[0] <= easy.size.min() < 0.26 and 0.44 < easy.size.max() <= EASY_SIZES[1]
+    assert (easy.thing < 10).all() and (easy.share == 0).all()
+    between = [np.sqrt(ends[0] * ends[1]) for ends in zip(EASY_SIZES, SIZES, strict=True)]
+    assert (half.size.min(), half.size.max()) == pytest.approx(between, rel=0.01)
+    assert (half.thing >= 10).mean() == pytest.approx(SHAPES / 2, abs=0.02)
+    assert half.share[half.thing < 10].max() == 0.5
+
+
+@pytest.mark.parametrize(
+    ("split", "index", "hardness"),
+    [("train", 0, 0), ("train", EASY // 4, 0.25), ("train", EASY, 1), ("train", 10 * EASY, 1), ("val", 0, 1), ("test", 0, 1)],
+)
+def test_only_training_scenes_get_harder_up_to_the_tests(
+    split: str, index: int, hardness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    drawing = draw_parameters
+
+    def recording(keys: np.ndarray, hardness: np.ndarray, *counts: int) -> Parameters:
+        given.extend(hardness)
+        return drawing(keys, hardness, *counts)
+
+    monkeypatch.setattr(composed_photographs, "draw_parameters", recording)
+    composed_photographs._draw(squares(), 0, split, np.array([index]))
+    assert given == [hardness]
 
 
 def test_nearer_things_leave_most_of_each_thing_visible() -> None:
@@ -210,7 +266,7 @@ def test_packages_become_pictures_with_their_licences(packages: Path, tmp_path: 
     assert (folder / "endless-sky-data-copyright.txt").read_text() == COPYRIGHT
     for split in "train", "test":
         images, masks = open_dataset("composed_photographs", 0, split, folder, (96, 128))(range(4))
-        assert images.shape == (4, 3, 96, 128) and masks.shape == (4, 8, 96, 128)
+        assert images.shape == (4, 3, 96, 128) and masks.shape == (4, MOST + 1, 96, 128)
 
 
 def test_what_is_missing_or_damaged_is_named(packages: Path) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from intarsia.commands.edit_flags import EditFlags
 from intarsia.commands.manipulate import manipulate
 from intarsia.model import Model
+from intarsia.studio import server
 from intarsia.studio.models import named
 from intarsia.studio.server import create_app
 from tests.halves import RECIPE, Gap, by_hand, model_of_halves
@@ -749,6 +750,25 @@ def test_a_photograph_is_cropped_and_not_squashed(studio: Callable[..., Studio])
     assert one.page.locator("#notices p").all_inner_texts() == [
         "The picture: resized from 200x200 to 64x64 pixels, the size the model takes."
     ]
+
+
+def test_a_picture_that_the_model_does_not_know_opens_with_the_one_for_photographs(
+    several: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlike = "It is unlike those."
+    monkeypatch.setattr(server, "notice", lambda model, image, name: unlike if model.recipe.width == SIZE else "")
+    monkeypatch.setattr(server, "model_for_photographs", lambda model: "elsewhere")
+    several.open(photo(0, (SIZE, SIZE)))
+    expect(several.page.locator("#notices p")).to_have_text([unlike])
+    expect(several.page.get_by_role("button", name="Open it with")).to_have_count(0)  # it is not served
+    monkeypatch.setattr(server, "model_for_photographs", lambda model: "second")
+    several.open(photo(0, (SIZE, SIZE)))
+    several.page.get_by_role("button", name="Open it with second").click()
+    expect(several.page.locator("#pictures button")).to_have_count(3)
+    expect(several.page.locator("#model")).to_have_value("second")
+    several.settle()
+    assert several.shown().shape == (32, 32, 3)
+    expect(several.page.get_by_role("button", name="Open it with")).to_have_count(0)
 
 
 def test_a_phone_has_a_bar_at_the_bottom_and_a_short_page(browser: Any, port: int) -> None:

@@ -7,6 +7,14 @@ import { say } from "./status.js";
 
 const $ = (id) => document.getElementById(id);
 
+// It gets nothing if no part of the picture is chosen.
+export function openPicture(session, file, model) {
+  return session.open(async () => {
+    const part = await cropped(file, model);
+    return part && { ...(await api.upload(part.content, model.name)), file, region: part.region };
+  }, file.name || "pasted picture", model);
+}
+
 export function listen(session, editing) {
   async function openFiles(files) {
     for (const file of files) {
@@ -16,15 +24,8 @@ export function listen(session, editing) {
         } catch (error) {
           say(error.message, true);
         }
-      } else await openPicture(file, session.model);
+      } else await openPicture(session, file, session.model);
     }
-  }
-
-  function openPicture(file, model) {
-    return session.open(async () => {
-      const part = await cropped(file, model);
-      return part && { ...(await api.upload(part.content, model.name)), file, region: part.region };
-    }, file.name || "pasted picture", model);
   }
 
   $("file").onchange = () => { openFiles([...$("file").files]); $("file").value = ""; };

@@ -1,7 +1,7 @@
 // The page: what each control does, and what is shown of the session. The other modules send it, draw it or change it.
 
 import * as api from "./api.js";
-import { listen } from "./arrivals.js";
+import { listen, openPicture } from "./arrivals.js";
 import { Editing } from "./editing.js";
 import { saveAnimation, saveAtFullSize, saveEdits, saveOriginal, savePicture } from "./exports.js";
 import { showGallery } from "./gallery.js";
@@ -100,7 +100,7 @@ function went() {
   $("stage").hidden = !current;
   $("start").hidden = Boolean(current);
   $("objects").hidden = !current;
-  $("notices").replaceChildren(...(current?.notices ?? []).map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  showNotices(current);
   $("about").textContent = `Trained on ${model.dataset}: ${model.width}×${model.height} pixels, up to ${model.room} objects. Weights ${model.model_sha256.slice(0, 12)}, Intarsia ${model.version}.`;
   for (const id of ["swap", "swatch", "raw-choice"]) $(id).hidden = !model.has_codes;
   if (!current) {
@@ -112,6 +112,15 @@ function went() {
     lists();
   }
   buttons();
+}
+
+// What there is to say about a picture. One that the model does not know can be opened with another model, if its file is at hand.
+function showNotices(picture) {
+  $("notices").replaceChildren(...(picture?.notices ?? []).map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+  if (!picture?.instead || !picture.file) return;
+  const button = Object.assign(document.createElement("button"), { id: "instead", textContent: `Open it with ${picture.instead}` });
+  button.onclick = () => openWith(picture.instead, picture.file);
+  $("notices").append(button);
 }
 
 function buttons() {
@@ -188,6 +197,11 @@ async function switchModel(name) {
   } finally {
     busy(!session.idle);
   }
+}
+
+async function openWith(name, file) {
+  await switchModel(name);
+  if (session.model.name === name) openPicture(session, file, session.model);
 }
 
 // Controls.
