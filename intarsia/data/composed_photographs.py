@@ -161,7 +161,7 @@ def draw_parameters(keys: Keys, hardness: Floats, photographs: int, cut_outs: in
 
 
 def _between(limits: Sequence[float | Floats], u: Floats) -> Floats:
-    low, high = np.log(limits)
+    low, high = (np.log(limit) for limit in limits)
     return np.exp(low + (high - low) * u)
 
 

@@ -7,7 +7,7 @@ import { say } from "./status.js";
 
 const $ = (id) => document.getElementById(id);
 
-// It gets nothing if no part of the picture is chosen.
+// Opens a picture file with a model: the part that is chosen, if it has other proportions.
 export function openPicture(session, file, model) {
   return session.open(async () => {
     const part = await cropped(file, model);
