@@ -3,7 +3,7 @@
 The rate of images that are novel to the model (`intarsia.novelty`), of
 
 - its own test scenes, 2,000: false alarms;
-- the first 200 test scenes of each other dataset that a shipped model knows;
+- the first 200 test scenes of each other dataset of the same image size that a shipped model knows;
 - 200 crops of the two photographs that come with scikit-learn, or of those in a folder.
 
 Rooms are drawn by MuJoCo: `intarsia prepare objects_room_mujoco --limit 3000` writes them.
@@ -67,7 +67,7 @@ def measure(name: str, folder: Path | None, scenes: int) -> dict[str, Any]:
     height, width = model.recipe.height, model.recipe.width
     found = {"false_alarms": rate(model, _scenes(model.recipe, scenes))}
     for other in (load_recipe(folder / RECIPE) for folder in shipped().values()):
-        if other.dataset not in (model.recipe.dataset, *found):
+        if other.dataset not in (model.recipe.dataset, *found) and (other.height, other.width) == (height, width):
             found[other.dataset] = rate(model, _scenes(other, min(scenes, OTHERS)))
     return found | {"photographs": rate(model, photographs(folder, height, width, min(scenes, OTHERS)))}
 

@@ -188,7 +188,8 @@ def shipped_row(name: str) -> str:
     minutes = json.loads((WEIGHTS / name / "training.json").read_text())["minutes"]
     size = (WEIGHTS / name / "weights.safetensors").stat().st_size / 1e6
     shown = [f"{size:.1f} MB", f"{figures['iou']['mean']:.3f}", f"{figures['fg_ari']:.3f}"]
-    shown += [f"{figures['psnr']:.1f}", f"{figures['locality']:.3f}", f"{minutes:.0f} min"]
+    shown += [f"{figures['psnr']:.1f}", f"{figures['locality']:.3f}"] if "psnr" in figures else ["–", "–"]
+    shown += [f"{minutes:.0f} min"]
     return f"| `{name}` | {' | '.join(shown)} |"
 
 

@@ -66,7 +66,7 @@ def test_files_belong_to_the_weights(name: str) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_weights_are_small_and_free(name: str) -> None:
     folder = SHIPPED / name
-    assert (folder / WEIGHTS).stat().st_size < 20e6
+    assert (folder / WEIGHTS).stat().st_size < 8e6
     with safe_open(folder / WEIGHTS, "pt") as file:
         assert {file.get_slice(each).get_dtype() for each in file.offset_keys()} == {"F16"}
     # Trained on scenes that the package draws, by itself or with MuJoCo: the licence is its own. Or on pictures of packages,
