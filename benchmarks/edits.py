@@ -1,4 +1,5 @@
-"""How good moves and removals are: `python benchmarks/edits.py --out docs/edits.json`, for every shipped model.
+"""How good moves and removals are: `python benchmarks/edits.py --out docs/edits.json`, for every shipped model
+whose scenes the package draws.
 
 Each visible whole object that the model finds, in test scenes spread over the set, is moved by 4, 8, 12 or 16 pixels, by whole
 pixels and by half a pixel more, to where it covers no other; and it is removed. The generators know what is behind it: the
@@ -37,9 +38,10 @@ from intarsia.evaluation.segments import TEST_SEED
 from intarsia.files import replacing
 from intarsia.manipulation import composite, move, remove
 from intarsia.model import Model, load
+from intarsia.recipes.file import load_recipe
 from intarsia.rendering import Memo, Renderer
 from intarsia.scene import Scene
-from intarsia.weights import shipped
+from intarsia.weights import RECIPE, shipped
 
 TEST_SCENES = 2000  # of each set, at least
 DISTANCES = 4, 8, 12, 16  # px
@@ -206,7 +208,7 @@ def main(
     """Measure moves and removals.
 
     Args:
-        models: Names of models that come with the package; all by default.
+        models: Names of models that come with the package; by default all whose scenes it draws.
         scenes: Test scenes of each.
         threads: The number of threads.
         out: A JSON file to write the figures of these models into.
@@ -215,7 +217,7 @@ def main(
         raise InputError(f"--scenes is {scenes}, --threads {threads}; both must be at least 1.")
     torch.set_num_threads(threads)
     records: dict[str, Any] = json.loads(out.read_text()) if out and out.is_file() else {}
-    for name in models or shipped():
+    for name in models or [name for name, folder in shipped().items() if load_recipe(folder / RECIPE).dataset in DRAW]:
         records[name] = measure(name, scenes)
         print(f"{name}: {json.dumps(records[name])}", flush=True)
         if out:
