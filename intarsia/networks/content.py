@@ -61,6 +61,11 @@ class Content(nn.Module):
             for level, maps in enumerate(self._measured(images, features))
         ]  # fmt: skip
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there are factors: always for pixels, else once they were computed or loaded."""
+        return self.kind == "pixels" or bool(self.get_buffer("mean0").any())
+
     @torch.no_grad()
     def fit(self, images: Images, features: Sequence[Tensor] = ()) -> None:
         """Compute means and factors from some hundred images; on the CPU, so that they are the same on every device."""

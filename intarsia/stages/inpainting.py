@@ -45,8 +45,11 @@ def inpainting(model: Model, scenes: TrainingScenes, run: Run) -> None:
 
 
 def fit_content(model: Model, scenes: TrainingScenes) -> None:
-    """Compute the factors of the content. They depend on the scenes alone, so a resumed run has the same ones."""
-    if model.content.kind != "pixels":
+    """Compute the factors of the content. They depend on the scenes alone, so a resumed run has the same ones.
+
+    An inpainter that training starts from keeps those that it learned with.
+    """
+    if not model.content.is_fitted:
         images = scenes.train.first(FITTED).images
         parts = [model.content_maps(part.to(model.device)) for part in images.split(AT_ONCE)]
         model.content.fit(images, [torch.cat(maps) for maps in zip(*parts, strict=True)])

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Generator
 
+from intarsia.data import SceneSample
 from intarsia.errors import InputError
 from intarsia.model import Model
 from intarsia.recipes.settings import Content, Regions, Segmenter
@@ -18,6 +19,11 @@ from tests.stages.test_distillation import VAL, Stopped, stopping_after
 from tests.stages.toys import CONTENT, DISCS, ONE_THREAD, changed, run_stage
 
 SCENES = TrainingScenes(DISCS, VAL)
+
+
+def half_as_bright(indices):
+    images, masks = DISCS.draw(indices)
+    return SceneSample(images / 2, masks)
 
 
 def in_two_steps(recipe):
@@ -68,6 +74,15 @@ def test_a_resumed_stage_has_the_same_factors_and_weights(tmp_path):
         run_stage(inpainting, Model(recipe), tmp_path / "resumed", TrainingScenes(stopping_after(9), VAL))
     run_stage(inpainting, resumed, tmp_path / "resumed", SCENES)
     assert changed(Model(recipe), whole) == {"content", "inpainter"} and not changed(whole, resumed)
+
+
+def test_an_inpainter_that_stage_one_goes_on_with_keeps_its_factors(tmp_path):
+    recipe = in_two_steps(CONTENT)
+    source = train(recipe, tmp_path / "source", ONE_THREAD, "inpainting", scenes=SCENES)
+    others = TrainingScenes(dataclasses.replace(DISCS, draw=half_as_bright), VAL)
+    found = train(recipe, tmp_path / "run", ONE_THREAD, "inpainting", tmp_path / "source", scenes=others)
+    assert changed(source, found) == {"inpainter"}
+    assert "content" in changed(source, train(recipe, tmp_path / "new", ONE_THREAD, "inpainting", scenes=others))
 
 
 def test_a_run_without_stage_one_starts_with_the_factors_of_its_inpainter(tmp_path):
