@@ -105,7 +105,6 @@ _COMPACT_ANIMALS = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
     vaes=Vaes(steps=0),  # without codes: a few numbers can't hold a photograph, and edits keep its own pixels
-    vae=Vae(thumbnail=4, downsampling=4),  # small in the files, as it is not trained
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
@@ -298,6 +297,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         "compact": dataclasses.replace(
             _COMPACT_ANIMALS,
             dataset="composed_photographs",
+            vae=Vae(thumbnail=4, downsampling=4),  # small in the model's file, as it is not trained
             separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.15),
             distillation=Distillation(steps=0),
         ),
