@@ -1,6 +1,6 @@
-"""How good moves and removals are: `python benchmarks/edits.py --out docs/edits.json`, for every shipped model
-whose scenes the package draws.
+"""How good moves and removals are: `python benchmarks/edits.py --out docs/edits.json`.
 
+It measures every shipped model whose scenes the package draws.
 Each visible whole object that the model finds, in test scenes spread over the set, is moved by 4, 8, 12 or 16 pixels, by whole
 pixels and by half a pixel more, to where it covers no other; and it is removed. The generators know what is behind it: the
 truth is the scene drawn without it, with the object's own pixels in front, moved as far (half pixels by a cubic spline). PSNR
