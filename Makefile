@@ -19,7 +19,7 @@ demo: .venv/runtime.stamp  ## Take a test scene apart and move one of its object
 	$(INTARSIA) demo $(MODEL) --scene 2 --overwrite
 	@echo "Now open the studio, or train a model from scratch:"
 	@echo "  $(INTARSIA) serve $(MODEL)"
-	@echo "  $(INTARSIA) train multi_texture/demo"
+	@echo "  $(INTARSIA) train multi_texture/compact --vaes.steps 0"
 
 test: .venv/dev.stamp .venv/chromium.stamp  ## Run the tests: WORKERS=2, one thread each; ARGS='-k masks' for a part
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)

@@ -52,7 +52,7 @@ def figures_of(model: Model, baseline: whole_image_vae.WholeImageVae, count: int
     The model's segments are used for both.
     """
     recipe = model.recipe
-    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root)
+    test = open_dataset(recipe.dataset, TEST_SEED, "test", recipe.data_root).with_one_background()
     per_image, objects = inspect(model, test, batches(count, AT_ONCE, "Reconstruction"))
     images = test(range(count)).images
     posterior = whole_image_vae.encode(baseline, images)

@@ -1,7 +1,7 @@
 """The interface of every dataset: scenes as a function of indices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,6 +75,16 @@ class Scenes:
     def first(self, count: int) -> SceneSample:
         """Draw the first `count` scenes, or all if there are fewer."""
         return self(range(count if self.size is None else min(count, self.size)))
+
+    def with_one_background(self) -> "Scenes":
+        """The same scenes with all background segments as one: masks `b k-backgrounds+1 h w`."""
+
+        def draw(indices: Indices) -> SceneSample:
+            images, masks = self.draw(indices)
+            background = masks[:, : self.backgrounds].sum(1, keepdim=True)
+            return SceneSample(images, torch.cat([background, masks[:, self.backgrounds :]], 1))
+
+        return replace(self, draw=draw, segments=self.segments - self.backgrounds + 1, backgrounds=1)
 
     def factors(self, indices: Sequence[int] | Tensor | NDArray[Any]) -> Factors:
         """The true factors of the objects in some scenes, without drawing them; `InputError` if they are not known."""

@@ -56,8 +56,9 @@ def evaluate_codes(model: Model, scenes: Scenes, count: int) -> tuple[dict[str, 
         numbers), `factor_r2_single` (from the best number alone), `dci_disentanglement`, `dci_completeness` and `mig`. None
         where there is nothing to average, such as the locality of a model without informative numbers.
 
-        And what these are means of.
+        And what these are means of. All background segments count as one: no part of the background is an object.
     """
+    scenes = scenes.with_one_background()
     per_image, objects = inspect(model, scenes, batches(count, AT_ONCE, "Reconstruction"))
     informative = dimensions_in_use(objects.kl) if len(objects.kl) else []
     movement = None

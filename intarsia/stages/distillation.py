@@ -59,7 +59,7 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
             loss, figures = with_extra_loss(run, images, logits, learning, {"loss": learning})
             descend(fabric, loss, game.segmenter_optimizer, max_norm=NORM)
             update_average(game.average, game.segmenter, settings.ema_decay, step - searches)
-        if run.due(step):
+        if step >= searches and run.due(step):  # before, the segmenter does not change
             figures |= show_segments(model, scenes.val, run, step)
         run.log(step, **figures)
 

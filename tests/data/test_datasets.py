@@ -1,7 +1,7 @@
 """Tests that hold for every dataset, generated or read from files."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -214,3 +214,10 @@ def test_factors_are_those_of_the_objects_that_are_there(name: str) -> None:
 def test_unknown_factors_are_an_error() -> None:
     with pytest.raises(InputError, match="folder: what determines"):
         Scenes("folder", None, 64, 64, 5, lambda indices: None).factors([0])
+
+
+def test_one_background_is_the_sum_of_all_parts() -> None:
+    scenes = replace(open_dataset("multi_texture", 0, "test"), backgrounds=3)
+    (images, masks), (same, joined) = scenes(range(4)), scenes.with_one_background()(range(4))
+    assert torch.equal(images, same) and scenes.with_one_background().segments == joined.shape[1] == 3
+    assert torch.equal(joined[:, 1:], masks[:, 3:]) and torch.allclose(joined.sum(1), torch.ones(()))

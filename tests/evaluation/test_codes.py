@@ -237,6 +237,14 @@ def test_scenes_without_known_factors(model: Model) -> None:
     assert codes.factors == {} and "mig" not in figures and figures["psnr"] > 0
 
 
+def test_no_part_of_the_background_is_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first object of each scene is background here, as the walls of a room are."""
+    monkeypatch.setattr("intarsia.evaluation.codes.LOCALITY_SCENES", 2)
+    _, codes = evaluate_codes(Oracle(TINY), dataclasses.replace(TEST, describe=None, backgrounds=2), 12)
+    seen = (TEST(range(12)).masks[:, 1:] > 0.5).sum((2, 3)) >= 20
+    assert codes.objects == int(seen[:, 1:].sum()) < int(seen.sum())
+
+
 @pytest.mark.parametrize("segments", [3, 7])
 def test_a_model_of_more_or_fewer_segments_than_the_scenes(segments: int) -> None:
     model = Model(dataclasses.replace(TINY, segments=segments))
