@@ -19,6 +19,7 @@ RIM = 3  # px: whatever is narrower goes to a neighbour
 SAMPLED = 2048  # pixels of an image, from which its colours are taken
 TIMES = 2
 LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
+CELL = 4  # px: the colours of so many rows and columns are counted together
 UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
@@ -50,11 +51,15 @@ def vote(masks: Masks, content: Tensor, clusters: int, votes: int, mixed_borders
     return found
 
 
-def snap_to_colours(labels: Labels, segments: int, images: Tensor, colours: int, radius: int, seeds: Sequence[int]) -> Labels:
+def snap_to_colours(
+    labels: Labels, segments: int, images: Tensor, colours: int, radius: int, window: int, seeds: Sequence[int]
+) -> Labels:
     """Labels `b h w` whose pixels near borders go to the segment in whose core their colours are commonest.
 
     A pixel can only go to a segment of which a pixel lies within the radius. The probability of a colour is its frequency in
-    the segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels.
+    the segment's core, the pixels whose neighbours are all in the segment; its logarithm is averaged over 3x3 pixels. Only the
+    part of the core within a window around the pixel counts. Otherwise a large ground of many colours loses to small objects:
+    each of its colours is rare in it, though it may be all there is around a pixel.
 
     Args:
         labels: In 0..segments-1.
@@ -62,6 +67,7 @@ def snap_to_colours(labels: Labels, segments: int, images: Tensor, colours: int,
         images: `b c h w`, of any channels.
         colours: How many colours are told apart in an image: k-means centres.
         radius: Pixels.
+        window: Pixels to each side, in steps of 4; 0 for the whole image.
         seeds: One for the colours of each image.
 
     References:
@@ -72,13 +78,25 @@ def snap_to_colours(labels: Labels, segments: int, images: Tensor, colours: int,
         masks = one_hot(labels, segments)
         core = 1 - F.max_pool2d(1 - masks, 3, 1, 1)
         core = torch.where(core.sum((2, 3), keepdim=True) > LEAST_CORE, core, masks)
-        counts = torch.einsum("bkhw,bchw->bkc", core, codes) + UNSEEN
-        log_likelihood = torch.einsum("bkc,bchw->bkhw", (counts / counts.sum(2, keepdim=True)).log(), codes)
+        log_likelihood = torch.stack([_log_likelihood(*each, colours, window) for each in zip(core, codes, strict=True)])
         log_likelihood = F.avg_pool2d(log_likelihood, 3, 1, 1, count_include_pad=False)
         rows = F.max_pool2d(masks, (2 * radius + 1, 1), 1, (radius, 0))  # first the rows, then the columns: faster
         near = F.max_pool2d(rows, (1, 2 * radius + 1), 1, (0, radius)) > 0
         labels = log_likelihood.masked_fill(~near, -torch.inf).argmax(1)
     return labels
+
+
+def _log_likelihood(core: Tensor, codes: Tensor, colours: int, window: int) -> Tensor:
+    """The log-probability of each pixel's colour `h w` in the cores `k h w` around it: `k h w`."""
+    height, width = codes.shape
+    cell = CELL if window else max(height, width)
+    rows, columns = (torch.arange(length, device=codes.device) // cell for length in (height, width))
+    cells = (int(rows[-1]) + 1, int(columns[-1]) + 1)
+    index = ((codes * cells[0] + rows[:, None]) * cells[1] + columns).flatten()
+    counts = core.new_zeros(len(core), colours * cells[0] * cells[1]).index_add_(1, index, core.flatten(1))
+    reach = window // cell
+    counts = F.avg_pool2d(counts.view(-1, colours, *cells), 2 * reach + 1, 1, reach, divisor_override=1) + UNSEEN
+    return (counts / counts.sum(1, keepdim=True)).log().flatten(1)[:, index].view_as(core)
 
 
 def cluster(cells: np.ndarray, centres: int | np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -118,14 +136,14 @@ def without_thin_parts(labels: Labels, segments: int) -> Labels:
     return labels
 
 
-def _colour_codes(images: Tensor, colours: int, seeds: Sequence[int]) -> Tensor:
-    """Which of an image's `colours` main colours is nearest to each pixel's own: `b colours h w`, 0 or 1.
+def _colour_codes(images: Tensor, colours: int, seeds: Sequence[int]) -> Labels:
+    """Which of an image's `colours` main colours is nearest to each pixel's own: `b h w`.
 
     Images are `b c h w`, of any channels. The colours are k-means centres, with a seed for each image.
     """
     pixels = images.permute(0, 2, 3, 1)
     codes = [nearest_clusters(each, colours, SAMPLED, seed) for each, seed in zip(pixels, seeds, strict=True)]
-    return one_hot(torch.stack(codes), colours).to(images.device)
+    return torch.stack(codes).to(images.device)
 
 
 def nearest_clusters(values: Tensor, clusters: int, sampled: int, seed: int) -> Labels:

@@ -104,9 +104,9 @@ class Model(nn.Module):
             values = content if content.shape[2:] == images.shape[2:] else images
             masks = vote(masks, values, sizes.clusters, sizes.votes, sizes.mixed_borders)
         if sizes.border_radius:
-            seeds = [0] * len(images)
-            labels = snap_to_colours(masks.argmax(1), masks.shape[1], images, sizes.border_colours, sizes.border_radius, seeds)
-            masks = one_hot(labels, masks.shape[1])
+            labels, segments, seeds = masks.argmax(1), masks.shape[1], [0] * len(images)
+            reach = sizes.border_radius, sizes.border_window
+            masks = one_hot(snap_to_colours(labels, segments, images, sizes.border_colours, *reach, seeds), segments)
         return masks
 
     @torch.no_grad()

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from torch import Generator
 
@@ -68,14 +69,27 @@ def test_a_model_lets_pixels_vote_as_often_as_its_recipe_says():
     assert not torch.equal(model.segment(images), masks)
 
 
-def test_borders_snap_to_where_the_colours_change():
+@pytest.mark.parametrize("window", [0, 8, 64])
+def test_borders_snap_to_where_the_colours_change(window):
     image, labels = squares(noise=0.0)
     wide = labels.clone()
     wide[0, 2:16, 2:16], wide[0, 16:30, 14:30] = 1, 2  # both objects 2 px too large
-    before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, image, 12, 3, seeds=[0])))
+    before, after = ((found != labels).sum() for found in (wide, snap_to_colours(wide, 3, image, 12, 3, window, seeds=[0])))
     assert before == 14 * 14 - 100 + 14 * 16 - 120 and after < before / 4
     # The mean over 3x3 pixels rounds corners.
-    assert (snap_to_colours(labels, 3, image, 12, 3, seeds=[0]) != labels).sum() <= 8
+    assert (snap_to_colours(labels, 3, image, 12, 3, window, seeds=[0]) != labels).sum() <= 8
+
+
+def test_a_window_tells_what_is_common_around_a_pixel_from_what_is_common_in_the_image():
+    """A square, found 2 px too large, on one of four fields: its rim has more of its colour than the whole ground has."""
+    labels = torch.zeros(1, 64, 64, dtype=torch.long)
+    labels[0, 10:22, 10:22] = 1
+    fields = torch.tensor([[0.0, 0.2], [0.4, 0.6]]).repeat_interleave(32, 0).repeat_interleave(32, 1)
+    image = torch.where(labels == 1, 1.0, fields)[None].repeat(1, 3, 1, 1)
+    wide = labels.clone()
+    wide[0, 8:24, 8:24] = 1
+    wrong = {window: int((snap_to_colours(wide, 2, image, 12, 4, window, [0]) != labels).sum()) for window in (0, 16, 64)}
+    assert wrong[0] == wrong[64] >= 100 and wrong[16] <= 8
 
 
 def test_a_model_moves_borders_as_far_as_its_recipe_says():
@@ -85,5 +99,5 @@ def test_a_model_moves_borders_as_far_as_its_recipe_says():
         Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0, border_radius=radius)))
         for radius in (0, 2)
     )
-    labels = snap_to_colours(plain.segment(images).argmax(1), 5, images, recipe.segmenter.border_colours, 2, [0, 0])
+    labels = snap_to_colours(plain.segment(images).argmax(1), 5, images, recipe.segmenter.border_colours, 2, 16, [0, 0])
     assert torch.equal(snapped.segment(images), one_hot(labels, 5))

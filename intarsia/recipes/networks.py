@@ -88,6 +88,8 @@ class Segmenter:
     """Pixels by which the borders of the final masks may move to where the colours change; 0 leaves them where they are."""
     border_colours: Width = 48
     """Colours that are told apart in an image when borders move."""
+    border_window: Rounds = 0
+    """Pixels to each side of a pixel within which a segment's colours count when borders move; 0 counts the whole image's."""
     upsampling: Factor = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Factor = 2

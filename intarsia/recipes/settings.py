@@ -200,6 +200,8 @@ class Distillation:
     """Pixels by which the borders of what is found may move to where the colours change; 0 leaves them where they are."""
     border_colours: Width = 12
     """Colours that are told apart in an image when borders move."""
+    border_window: Count = 0
+    """Pixels to each side of a pixel within which a segment's colours count when borders move; 0 counts the whole image's."""
     balance: Fraction = 0.5
     """Power of a segment's area by which its pixels count less. 0 counts all pixels alike; 1 counts all segments alike."""
     upside_down: bool = True

@@ -105,7 +105,7 @@ _COMPACT_ANIMALS = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
     vaes=Vaes(steps=0),  # without codes: a few numbers can't hold a photograph, and edits keep its own pixels
-    segmenter=Segmenter(backbone=True, span=8.0, border_radius=4),
+    segmenter=Segmenter(backbone=True, span=8.0, border_radius=4, border_window=16),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
         _COMPACT.inpainting,
@@ -121,7 +121,9 @@ _COMPACT_ANIMALS = dataclasses.replace(
         margin=1,
         regrouping=Regrouping(weight=1.0, from_step=200),
     ),
-    distillation=Distillation(steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, balance=0.0),
+    distillation=Distillation(
+        steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, border_window=16, balance=0.0
+    ),
 )
 
 # `reference`: the published procedure with the original's networks; what differs between datasets is given below.

@@ -94,7 +94,8 @@ def search(model: Model, game: Game, images: Images, recipe: Recipe, seeds: list
             best.add(candidate)
     if settings.border_radius:
         values = values if contents[0].shape[2:] == images.shape[2:] else images
-        labels = snap_to_colours(best.labels, segments, values, settings.border_colours, settings.border_radius, seeds)
+        reach = settings.border_radius, settings.border_window
+        labels = snap_to_colours(best.labels, segments, values, settings.border_colours, *reach, seeds)
         return labels, loss_of(labels)
     return best.labels, best.losses
 

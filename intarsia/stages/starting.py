@@ -17,6 +17,9 @@ PARTS = {
     "autoencoder": (("vae", "fusion"), ("height", "width", "segments", "backgrounds"), "vaes"),
 }
 INITIAL = {"vae.glorot"}  # matters for initial values alone
+FINAL = {  # matters for the final masks alone: the network is the same
+    f"segmenter.{name}" for name in ("votes", "clusters", "mixed_borders", "border_radius", "border_colours", "border_window")
+}
 ADDS_WEIGHTS = {"segmenter.learn_channels"}  # with it a network has all weights that it has without it, and more
 
 
@@ -70,6 +73,6 @@ def _odd(groups: tuple[str, ...], theirs: Recipe, ours: Recipe) -> list[str]:
     there, here = flatten(theirs), flatten(ours)
     return [
         f"{name} is {here[name]} here, {there[name]} there"
-        for name in here.keys() - INITIAL
+        for name in here.keys() - INITIAL - FINAL
         if name.partition(".")[0] in groups and here[name] != there[name] and not (name in ADDS_WEIGHTS and here[name])
     ]

@@ -114,6 +114,13 @@ def test_a_shipped_model_and_a_run_can_be_started_from(source: Path, tmp_path: P
     assert started_from(Path("multi_texture_pixels"), recipe)[1] == ["inpainter", "segmenter", "autoencoder"]
 
 
+@pytest.mark.parametrize("name", ["votes", "clusters", "border_radius", "border_colours", "border_window"])
+def test_what_follows_the_network_may_differ(name: str, source: Path) -> None:
+    """The final masks are made otherwise; the network is the same."""
+    recipe = dataclasses.replace(TINY, segmenter=dataclasses.replace(TINY.segmenter, **{name: 12}))
+    assert started_from(source, recipe)[1] == ["inpainter", "segmenter"]
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
