@@ -216,8 +216,7 @@ class Vaes:
     """Stage 3: objects and background become codes and back; segmenter and inpainter are not trained."""
 
     steps: Count = 3000
-    """Optimizer steps. 0 skips this stage and the later ones, which need its networks. The later ones stay if all earlier
-    stages are skipped."""
+    """Optimizer steps. 0 skips this stage and, if an earlier one is trained, the later ones, which need its networks."""
     batch: Size = 8
     """Images per step, over all devices."""
     learning_rate: Schedule = Schedule(1e-3)
