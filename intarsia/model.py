@@ -133,11 +133,9 @@ class Model(nn.Module):
         """The segmenter's masks `b k h w` as `ordered_masks` gives them."""
         return background_last(open_masks(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
 
-    def autoencoder_input(self, images: Images, masks: Masks) -> tuple[Images, Masks]:
-        """Images and ordered masks as the scene autoencoder sees them in training: downsampled, with the colours it learns."""
-        if self.recipe.vae.normalise_contrast:
-            images = normalise_contrast(images)
-        return self.downsample(images), self.downsample(masks)
+    def autoencoder_images(self, images: Images) -> Images:
+        """Images as the scene autoencoder sees them in training: downsampled, with the colours that it learns."""
+        return self.downsample(normalise_contrast(images) if self.recipe.vae.normalise_contrast else images)
 
     def downsample(self, maps: Tensor) -> Tensor:
         """Maps `... h w` of the images' size at the scene autoencoder's size."""

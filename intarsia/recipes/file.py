@@ -57,6 +57,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise InputError(f"vae.downsampling is {vae.downsampling}; height and width must be multiples of {step} pixels then.")
     if vae.downsampling > 1 and trains_consistency:
         raise InputError(f"vae.downsampling is {vae.downsampling}; consistency.steps above 0 need 1, as in the original.")
+    if recipe.vaes.scenes % recipe.vaes.batch:
+        raise InputError(f"vaes.scenes is {recipe.vaes.scenes}; it must be a multiple of vaes.batch ({recipe.vaes.batch}).")
     _check_content(recipe)
     if not any(weight for kind, weight in vars(recipe.inpainting.regions).items() if kind != "clusters"):  # the game has none
         raise InputError("All weights of inpainting.regions but clusters are 0; at least one kind of random region is needed.")

@@ -89,6 +89,7 @@ ADDED = {
     "separation.split_fraction": 0.0,
     "separation.margin": 0,
     "vaes.beta_hold_steps": 0,
+    "vaes.scenes": 0,
     "end_to_end.learning_rate.final": 0.0,
     "consistency.learning_rate.final": 3e-5,
     "consistency.learning_rate.warmup_steps": 0,

@@ -26,25 +26,8 @@ from intarsia.recipes.networks import (
 )  # fmt: skip
 
 __all__ = [
-    "STAGES",
-    "Consistency",
-    "Content",
-    "Distillation",
-    "EndToEnd",
-    "Epsilon",
-    "Fusion",
-    "Inpainter",
-    "Inpainting",
-    "Recipe",
-    "Regions",
-    "Regrouping",
-    "Schedule",
-    "Segmenter",
-    "Separation",
-    "Vae",
-    "Vaes",
-    "flatten",
-    "planned",
+    "STAGES", "Consistency", "Content", "Distillation", "EndToEnd", "Epsilon", "Fusion", "Inpainter", "Inpainting", "Recipe",
+    "Regions", "Regrouping", "Schedule", "Segmenter", "Separation", "Vae", "Vaes", "flatten", "planned",
 ]  # fmt: skip
 
 STAGES = (
@@ -219,6 +202,8 @@ class Vaes:
     """Optimizer steps. 0 skips this stage and, if an earlier one is trained, the later ones, which need its networks."""
     batch: Size = 8
     """Images per step, over all devices."""
+    scenes: Count = 0
+    """Training scenes that come again and again, segmented once; a multiple of the batch. 0 takes new ones in every step."""
     learning_rate: Schedule = Schedule(1e-3)
     """The learning rate of VAEs and fusion networks."""
     texture_beta: Amount = 4.0

@@ -46,7 +46,7 @@ def end_to_end(
                 logits = game.segmenter(turn.images, *turn.maps)
                 masks = background_last(logits.softmax(1), recipe.vaes.background_per_batch, recipe.backgrounds)
                 # Detached: the codes don't train the segmenter, nor the segmenter the codes.
-                images, clean = model.autoencoder_input(turn.images, open_masks(masks.detach()))
+                images, clean = model.autoencoder_images(turn.images), model.downsample(open_masks(masks.detach()))
                 found = reconstruct(autoencoder, images, clean, draws, recipe)
                 errors = errors_of(found, images, clean)
                 description = description_of(found, images, model.downsample(masks)).mean()

@@ -56,7 +56,7 @@ def code_scores(model: Model, val: Scenes, run: Run, step: int) -> dict[str, obj
     """
     images, true = (part.to(run.fabric.device) for part in val.first(100))
     with run.fabric.autocast():
-        images, masks = model.autoencoder_input(images, model.ordered_masks(images))
+        images, masks = model.autoencoder_images(images), model.downsample(model.ordered_masks(images))
         found = model.autoencoder(images, masks)
     shapes, nats, shown = found.shape_logits.sigmoid(), divergences(found), slice(8)
     objects = found.object_logits[shown].sigmoid().unbind(1)

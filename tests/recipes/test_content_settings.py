@@ -10,7 +10,7 @@ import pytest
 from intarsia.errors import InputError
 from intarsia.recipes import RECIPES
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
-from intarsia.recipes.settings import Content, Distillation, Inpainter, Inpainting, Recipe, Regions, Segmenter
+from intarsia.recipes.settings import Content, Distillation, Inpainter, Inpainting, Recipe, Regions, Segmenter, Vaes
 
 RECIPE = Recipe(
     "multi_texture",
@@ -50,6 +50,7 @@ RECIPE = Recipe(
             {"distillation": Distillation(steps=100, batch=12, scenes=1200)},
             "leave some of the 100 steps for learning",
         ),
+        ({"vaes": Vaes(batch=8, scenes=100)}, r"vaes.scenes is 100; it must be a multiple of vaes.batch \(8\)"),
         (
             {"inpainting": Inpainting(regions=Regions(boxes=0.0, fields=0.0, slivers=0.0, everything=0.0, clusters=1.0))},
             "All weights of inpainting.regions but clusters are 0",

@@ -114,7 +114,7 @@ def test_the_reference_of_photographs_has_the_originals_sizes_and_edges() -> Non
     images = torch.rand(1, 3, 192, 256, generator=torch.Generator().manual_seed(0))
     model = Model(recipe)
     assert torch.equal(model.edges(images), signed_edge_map(images, 0.04))
-    reduced, masks = model.autoencoder_input(images, torch.rand(1, 6, 192, 256))
+    reduced, masks = model.autoencoder_images(images), model.downsample(torch.rand(1, 6, 192, 256))
     assert reduced.shape == (1, 3, 96, 128) and masks.shape == (1, 6, 96, 128)
     assert reduced.amin() >= 0 and reduced.amax() <= 1
     assert [layer.dilation[0] for layer in model.segmenter.classify] == [6, 12, 18, 24]

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import pytest
@@ -9,8 +10,9 @@ from intarsia.metrics import psnr
 from intarsia.model import Model
 from intarsia.recipes.settings import EndToEnd
 from intarsia.stages.end_to_end import end_to_end
+from intarsia.stages.scenes import TrainingScenes, training_scenes
 from intarsia.stages.vaes import vaes
-from tests.stages.toys import TINY, log_of, run_stage, toy_scenes
+from tests.stages.toys import TINY, changed, log_of, run_stage, toy_scenes
 
 
 def test_stages_of_codes_work_on_smaller_images(tmp_path):
@@ -31,6 +33,42 @@ def test_stages_of_codes_work_on_smaller_images(tmp_path):
     assert torch.allclose(seen[0][1], clean[..., ::2, ::2], atol=1e-6)
     run_stage(end_to_end, model, tmp_path)
     assert {each.shape[-2:] for given in seen for each in given} == {(32, 32)}
+
+
+def test_scenes_that_come_again_are_segmented_once(tmp_path):
+    """Their masks are the same ones each time. A resumed run segments them anew, with the same result."""
+    again = dataclasses.replace(TINY, vaes=dataclasses.replace(TINY.vaes, steps=10, scenes=8, max_shift=0.0))
+    model, segmented, seen = Model(again), [], []
+    initial = copy.deepcopy(model.state_dict())
+    model.segmenter.register_forward_pre_hook(lambda _, given: segmented.append(given[0]))
+    model.autoencoder.register_forward_pre_hook(lambda network, given: seen.append(given[:2]) if network.training else None)
+    run_stage(vaes, model, tmp_path / "whole")
+    assert sum(len(images) == again.vaes.batch for images in segmented) == 2
+    *seen, _validated = seen
+    assert len(seen) == 10 and not torch.equal(seen[0][0], seen[1][0])
+    for step in range(2, 10):
+        assert all(torch.equal(*pair) for pair in zip(seen[step], seen[step - 2], strict=True))
+
+    def start() -> Model:
+        other = Model(again)
+        other.load_state_dict(initial)
+        return other
+
+    scenes = open_dataset(again.dataset, 0, "train")
+    drawn = []
+
+    def draw(indices):
+        drawn.append(indices)
+        if len(drawn) > 8:
+            raise KeyboardInterrupt
+        return scenes.draw(indices)
+
+    stopping = TrainingScenes(dataclasses.replace(scenes, draw=draw), training_scenes(again).val)
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(vaes, start(), tmp_path / "resumed", stopping)
+    resumed = start()
+    run_stage(vaes, resumed, tmp_path / "resumed")
+    assert changed(start(), model) == {"autoencoder"} and not changed(model, resumed)
 
 
 @pytest.mark.slow
