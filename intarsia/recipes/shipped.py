@@ -92,6 +92,14 @@ _COMPACT_ROOM = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
     vae=Vae(hidden=512, thumbnail=4, background_dimension=16),  # sky, floor and walls
+    vaes=dataclasses.replace(
+        _COMPACT.vaes,
+        steps=9000,
+        scenes=8000,
+        learning_rate=Schedule(3e-3, warmup_steps=200),
+        background_beta=1.0,
+        shape_gamma=3.0,
+    ),
     segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
     distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
 )
@@ -104,7 +112,8 @@ _COMPACT_ANIMALS = dataclasses.replace(
     segments=6,
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
-    vaes=Vaes(steps=0),  # without codes: a few numbers can't hold a photograph, and edits keep its own pixels
+    vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, thumbnail=4, downsampling=2),
+    vaes=dataclasses.replace(_COMPACT.vaes, steps=2000, scenes=2000, beta_hold_steps=500, beta_ramp_steps=500),
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4, border_window=16),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
@@ -216,6 +225,16 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
                 regrouping=Regrouping(weight=0.0),  # it gave nothing here (docs/results.md)
             ),
             distillation=Distillation(steps=0),
+            vae=Vae(thumbnail=4, sharpness=3.0),  # the true borders are soft
+            vaes=dataclasses.replace(
+                _COMPACT.vaes,
+                steps=6000,
+                scenes=8000,
+                learning_rate=Schedule(3e-3, warmup_steps=200),
+                texture_beta=1.0,
+                background_beta=1.0,
+            ),
+            end_to_end=EndToEnd(),
         ),
         "pixels": _PIXELS_TEXTURE,
         "demo": dataclasses.replace(  # the shortest game over pixels that shows separate objects
@@ -274,7 +293,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         ),
     },
     "folder": {  # own images
-        "photos": dataclasses.replace(_COMPACT_ANIMALS, dataset="folder"),
+        "photos": dataclasses.replace(_COMPACT_ANIMALS, dataset="folder", vaes=Vaes(steps=0)),  # edits need no codes
         "pixels": Recipe(dataset="folder", edge_threshold=0.5),
     },
     "objects_room": {
@@ -300,6 +319,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
             _COMPACT_ANIMALS,
             dataset="composed_photographs",
             vae=Vae(thumbnail=4, downsampling=4),  # small in the model's file, as it is not trained
+            vaes=Vaes(steps=0),
             separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.15),
             distillation=Distillation(steps=0),
         ),
