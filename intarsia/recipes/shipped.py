@@ -84,6 +84,10 @@ _COMPACT = Recipe(
     end_to_end=EndToEnd(steps=0),
 )
 
+_LONGER_VAES = dataclasses.replace(
+    _COMPACT.vaes, steps=6000, scenes=8000, learning_rate=Schedule(3e-3, warmup_steps=200), background_beta=1.0
+)
+
 _COMPACT_ROOM = dataclasses.replace(
     _COMPACT,
     dataset="objects_room",
@@ -92,14 +96,7 @@ _COMPACT_ROOM = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
     vae=Vae(hidden=512, thumbnail=4, background_dimension=16),  # sky, floor and walls
-    vaes=dataclasses.replace(
-        _COMPACT.vaes,
-        steps=9000,
-        scenes=8000,
-        learning_rate=Schedule(3e-3, warmup_steps=200),
-        background_beta=1.0,
-        shape_gamma=3.0,
-    ),
+    vaes=dataclasses.replace(_LONGER_VAES, steps=9000, shape_gamma=3.0),
     segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
     distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
 )
@@ -113,7 +110,7 @@ _COMPACT_ANIMALS = dataclasses.replace(
     edge_threshold=0.2,
     content=Content(kind="features", strides=(4, 8), factors=(8, 12), grid=8),
     vae=Vae(texture_dimension=20, shape_dimension=20, background_dimension=30, thumbnail=4, downsampling=2),
-    vaes=dataclasses.replace(_COMPACT.vaes, steps=2000, scenes=2000, beta_hold_steps=500, beta_ramp_steps=500),
+    vaes=Vaes(steps=2000, scenes=2000, beta_hold_steps=500, beta_ramp_steps=500),
     segmenter=Segmenter(backbone=True, span=8.0, border_radius=4, border_window=16),
     inpainter=Inpainter(channels=32, propagation=0),
     inpainting=dataclasses.replace(
@@ -226,14 +223,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
             ),
             distillation=Distillation(steps=0),
             vae=Vae(thumbnail=4, sharpness=3.0),  # the true borders are soft
-            vaes=dataclasses.replace(
-                _COMPACT.vaes,
-                steps=6000,
-                scenes=8000,
-                learning_rate=Schedule(3e-3, warmup_steps=200),
-                texture_beta=1.0,
-                background_beta=1.0,
-            ),
+            vaes=dataclasses.replace(_LONGER_VAES, texture_beta=1.0),
             end_to_end=EndToEnd(),
         ),
         "pixels": _PIXELS_TEXTURE,
