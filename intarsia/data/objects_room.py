@@ -39,15 +39,12 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
     """The scenes of a split, from a prepared folder."""
     if data_root is None:
         raise InputError(f"{NAME} is read from files: `intarsia prepare {NAME} --from FILE`, then --data-root FOLDER.")
-    return darkened_in_training(stored_scenes(data_root, NAME, seed, split), seed, split)
-
-
-def darkened_in_training(scenes: Scenes, seed: int, split: str) -> Scenes:
-    """The same scenes; in training, the sky of each scene is darkened by a factor that depends on seed and index."""
+    scenes = stored_scenes(data_root, NAME, seed, split)
     return dataclasses.replace(scenes, draw=partial(_darkened, scenes, seed)) if split == "train" else scenes
 
 
 def _darkened(scenes: Scenes, seed: int, indices: Indices) -> SceneSample:
+    """The same scenes, in which the sky is darkened by a factor that depends on seed and index."""
     images, masks = scenes.draw(indices)
     factor = DARKEST + (1 - DARKEST) * uniform(scene_keys(seed, "sky", indices), np.arange(1))
     sky = masks[:, SKY, None]

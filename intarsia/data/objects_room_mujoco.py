@@ -2,9 +2,9 @@
 
 A stand-in for Objects Room (Kabra et al., multi_object_datasets, 2019), whose scenes come from the same engine but can't be
 shipped. The same are: the segments (sky, floor, walls, then the objects), one to three objects, varying views, lights and
-colours, a sky that is darkened in training, and three test variants: an empty room, four to six objects, and four to six
-objects of one colour. Different are: all sizes, the colour of the sky, and the shapes, which are sphere, box, cylinder,
-capsule and cone.
+colours, and three test variants: an empty room, four to six objects, and four to six objects of one colour. Different are:
+all sizes, the colour of the sky, and the shapes, which are sphere, box, cylinder, capsule and cone. The sky is not darkened in
+training, since its true mask would be needed.
 """
 
 import ctypes.util
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from intarsia.data.arrays import Contents, Material, Rows, stored_scenes
 from intarsia.data.multi_objects import SPLITS_OF_THE_ORIGINAL
-from intarsia.data.objects_room import ONLY_TEST, darkened_in_training
+from intarsia.data.objects_room import ONLY_TEST
 from intarsia.data.random import scene_keys
 from intarsia.data.rooms import BOX, CAPSULE, CONE, CYLINDER, REACH, SPHERE, VARIANTS, Rooms, draw_rooms
 from intarsia.data.scenes import Scenes
@@ -107,7 +107,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
     """The scenes of a split, from a prepared folder."""
     if data_root is None:
         raise InputError(f"{NAME} is drawn once: `intarsia prepare {NAME}`, then --data-root FOLDER.")
-    return darkened_in_training(stored_scenes(data_root, NAME, seed, split), seed, split)
+    return stored_scenes(data_root, NAME, seed, split)
 
 
 def _rows_from(variant: str, count: int, start: int) -> Iterator[Rows]:
