@@ -66,7 +66,7 @@ def segmenter_turn(model: Model, images: Images, rng: Generator) -> Tensor:
 def codes(model: Model, images: Images, rng: Generator) -> Tensor:
     settings, draws = model.recipe.vaes, draw(model.recipe, len(images), slice(None), rng, images.device)
     with torch.no_grad():
-        masks = model.ordered(model.segmenter(images).softmax(1))
+        masks = model.ordered(model.segmenter(images).softmax(1), images)
     errors = errors_of(reconstruct(model.autoencoder, images, masks, draws, model.recipe), images, masks)
     loss = settings.shape_gamma * capacity_loss(errors["shape_nats"], 0.1)
     loss = loss + settings.texture_beta * errors["texture_nats"] + settings.background_beta * errors["background_nats"]

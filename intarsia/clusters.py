@@ -12,7 +12,7 @@ from torch import Tensor
 
 from intarsia.shapes import Labels, Masks, one_hot
 
-__all__ = ["cluster", "connected_pieces", "nearest_clusters", "snap_to_colours", "vote", "without_thin_parts"]
+__all__ = ["cluster", "connected_pieces", "nearest_clusters", "one_piece_each", "snap_to_colours", "vote", "without_thin_parts"]
 
 ITERATIONS = 5  # of k-means
 RIM = 3  # px: whatever is narrower goes to a neighbour
@@ -20,6 +20,7 @@ SAMPLED = 2048  # pixels of an image, from which its colours are taken
 TIMES = 2
 LEAST_CORE = 12  # px: of a smaller segment all pixels are its core
 CELL = 4  # px: the colours of so many rows and columns are counted together
+LEAST_PIECE = 0.003  # of the image: a smaller piece gets no segment of its own
 UNSEEN = 0.5  # pixels that every colour has in every core beforehand
 
 
@@ -115,6 +116,37 @@ def connected_pieces(labels: np.ndarray) -> np.ndarray:
         found += np.where(pieces > 0, pieces + count - 1, 0)
         count += number
     return found
+
+
+def one_piece_each(masks: Masks, backgrounds: int) -> Masks:
+    """Masks `b k h w` in which each object is one connected piece, as far as there are empty segments.
+
+    Objects are all but the `backgrounds` largest segments. Of an object in several pieces the largest one keeps the segment.
+    The others, the largest first, move to segments that are empty, with all of the mask that is nearest to them. What has less
+    than 0.3 % of the image's pixels is no piece, and leaves a segment empty.
+    """
+    found, least = masks.clone(), LEAST_PIECE * masks[0, 0].numel()
+    for mask, labels in zip(found, masks.argmax(1).cpu().numpy(), strict=True):
+        areas = np.bincount(labels.ravel(), minlength=len(mask))
+        by_area = np.argsort(-areas, kind="stable")
+        pieces = [piece for segment in by_area[backgrounds:] for piece in _further_pieces(labels, segment, least)]
+        empty = [segment for segment in by_area if areas[segment] < least]
+        for (_, segment, nearest), other in zip(sorted(pieces, key=lambda piece: -piece[0]), empty, strict=False):
+            moved = mask[segment] * torch.from_numpy(nearest).to(mask.device)
+            mask[segment] -= moved
+            mask[other] += moved
+    return found
+
+
+def _further_pieces(labels: np.ndarray, segment: int, least: float) -> list[tuple[int, int, np.ndarray]]:
+    """The pieces of a segment of labels `h w` but for its largest one: pixels, the segment, and what is nearest to it `h w`."""
+    pieces, _ = ndimage.label(labels == segment)
+    areas = np.bincount(pieces.ravel())[1:]
+    further = [piece for piece in np.argsort(-areas, kind="stable")[1:] if areas[piece] >= least]
+    if not further:
+        return []
+    nearest = pieces[tuple(ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True))]
+    return [(areas[piece], segment, nearest == piece + 1) for piece in further]
 
 
 def without_thin_parts(labels: Labels, segments: int) -> Labels:

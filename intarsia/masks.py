@@ -12,11 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
-from intarsia.shapes import Edges, Images, Maps, Masks
+from intarsia.shapes import Edges, Images, Maps, Masks, one_hot
 
 SIGNED_SCALE = 15.0  # the original's divisor of the summed gradient
 FINEST = 4  # samples in a row that become one pixel of a smaller map, at most
 ALMOST = 1e-6  # a scale of 1 with a rounding error makes nothing smaller
+NEAR = 2  # px around a border pixel, in which the colours of both sides are taken
+ALIKE = 0.05  # distance of two colours, each in [0, 1]: what is closer can't be told apart in a mixture
+TINY = 1e-6  # keeps divisors from being 0
 ROUNDING = 1e-5  # gradients up to this are rounding errors; one step of an 8-bit image is 4e-3
 
 
@@ -66,6 +69,33 @@ def open_masks(masks: Masks) -> Masks:
     return F.max_pool2d(-F.max_pool2d(-masks, 3, 1, 1), 3, 1, 1)
 
 
+def mattes(masks: Masks, images: Images) -> Masks:
+    """Masks `b n+1 h w`, the background last, in which objects have the soft borders of the image.
+
+    Each pixel has the segment whose mask is largest. The core of a segment is what is not next to another one. A pixel of an
+    object, outside of its core, may mix two colours: F, the mean colour of its own core within 5x5 pixels around it, and B,
+    that of the core of another segment, the one with the most core there. If it has the colour c, it belongs to the object by
+    the fraction (c - B)·(F - B) / |F - B|², clipped to [0, 1], and to the other segment by the rest. It stays as it is where
+    either has no core nearby, or F and B are alike. Pixels of the background stay: shading and shadows would pass for mixtures.
+    """
+    k = masks.shape[1]
+    own = one_hot(masks.argmax(1), k)
+    core = -F.max_pool2d(-own, 3, 1, 1)
+    window = (2 * NEAR + 1, 1, NEAR)
+    amount = F.avg_pool2d(core, *window)
+    colours = F.avg_pool2d((core[:, :, None] * images[:, None]).flatten(1, 2), *window).unflatten(1, (k, 3))
+    other = one_hot((amount * (1 - own)).argmax(1), k)
+    sides = torch.stack([own, other])
+    amounts = (sides * amount).sum(2)
+    front, back = (sides[:, :, :, None] * colours).sum(2) / amounts[:, :, None].clamp(min=TINY)
+    distance = (front - back).square().sum(1)
+    fraction = ((images - back) * (front - back)).sum(1) / distance.clamp(min=TINY)
+    border = (own - core)[:, :-1].sum(1) > 0
+    mixed = border & (amounts.amin(0) > TINY) & (distance > ALIKE**2)
+    fraction = torch.where(mixed, fraction.clamp(0, 1), 1)[:, None]
+    return fraction * own + (1 - fraction) * other
+
+
 def background_last(masks: Masks, per_batch: bool = False, backgrounds: int = 1) -> Maps:
     """Masks `b k h w` as those of n = k - backgrounds objects, in the order they had, and then of the background: `b n+1 h w`.
 
@@ -86,6 +116,12 @@ def background_last_order(masks: Masks, per_batch: bool = False, backgrounds: in
         sums, backgrounds = sums.sum(0, keepdim=True).expand_as(sums), 1
     rank = sums.argsort(dim=1, descending=True, stable=True).argsort(1)
     return torch.where(rank < backgrounds, 2 * len(channels) - rank, channels).argsort(1)
+
+
+def partition(masks: Masks) -> Masks:
+    """Ordered masks that sum to 1: the pixels that morphological opening removed go to the background, the last mask."""
+    objects = masks[:, :-1]
+    return torch.cat([objects, 1 - objects.sum(1, keepdim=True)], 1)
 
 
 def reorder_channels(masks: Masks, order: Tensor) -> Masks:

@@ -10,10 +10,20 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from intarsia.assembly import autoencoder_of, backbone_of, content_of, inpainter_of, naming, segmenter_of
-from intarsia.clusters import snap_to_colours, vote
+from intarsia.clusters import one_piece_each, snap_to_colours, vote
 from intarsia.errors import InputError
 from intarsia.files import make_folder, replacing
-from intarsia.masks import background_last, downsample, edge_map, normalise_contrast, open_masks, signed_edge_map, upsample
+from intarsia.masks import (
+    background_last,
+    downsample,
+    edge_map,
+    mattes,
+    normalise_contrast,
+    open_masks,
+    partition,
+    signed_edge_map,
+    upsample,
+)
 from intarsia.networks.autoencoder import parts
 from intarsia.objectives import divergence
 from intarsia.recipes.file import check_recipe, load_recipe, save_recipe
@@ -93,11 +103,11 @@ class Model(nn.Module):
         """`segment` for images `b 3 h w` in [0, 1] that are known to fit: in training and where the model made them."""
         with _evaluating(self.segmenter):
             masks = [self.segmenter(part, *self.maps(part)).softmax(1) for part in images.split(chunk)]
-        return self.with_borders(torch.cat(masks), images)
+        return self.final_masks(torch.cat(masks), images)
 
     @torch.no_grad()
-    def with_borders(self, masks: Masks, images: Images) -> Masks:
-        """The segmenter's masks `b k h w` with the borders of the images' own content or colours, for a recipe that asks so."""
+    def final_masks(self, masks: Masks, images: Images) -> Masks:
+        """The segmenter's masks `b k h w` with the images' borders, and each object in one piece, if the recipe says so."""
         sizes = self.recipe.segmenter
         if sizes.votes:
             content = self.contents(images)[0]
@@ -107,7 +117,7 @@ class Model(nn.Module):
             labels, segments, seeds = masks.argmax(1), masks.shape[1], [0] * len(images)
             reach = sizes.border_radius, sizes.border_window
             masks = one_hot(snap_to_colours(labels, segments, images, sizes.border_colours, *reach, seeds), segments)
-        return masks
+        return one_piece_each(masks, self.recipe.backgrounds) if sizes.one_piece else masks
 
     @torch.no_grad()
     def maps(self, images: Images) -> list[Tensor]:
@@ -127,11 +137,12 @@ class Model(nn.Module):
 
     def ordered_masks(self, images: Images) -> Masks:
         """Soft masks `b n+1 h w` as the scene autoencoder takes them: opened, the objects first, the background last."""
-        return self.ordered(self.masks(images))
+        return self.ordered(self.masks(images), images)
 
-    def ordered(self, masks: Masks) -> Masks:
-        """The segmenter's masks `b k h w` as `ordered_masks` gives them."""
-        return background_last(open_masks(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
+    def ordered(self, masks: Masks, images: Images) -> Masks:
+        """The segmenter's masks `b k h w` of images as `ordered_masks` gives them."""
+        found = background_last(open_masks(masks), self.recipe.vaes.background_per_batch, self.recipe.backgrounds)
+        return mattes(partition(found), images) if self.recipe.vae.mattes else found
 
     def autoencoder_images(self, images: Images) -> Images:
         """Images as the scene autoencoder sees them in training: downsampled, with the colours that it learns."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Generator
 
-from intarsia.clusters import connected_pieces, snap_to_colours, vote
+from intarsia.clusters import connected_pieces, one_piece_each, snap_to_colours, vote
 from intarsia.model import Model
 from intarsia.recipes import RECIPES
 from intarsia.shapes import one_hot
@@ -25,6 +25,56 @@ def squares(noise: float = 0.02) -> tuple[torch.Tensor, torch.Tensor]:
 def test_pieces_of_one_label_that_do_not_touch_are_told_apart():
     labels = np.array([[0, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0]])
     assert connected_pieces(labels).tolist() == [[0, 0, 2, 1], [0, 2, 2, 1], [3, 1, 1, 1]]
+
+
+def in_pieces() -> torch.Tensor:
+    """Labels of a ground that a wall cuts in two, an object in three pieces of 36, 16 and 3 pixels, and another object."""
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[0, :, 20:24] = 1
+    labels[0, 2:8, 2:8] = labels[0, 12:16, 2:6] = labels[0, 20, 2:5] = 2
+    labels[0, 22:30, 10:18] = 3
+    return labels
+
+
+def test_the_larger_pieces_of_an_object_move_to_empty_segments():
+    labels = in_pieces()
+    apart = labels.clone()
+    apart[0, 12:16, 2:6] = 4
+    assert torch.equal(one_piece_each(one_hot(labels, 5), backgrounds=2), one_hot(apart, 5))
+    assert torch.equal(one_piece_each(one_hot(labels, 4), backgrounds=2), one_hot(labels, 4))  # no segment is empty
+    both = one_piece_each(one_hot(labels, 6), backgrounds=1)  # then the wall cuts nothing, as it is in one piece itself
+    assert torch.equal(both, one_hot(apart, 6))
+
+
+def test_the_largest_piece_gets_the_only_empty_segment():
+    labels = in_pieces()
+    labels[0, 10:15, 10:15] = 3
+    apart = labels.clone()
+    apart[0, 10:15, 10:15] = 4  # 25 pixels, and 16 of the other object
+    assert torch.equal(one_piece_each(one_hot(labels, 5), backgrounds=2), one_hot(apart, 5))
+
+
+def test_faint_masks_move_with_the_piece_that_they_are_nearest_to():
+    labels = in_pieces()
+    masks = 0.9 * one_hot(labels, 5)
+    masks[:, 2] += 0.1  # the object is faintly everywhere
+    found = one_piece_each(masks, backgrounds=2)
+    assert torch.allclose(found.sum(1), torch.ones(1, 32, 32)) and torch.equal(found[:, :2], masks[:, :2])
+    assert found[0, 4, 13, 9] == masks[0, 2, 13, 9] and found[0, 2, 13, 9] == 0
+    assert found[0, 2, 4, 9] == masks[0, 2, 4, 9] and found[0, 4, 4, 9] == 0
+
+
+def test_a_model_separates_pieces_if_its_recipe_says_so():
+    recipe = RECIPES["multi_texture"]["compact"]
+    together, apart = (
+        Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0, one_piece=one_piece)))
+        for one_piece in (False, True)
+    )
+    masks = one_hot(in_pieces(), 5).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    images = torch.zeros(1, 3, 64, 64)
+    assert torch.equal(together.final_masks(masks, images), masks)
+    separated = apart.final_masks(masks, images)
+    assert torch.equal(separated, one_piece_each(masks, 1)) and not torch.equal(separated, masks)
 
 
 def test_votes_give_masks_the_borders_of_the_colours():

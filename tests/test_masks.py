@@ -9,8 +9,10 @@ from intarsia.masks import (
     background_last_order,
     downsample,
     edge_map,
+    mattes,
     normalise_contrast,
     open_masks,
+    partition,
     signed_edge_map,
     upsample,
     visible_shapes,
@@ -182,6 +184,57 @@ def test_opening_bounds():
     assert torch.equal(open_masks(masks[1:, 2:])[0, 0], once[1, 2])  # images and channels are kept apart
     everything = torch.ones(1, 1, 5, 5)
     assert torch.equal(open_masks(everything), everything)  # nor does the outside win at a border
+
+
+def bar() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A white bar on grey of 0.2 whose borders cover 0.3 of a column on the left and 0.6 on the right: masks, image, fractions.
+
+    The bar has both columns in the masks.
+    """
+    fractions = torch.zeros(8, 16)
+    fractions[:, 5:11], fractions[:, 4], fractions[:, 11] = 1, 0.3, 0.6
+    hard = (fractions > 0).float()
+    return torch.stack([hard, 1 - hard])[None], (0.2 + 0.8 * fractions).expand(1, 3, 8, 16), fractions
+
+
+def test_borders_of_objects_are_as_soft_as_the_images():
+    masks, image, fractions = bar()
+    found = mattes(masks, image)
+    torch.testing.assert_close(found, torch.stack([fractions, 1 - fractions])[None])
+    tinted = image * torch.tensor([1.0, 0.5, 0.0])[:, None, None]
+    torch.testing.assert_close(mattes(masks, tinted), found)
+    torch.testing.assert_close(mattes(0.5 * masks + 0.2, image), found)  # the largest mask counts
+
+
+def test_a_border_between_objects_is_shared_by_them_and_pixels_of_the_background_stay():
+    masks, image, fractions = bar()
+    nothing = torch.zeros_like(masks[:, :1])
+    bar_and_other, ground_and_bar = torch.cat([masks, nothing], 1), masks.flip(1)
+    found = mattes(bar_and_other, image)
+    torch.testing.assert_close(found[0, :2], torch.stack([fractions, 1 - fractions]))
+    assert torch.equal(mattes(ground_and_bar, image), ground_and_bar)  # here the bar is the background
+
+
+def test_a_pixel_beyond_both_colours_belongs_to_one_segment():
+    masks, image, fractions = bar()
+    image = image.clone()
+    image[..., 4], image[..., 11] = 0.1, 1.2
+    fractions[:, 4], fractions[:, 11] = 0, 1
+    torch.testing.assert_close(mattes(masks, image)[0, 0], fractions)
+
+
+def test_borders_stay_where_colours_are_alike_or_a_segment_has_no_core():
+    masks, image, _ = bar()
+    assert torch.equal(mattes(masks, 0.02 * image), masks)
+    thin = torch.zeros(1, 2, 8, 16)
+    thin[:, 0, :, 4:6] = 1
+    thin[:, 1] = 1 - thin[:, 0]
+    assert torch.equal(mattes(thin, image), thin)
+
+
+def test_what_opening_removed_is_background():
+    masks = torch.tensor([0.5, 0.2, 0.1])[None, :, None, None].expand(1, 3, 2, 2)
+    assert partition(masks)[0, :, 0, 0].tolist() == pytest.approx([0.5, 0.2, 0.3])
 
 
 def test_background_last_by_hand():

@@ -418,6 +418,19 @@ def test_the_background_is_chosen_per_image_unless_per_batch():
         assert model.ordered_masks(torch.rand(2, 3, 64, 64))[:, -1, 0, 0].tolist() == pytest.approx(expected)
 
 
+def test_masks_of_objects_have_the_images_soft_borders_if_the_recipe_says_so():
+    masks = torch.zeros(1, 3, 64, 64)
+    masks[:, 0, 20:40, 20:40] = 1
+    masks[:, 2] = 1 - masks[:, 0]
+    image = masks[:, :1].repeat(1, 3, 1, 1)
+    image[:, :, 20:40, 20] = 0.25
+    for soft, expected in ((False, 1.0), (True, 0.25)):
+        model = Model(dataclasses.replace(TINY, vae=dataclasses.replace(TINY.vae, mattes=soft)))
+        model.masks = lambda _: masks
+        found = model.ordered_masks(image)
+        assert found[0, 0, 30, 20] == expected and found[0, 0, 30, 30] == 1 and torch.equal(found.sum(1), torch.ones(1, 64, 64))
+
+
 def test_codes_of_a_smaller_size_are_seen_in_the_images_size():
     """Every second row and column is coded; whoever shows, changes, animates or scores sees whole pictures."""
     sizes = dataclasses.replace(TINY.vae, window=0, downsampling=2, normalise_contrast=True)

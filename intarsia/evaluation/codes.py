@@ -17,7 +17,7 @@ from intarsia.data import Scenes
 from intarsia.evaluation.batches import batches
 from intarsia.evaluation.means import mean, rounded
 from intarsia.manipulation.compositing import over
-from intarsia.masks import visible_shapes
+from intarsia.masks import partition, visible_shapes
 from intarsia.metrics import hard, known_pixels, matching, mean_squared_error, psnr, ssim, true_labels
 from intarsia.metrics.disentanglement import FOLDS, dci, dimensions_in_use, mutual_information_gap, probe_r2
 from intarsia.metrics.locality import FEWEST_PIXELS, Change, Changed, Found, Movement, measure
@@ -100,7 +100,7 @@ def reconstruction(images: Images, rendered: Images, known: Regions | None = Non
 @torch.no_grad()
 def find(model: Model, images: Images) -> Found:
     """The segments of images in the order of `Model.encode`, and the code of each, the background's too, as an object's."""
-    masks = _partition(model.ordered_masks(images))
+    masks = partition(model.ordered_masks(images))
     padded = model.downsample(F.pad(masks, (0, 0, 0, 0, 0, 1)))
     objects, shapes, _ = parts(model.downsample(images), padded, model.recipe.vae.fill_with_mean)
     shape = model.autoencoder.shape.encode(shapes.flatten(0, 1))[0]
@@ -195,7 +195,7 @@ def _coded_objects(scene: Scene, true: Masks, factors: Tensor) -> CodedObjects:
     """
     truth, k, objects = true_labels(true), true.shape[1], scene.shape.shape[1]
     places = one_hot(truth, k)[:, 1:].flatten(2)
-    segments = matching(truth, hard(_partition(scene.masks)), k)[:, 1:]
+    segments = matching(truth, hard(partition(scene.masks)), k)[:, 1:]
     counted = (places.sum(2) >= FEWEST_PIXELS) & (segments >= 0) & (segments < objects)
     image, which = counted.nonzero(as_tuple=True)
     order = (image * places.shape[2] + places.argmax(2)[image, which]).argsort()
@@ -210,12 +210,6 @@ def _factors(scenes: Scenes, indices: range) -> Tensor:
     if scenes.describe is None:
         return torch.empty(len(indices), scenes.segments - 1, 0, dtype=torch.double)
     return torch.from_numpy(np.stack(list(scenes.factors(indices).values()), -1))
-
-
-def _partition(masks: Masks) -> Masks:
-    """Masks that sum to 1: the pixels that morphological opening removed go to the background, the last mask."""
-    objects = masks[:, :-1]
-    return torch.cat([objects, 1 - objects.sum(1, keepdim=True)], 1)
 
 
 def _changed_region(was: Tensor, now: Tensor, masks: Masks, object: int) -> Tensor:

@@ -90,6 +90,9 @@ class Segmenter:
     """Colours that are told apart in an image when borders move."""
     border_window: Rounds = 0
     """Pixels to each side of a pixel within which a segment's colours count when borders move; 0 counts the whole image's."""
+    one_piece: bool = False
+    """In the final masks, give the further pieces of an object in several pieces to empty segments: for scenes in which two
+    objects of one colour are commoner than an object that another one cuts in two."""
     upsampling: Factor = 2
     """Factor by which the image is enlarged first. ResNet-50."""
     dilation: Factor = 2
@@ -113,6 +116,8 @@ class Vae:
     thumbnail: Literal[0, 2, 4, 8, 16] = 0
     """Rows and columns of a reduced picture that the dense layers of texture and background VAE see and draw directly; with 0
     they see the convolutions' output alone, as in the original."""
+    mattes: bool = False
+    """Soften the borders of objects by the image's colours: a pixel of an object that mixes two colours belongs to both."""
     fill_with_mean: bool = True
     """Show textures and background on their own mean colour; the original shows them on black."""
     window: Annotated[int, Interval(ge=0, le=4096)] = 64

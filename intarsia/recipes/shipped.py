@@ -65,7 +65,7 @@ _COMPACT = Recipe(
     edge_threshold=1e-4,
     content=Content(kind="means", strides=(1, 4), factors=(3, 3)),
     inpainter=Inpainter(channels=32),
-    segmenter=Segmenter(votes=3),
+    segmenter=Segmenter(votes=3, one_piece=True),
     inpainting=Inpainting(
         steps=1000,
         beta2=0.98,
@@ -93,12 +93,14 @@ _COMPACT_ROOM = dataclasses.replace(
     dataset="objects_room",
     segments=6,
     backgrounds=3,  # sky, floor and walls
-    edge_threshold=0.2,
+    edge_threshold=0.1,  # a bright sky has the strongest edges
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
-    vae=Vae(hidden=512, thumbnail=4, background_dimension=16),  # sky, floor and walls
-    vaes=dataclasses.replace(_LONGER_VAES, steps=9000, shape_gamma=3.0),
-    segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True),
-    distillation=Distillation(steps=2166, scenes=1992, border_radius=3, upside_down=False),
+    vae=Vae(hidden=512, thumbnail=4, shape_dimension=6, background_dimension=16, mattes=True),  # sky, floor and walls
+    vaes=dataclasses.replace(
+        _LONGER_VAES, steps=8000, learning_rate=Schedule(2e-3, warmup_steps=500), texture_beta=1.0, shape_gamma=0.5
+    ),
+    segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True, one_piece=True),
+    distillation=Distillation(steps=3166, scenes=1992, border_radius=3, upside_down=False),
 )
 
 _COMPACT_ANIMALS = dataclasses.replace(

@@ -95,7 +95,7 @@ def loss_of_all_networks(model: Model, images: Images) -> Tensor:
     masks = model.segmenter(images, *model.maps(images)).softmax(1)
     loss = judge(model.inpainter, model.contents(images), model.edges(images), masks, StepRules(epsilon=1.0)).mean()
     if recipe.vaes.steps:
-        small, clean = model.autoencoder_images(images), model.downsample(model.ordered(masks.detach()))
+        small, clean = model.autoencoder_images(images), model.downsample(model.ordered(masks.detach(), images))
         draws = draw(recipe, len(images), slice(None), Generator().manual_seed(0), images.device)
         errors = errors_of(reconstruct(model.autoencoder, small, clean, draws, recipe), small, clean)
         loss = loss + torch.stack(list(errors.values())).sum()

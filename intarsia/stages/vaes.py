@@ -46,4 +46,4 @@ def vaes(model: Model, scenes: TrainingScenes, run: Run) -> None:
 def segmented(model: Model, images: Images) -> Masks:
     """The masks `b n+1 h w` from which the scene autoencoder learns, at its size: of the objects first, the background last."""
     masks = model.segmenter(images, *model.maps(images)).softmax(1)
-    return model.downsample(model.ordered(model.with_borders(masks, images)))
+    return model.downsample(model.ordered(model.final_masks(masks, images), images))

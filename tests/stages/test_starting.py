@@ -114,10 +114,20 @@ def test_a_shipped_model_and_a_run_can_be_started_from(source: Path, tmp_path: P
     assert started_from(Path("multi_texture_pixels"), recipe)[1] == ["inpainter", "segmenter", "autoencoder"]
 
 
-@pytest.mark.parametrize("name", ["votes", "clusters", "border_radius", "border_colours", "border_window"])
-def test_what_follows_the_network_may_differ(name: str, source: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("votes", 12),
+        ("clusters", 12),
+        ("border_radius", 12),
+        ("border_colours", 12),
+        ("border_window", 12),
+        ("one_piece", True),
+    ],
+)
+def test_what_follows_the_network_may_differ(name: str, value: int | bool, source: Path) -> None:
     """The final masks are made otherwise; the network is the same."""
-    recipe = dataclasses.replace(TINY, segmenter=dataclasses.replace(TINY.segmenter, **{name: 12}))
+    recipe = dataclasses.replace(TINY, segmenter=dataclasses.replace(TINY.segmenter, **{name: value}))
     assert started_from(source, recipe)[1] == ["inpainter", "segmenter"]
 
 

@@ -27,7 +27,7 @@ def test_stages_of_codes_work_on_smaller_images(tmp_path):
     model, seen = Model(recipe), []
     model.autoencoder.register_forward_pre_hook(lambda _, given: seen.append(given[:2]))
     images = open_dataset(recipe.dataset, 0, "train")(range(4)).images
-    clean = model.eval().ordered(model.segmenter(images).softmax(1))
+    clean = model.eval().ordered(model.segmenter(images).softmax(1), images)
     run_stage(vaes, model, tmp_path)
     assert torch.equal(seen[0][0], normalise_contrast(images)[..., ::2, ::2])
     assert torch.allclose(seen[0][1], clean[..., ::2, ::2], atol=1e-6)

@@ -208,7 +208,7 @@ def test_gallery_has_the_scenes_with_most_objects() -> None:
     with running(create_app(model)) as port:
         gallery = ask(port, "GET", "/api/gallery")[1]
     scenes = open_dataset("multi_dsprites", 0, "test")(range(24))
-    found = (model.ordered(model.masks(scenes.images))[:, :-1] > 0.5).float().mean((2, 3)) >= 0.005
+    found = (model.ordered_masks(scenes.images)[:, :-1] > 0.5).float().mean((2, 3)) >= 0.005
     counts = found.sum(1).tolist()
     shown = {example["index"]: example["objects"] for example in gallery}
     assert len(shown) == 6 and all(counts[index] == count for index, count in shown.items())
