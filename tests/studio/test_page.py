@@ -799,7 +799,7 @@ def test_a_session_is_filmed(browser: Any, tmp_path: Path) -> None:
     with running(create_app(named([]))) as port:
         one = Studio(browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}), port)
         film = Film(one.page)
-        session(one.page, film, 14)
+        session(one.page, film, 12)
         assert [each["edit"] for each in one.edits] == ["move", "set_code", "set_code", "recolour", "paste", "move"]
         one.page.close()
     film.save(path)
