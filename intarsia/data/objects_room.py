@@ -44,7 +44,7 @@ def open_scenes(seed: int, split: str, data_root: Path | None, size: tuple[int, 
 
 
 def _darkened(scenes: Scenes, seed: int, indices: Indices) -> SceneSample:
-    """The same scenes, in which the sky is darkened by a factor that depends on seed and index."""
+    """Scenes by their indices, in which the sky is darkened by a factor that depends on seed and index."""
     images, masks = scenes.draw(indices)
     factor = DARKEST + (1 - DARKEST) * uniform(scene_keys(seed, "sky", indices), np.arange(1))
     sky = masks[:, SKY, None]
