@@ -96,6 +96,17 @@ def mattes(masks: Masks, images: Images) -> Masks:
     return fraction * own + (1 - fraction) * other
 
 
+def weight_objects(masks: Masks, weight: float, backgrounds: int = 1) -> Masks:
+    """Masks `b k h w` that sum to 1, in which objects count `weight` times as much against the background as before.
+
+    The background is the `backgrounds` segments with the largest sums; the lowest ones of equals.
+    """
+    ranks = background_last_order(masks, backgrounds=backgrounds).argsort(1)
+    is_object = ranks < masks.shape[1] - backgrounds
+    weighted = masks * torch.where(is_object, weight, 1.0)[:, :, None, None]
+    return weighted / weighted.sum(1, keepdim=True)
+
+
 def background_last(masks: Masks, per_batch: bool = False, backgrounds: int = 1) -> Maps:
     """Masks `b k h w` as those of n = k - backgrounds objects, in the order they had, and then of the background: `b n+1 h w`.
 

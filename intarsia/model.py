@@ -23,6 +23,7 @@ from intarsia.masks import (
     partition,
     signed_edge_map,
     upsample,
+    weight_objects,
 )
 from intarsia.networks.autoencoder import parts
 from intarsia.objectives import divergence
@@ -107,8 +108,10 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def final_masks(self, masks: Masks, images: Images) -> Masks:
-        """The segmenter's masks `b k h w` with the images' borders, and each object in one piece, if the recipe says so."""
+        """The segmenter's masks `b k h w`, weighted, with the images' borders, each object in one piece, as the recipe says."""
         sizes = self.recipe.segmenter
+        if sizes.object_weight != 1:
+            masks = weight_objects(masks, sizes.object_weight, self.recipe.backgrounds)
         if sizes.votes:
             content = self.contents(images)[0]
             values = content if content.shape[2:] == images.shape[2:] else images

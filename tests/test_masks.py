@@ -1,3 +1,4 @@
+import dataclasses
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,10 @@ from intarsia.masks import (
     signed_edge_map,
     upsample,
     visible_shapes,
+    weight_objects,
 )
+from intarsia.model import Model
+from intarsia.recipes import RECIPES
 
 THRESHOLDS = {"multi_texture": 0.5, "multi_dsprites": 0.0001, "objects_room": 0.2}
 
@@ -161,6 +165,32 @@ def test_other_thresholds_agree_with_the_originals_sobel_response(reference, thr
 def recorded_masks(array: np.ndarray) -> torch.Tensor:
     """Masks `b h w 1 k` to `b k h w`."""
     return torch.from_numpy(array).squeeze(3).permute(0, 3, 1, 2).float()
+
+
+def test_objects_weigh_more_than_the_background():
+    """The first segment is the largest. With weight 2 a pixel is its own only where it is twice as likely as an object."""
+    masks = torch.tensor([[0.9, 0.6, 0.6, 0.5], [0.1, 0.3, 0.4, 0.25], [0.0, 0.1, 0.0, 0.25]]).view(1, 3, 2, 2)
+    found = weight_objects(masks, 2.0)
+    assert found.argmax(1).flatten().tolist() == [0, 0, 1, 0]
+    by_hand = torch.tensor([[0.9 / 1.1, 0.6 / 1.4, 0.6 / 1.4, 0.5 / 1.5], [0.2 / 1.1, 0.6 / 1.4, 0.8 / 1.4, 0.5 / 1.5]])
+    torch.testing.assert_close(found[0, :2].flatten(1), by_hand)
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 2, 2))
+    other_order = weight_objects(masks[:, [2, 0, 1]], 2.0)  # the background has no place of its own
+    torch.testing.assert_close(other_order, found[:, [2, 0, 1]])
+    of_two = weight_objects(masks, 2.0, backgrounds=2)  # the second segment is background too
+    torch.testing.assert_close(of_two[0, 1].flatten(), torch.tensor([0.1, 0.3 / 1.1, 0.4, 0.25 / 1.25]))
+
+
+def test_a_model_weighs_objects_if_its_recipe_says_so():
+    recipe = RECIPES["multi_texture"]["compact"]
+    plain, weighing = (
+        Model(dataclasses.replace(recipe, segmenter=dataclasses.replace(recipe.segmenter, votes=0, object_weight=weight)))
+        for weight in (1.0, 3.0)
+    )
+    masks = torch.rand(2, 5, 64, 64, generator=torch.Generator().manual_seed(0)).softmax(1)
+    images = torch.zeros(2, 3, 64, 64)
+    assert torch.equal(plain.final_masks(masks, images), masks)
+    assert torch.equal(weighing.final_masks(masks, images), weight_objects(masks, 3.0))
 
 
 def test_opening_by_hand():

@@ -44,8 +44,10 @@ def export_onnx(model: Model, folder: Path, codes: bool) -> list[str]:
         raise InputError(f"ONNX needs {' and '.join(missing)}, not installed here: pip install 'intarsia[onnx]'.")
     model, recipe, sizes = copy.deepcopy(model).cpu().eval(), model.recipe, model.recipe.vae
     notices = []
-    if recipe.segmenter.votes or recipe.segmenter.border_radius or recipe.segmenter.one_piece:
-        notices.append("The masks are those of the network: votes, moved borders and separated pieces are left out.")
+    final = recipe.segmenter
+    if final.object_weight != 1 or final.votes or final.border_radius or final.one_piece:
+        left_out = "the objects' weight, votes, moved borders and separated pieces"
+        notices.append(f"The masks are those of the network: {left_out} are left out.")
     if recipe.segmenter.learn_channels:
         model.segmenter.looks = None  # type: ignore[assignment]  # a buffer or nothing
         notices.append("Objects have the channels in which they are found: learned channels are left out.")

@@ -76,6 +76,9 @@ class Segmenter:
     """See the maps of a frozen network that was trained on photographs (EfficientNet-Lite0). Compact, or of another package."""
     background_first: bool = True
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
+    object_weight: Annotated[float, Interval(ge=1e-3, le=1e3)] = 1.0
+    """Weight of the objects' masks in the final masks: with 2, a pixel is background only where that is twice as likely as any
+    object. For images whose objects lose more to the background than they take from it."""
     votes: Rounds = 0
     """Clusterings of an image's own pixels that vote on the final masks: every connected piece of a cluster belongs to one
     segment. Pixels have their content, or their colours where the content is coarser. 0 leaves the network's masks."""

@@ -189,6 +189,8 @@ class Distillation:
     """Power of a segment's area by which its pixels count less. 0 counts all pixels alike; 1 counts all segments alike."""
     upside_down: bool = True
     """Learn scenes that are mirrored top to bottom too, not only left to right."""
+    recolour: bool = False
+    """Learn scenes in other colours too: each scene's are multiplied by random factors, and in half of them exchanged."""
     learning_rate: Schedule = Schedule(1e-3, warmup_steps=60)
     ema_decay: Fraction = 0.99
     """Decay of the running average of the segmenter's weights that is kept."""

@@ -103,9 +103,9 @@ _COMPACT_ROOM = dataclasses.replace(
     distillation=Distillation(steps=3166, scenes=1992, border_radius=3, upside_down=False),
 )
 
-_COMPACT_ANIMALS = dataclasses.replace(
+_COMPACT_PHOTOGRAPHS = dataclasses.replace(
     _COMPACT,
-    dataset="flying_animals",
+    dataset="folder",
     height=192,
     width=256,
     segments=6,
@@ -132,6 +132,13 @@ _COMPACT_ANIMALS = dataclasses.replace(
     distillation=Distillation(
         steps=560, scenes=960, rounds=0, epsilon=50.0, border_radius=4, border_colours=48, border_window=16, balance=0.0
     ),
+)
+
+_COMPACT_ANIMALS = dataclasses.replace(
+    _COMPACT_PHOTOGRAPHS,
+    dataset="flying_animals",
+    segmenter=dataclasses.replace(_COMPACT_PHOTOGRAPHS.segmenter, object_weight=2.0),
+    distillation=dataclasses.replace(_COMPACT_PHOTOGRAPHS.distillation, recolour=True),
 )
 
 # `reference`: the published procedure with the original's networks; what differs between datasets is given below.
@@ -285,7 +292,7 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
         ),
     },
     "folder": {  # own images
-        "photos": dataclasses.replace(_COMPACT_ANIMALS, dataset="folder", vaes=Vaes(steps=0)),  # edits need no codes
+        "photos": dataclasses.replace(_COMPACT_PHOTOGRAPHS, vaes=Vaes(steps=0)),  # edits need no codes
         "pixels": Recipe(dataset="folder", edge_threshold=0.5),
     },
     "objects_room": {
@@ -308,11 +315,11 @@ SHIPPED: dict[str, dict[str, Recipe]] = {
     },
     "composed_photographs": {
         "compact": dataclasses.replace(
-            _COMPACT_ANIMALS,
+            _COMPACT_PHOTOGRAPHS,
             dataset="composed_photographs",
             vae=Vae(thumbnail=4, downsampling=4),  # small in the model's file, as it is not trained
             vaes=Vaes(steps=0),
-            separation=dataclasses.replace(_COMPACT_ANIMALS.separation, steps=700, propagation_from_step=700, empty=0.15),
+            separation=dataclasses.replace(_COMPACT_PHOTOGRAPHS.separation, steps=700, propagation_from_step=700, empty=0.15),
             distillation=Distillation(steps=0),
         ),
     },

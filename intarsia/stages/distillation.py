@@ -26,6 +26,7 @@ from intarsia.stages.validation import show_segments
 SURE = 12.0  # logit of a pixel's own segment, where pieces of hard segments are regrouped
 LEAST_AREA = 1e-3  # of the image: smaller segments weigh no more than one of this area
 NORM = 5.0  # most, of the gradient
+COLOUR, BRIGHTNESS = 0.3, 0.4  # the logarithms of an image's factors when colours change are at most these
 
 
 def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
@@ -54,6 +55,8 @@ def distillation(model: Model, scenes: TrainingScenes, run: Run) -> None:
             set_learning_rate(game.segmenter_optimizer, settings.learning_rate, step - searches, settings.steps - searches)
             labels = state["found"][indices].long().to(fabric.device)
             images, labels = mirrored(images, labels, settings.upside_down, rng)
+            if settings.recolour:
+                images = recoloured(images, colour_changes(settings.batch, rng)[mine])
             logits = game.segmenter(images, *model.maps(images))
             learning = learning_loss(logits, labels, settings.balance)
             loss, figures = with_extra_loss(run, images, logits, learning, {"loss": learning})
@@ -124,6 +127,24 @@ def mirrored(images: Images, labels: Labels, upside_down: bool, rng: Generator) 
         if torch.rand((), generator=rng) < 0.5:
             images, labels = images.flip(axis), labels.flip(axis - 1)
     return images, labels
+
+
+def colour_changes(batch: int, rng: Generator) -> Tensor:
+    """Random changes of colours: matrices `b 3 3`, to be multiplied by red, green and blue.
+
+    Each colour has a factor between `exp(-COLOUR)` and `exp(COLOUR)`, and all three have another one in common, between
+    `exp(-BRIGHTNESS)` and `exp(BRIGHTNESS)`. In half of the matrices the colours are put in a random order.
+    """
+    exponents = COLOUR * torch.rand(batch, 1, 3, generator=rng) + BRIGHTNESS * torch.rand(batch, 1, 1, generator=rng)
+    factors = (2 * exponents - COLOUR - BRIGHTNESS).exp()
+    orders = torch.rand(batch, 3, generator=rng).argsort(1)
+    exchanged = torch.rand(batch, 1, generator=rng) < 0.5
+    return torch.eye(3)[torch.where(exchanged, orders, torch.arange(3))] * factors
+
+
+def recoloured(images: Images, changes: Tensor) -> Images:
+    """Images `b 3 h w` with their colours multiplied by matrices `b 3 3`, clipped to [0, 1]."""
+    return torch.einsum("bij,bjhw->bihw", changes.to(images), images).clamp(0, 1)
 
 
 def learning_loss(logits: Logits, labels: Labels, balance: float) -> Tensor:

@@ -19,7 +19,16 @@ PARTS = {
 INITIAL = {"vae.glorot"}  # matters for initial values alone
 FINAL = {  # matters for the final masks alone: the network is the same
     f"segmenter.{name}"
-    for name in ("votes", "clusters", "mixed_borders", "border_radius", "border_colours", "border_window", "one_piece")
+    for name in (
+        "object_weight",
+        "votes",
+        "clusters",
+        "mixed_borders",
+        "border_radius",
+        "border_colours",
+        "border_window",
+        "one_piece",
+    )
 }
 ADDS_WEIGHTS = {"segmenter.learn_channels"}  # with it a network has all weights that it has without it, and more
 

@@ -62,9 +62,8 @@ def test_a_backbone_goes_with_its_segmenter_and_votes_do_not(tmp_path: Path) -> 
         model.segmenter.embed[-1].bias.zero_()  # else all is background
     model.save(tmp_path / "model")
     printed = export(tmp_path / "model", tmp_path / "out")
-    assert printed.startswith(
-        "The masks are those of the network: votes, moved borders and separated pieces are left out.\nWrote to"
-    )
+    left_out = "the objects' weight, votes, moved borders and separated pieces"
+    assert printed.startswith(f"The masks are those of the network: {left_out} are left out.\nWrote to")
     assert [path.name for path in (tmp_path / "out").iterdir()] == [SEGMENTER]
     images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -15,7 +15,17 @@ from intarsia.model import Model
 from intarsia.recipes.settings import Schedule
 from intarsia.shapes import one_hot
 from intarsia.stages.clusters import CLUSTERINGS, cluster_levels, piece_levels
-from intarsia.stages.distillation import SURE, distillation, learning_loss, mirrored, search
+from intarsia.stages.distillation import (
+    BRIGHTNESS,
+    COLOUR,
+    SURE,
+    colour_changes,
+    distillation,
+    learning_loss,
+    mirrored,
+    recoloured,
+    search,
+)
 from intarsia.stages.game import judge, start_game
 from intarsia.stages.inpainting import fit_content, inpainting
 from intarsia.stages.regrouping import regroup
@@ -95,7 +105,7 @@ def stopping_after(draws: int) -> Scenes:
 
 def test_a_resumed_run_has_the_same_weights_and_memory(taught, tmp_path):
     """Stopped once in the search and once while it learns; the checkpoints are those of steps 7 and 14."""
-    settings = dataclasses.replace(CONTENT.distillation, steps=18, batch=2, scenes=20, rounds=1)
+    settings = dataclasses.replace(CONTENT.distillation, steps=18, batch=2, scenes=20, rounds=1, recolour=True)
     recipe = dataclasses.replace(CONTENT, distillation=settings)
 
     def start() -> Model:
@@ -128,6 +138,23 @@ def test_image_and_labels_are_mirrored_together(upside_down):
         assert torch.equal(images, found[:, None].expand(-1, 3, -1, -1))
         seen.add(int(found[0, 0, 0]))
     assert seen == ({0, 3, 8, 11} if upside_down else {0, 3})
+
+
+def test_colours_are_multiplied_and_exchanged():
+    changes = colour_changes(2000, Generator().manual_seed(0))
+    kept = changes != 0
+    assert (kept.sum(1) == 1).all() and (kept.sum(2) == 1).all()  # each colour becomes one colour
+    factors = changes.sum(1).log()
+    assert factors.abs().max() <= COLOUR + BRIGHTNESS
+    assert (factors.amax(1) - factors.amin(1)).max() <= 2 * COLOUR  # the rest is common to all three
+    assert factors.mean().item() == pytest.approx(0, abs=0.02)
+    in_place = kept.diagonal(dim1=1, dim2=2).all(1).float().mean().item()
+    assert in_place == pytest.approx(1 / 2 + 1 / 12, abs=0.03)  # one of six orders is the old one
+
+    exchange = torch.tensor([[[0.0, 2.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 1.0]]])
+    image = torch.tensor([0.4, 0.3, 0.2]).view(1, 3, 1, 1)
+    torch.testing.assert_close(recoloured(image, exchange).flatten(), torch.tensor([0.6, 0.2, 0.2]))
+    assert recoloured(torch.ones(1, 3, 1, 1), exchange).flatten().tolist() == [1, 0.5, 1]
 
 
 @pytest.mark.parametrize(("balance", "weights"), [(0.0, (1, 1)), (1.0, (2 / 3, 2))])

@@ -117,6 +117,7 @@ def test_a_shipped_model_and_a_run_can_be_started_from(source: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("object_weight", 2.0),
         ("votes", 12),
         ("clusters", 12),
         ("border_radius", 12),
