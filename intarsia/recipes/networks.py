@@ -78,7 +78,7 @@ class Segmenter:
     """Let the first segment claim the background. Without it all segments are seeded alike: walls and floors. Compact."""
     object_weight: Annotated[float, Interval(ge=1e-3, le=1e3)] = 1.0
     """Weight of the objects' masks in the final masks: with 2, a pixel is background only where that is twice as likely as any
-    object. For images whose objects lose more to the background than they take from it."""
+    object. The larger it is, the less objects lose to the background, and the more they take from it."""
     votes: Rounds = 0
     """Clusterings of an image's own pixels that vote on the final masks: every connected piece of a cluster belongs to one
     segment. Pixels have their content, or their colours where the content is coarser. 0 leaves the network's masks."""
