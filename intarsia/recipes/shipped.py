@@ -95,9 +95,9 @@ _COMPACT_ROOM = dataclasses.replace(
     backgrounds=3,  # sky, floor and walls
     edge_threshold=0.1,  # a bright sky has the strongest edges
     content=Content(kind="chromaticity", strides=(1, 4), factors=(2, 2)),
-    vae=Vae(hidden=512, thumbnail=4, shape_dimension=6, background_dimension=16, mattes=True),  # sky, floor and walls
+    vae=Vae(hidden=512, thumbnail=4, shape_dimension=5, background_dimension=16, mattes=True),  # sky, floor and walls
     vaes=dataclasses.replace(
-        _LONGER_VAES, steps=8000, learning_rate=Schedule(2e-3, warmup_steps=500), texture_beta=1.0, shape_gamma=0.5
+        _LONGER_VAES, steps=8000, learning_rate=Schedule(2e-3, warmup_steps=500), texture_beta=1.0, shape_gamma=0.2
     ),
     segmenter=Segmenter(background_first=False, votes=5, mixed_borders=True, one_piece=True),
     distillation=Distillation(steps=3166, scenes=1992, border_radius=3, upside_down=False),
@@ -138,7 +138,9 @@ _COMPACT_ANIMALS = dataclasses.replace(
     _COMPACT_PHOTOGRAPHS,
     dataset="flying_animals",
     segmenter=dataclasses.replace(_COMPACT_PHOTOGRAPHS.segmenter, object_weight=2.0),
-    distillation=dataclasses.replace(_COMPACT_PHOTOGRAPHS.distillation, recolour=True),
+    distillation=dataclasses.replace(
+        _COMPACT_PHOTOGRAPHS.distillation, recolour=True, learning_rate=Schedule(5e-4, warmup_steps=60)
+    ),
 )
 
 # `reference`: the published procedure with the original's networks; what differs between datasets is given below.
