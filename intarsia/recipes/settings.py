@@ -190,7 +190,7 @@ class Distillation:
     upside_down: bool = True
     """Learn scenes that are mirrored top to bottom too, not only left to right."""
     recolour: bool = False
-    """Learn scenes in other colours: red, green and blue times random factors, and in every other scene in a random order."""
+    """Learn scenes in other colours: red, green and blue times random factors, in half of the scenes in a random order."""
     learning_rate: Schedule = Schedule(1e-3, warmup_steps=60)
     ema_decay: Fraction = 0.99
     """Decay of the running average of the segmenter's weights that is kept."""
