@@ -105,7 +105,11 @@ def _train(
 ) -> Model:
     """Train the stages that are named."""
     fabric = start_fabric(options)
-    learned = _prepare(folder, recipe, start)
+    source, learned = started_from(start, recipe) if start else (None, [])
+    is_new = _is_new(folder, recipe, start, source, learned)
+    fabric.barrier()  # no process writes before all have looked
+    if is_new:
+        _begin(folder, recipe, start, source)
     if learned:
         fabric.print(f"Starts from {start}: {', '.join(learned)}.")
     model = Model.load(folder / START) if (folder / START).exists() else Model(recipe, **networks)
@@ -148,23 +152,27 @@ def _stages_up_to(last: str | None, recipe: Recipe, folder: Path) -> list[str]:
     return names
 
 
-def _prepare(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
-    """Write recipe and first weights into a new run folder, or check that they are those of an old one.
+def _is_new(folder: Path, recipe: Recipe, start: Path | None, source: Model | None, learned: list[str]) -> bool:
+    """Whether a run has yet to begin in a folder. If not, its recipe and its first weights are those given.
 
-    Returns the networks that the model to start from has trained.
+    Args:
+        folder: The run folder.
+        recipe: The recipe of the run.
+        start: What it starts from, if anything.
+        source: The model that `started_from` makes of it.
+        learned: The networks that it has trained.
     """
     path = folder / RECIPE
-    model, learned = started_from(start, recipe) if start else (None, [])
     if path.is_file():
         given, kept = flatten(recipe), flatten(load_recipe(path, to_train=True))
         odd = [f"{name} is {given[name]} here, {kept[name]} there" for name in given if given[name] != kept[name]]
         if odd:
             raise InputError(f"{folder} holds a run with other settings ({'; '.join(odd)}). Give another folder.")
-        if model and not _holds(folder / START, model):
+        if source and not _holds(folder / START, source):
             raise InputError(f"{folder} holds a run that did not start from {start}. Give another folder.")
-        return learned
+        return False
     foreign = [path for path in folder.iterdir() if not is_unfinished(path)] if folder.is_dir() else [folder]
-    if folder.exists() and [path.name for path in foreign] not in ([], [START] if model else []):
+    if folder.exists() and [path.name for path in foreign] not in ([], [START] if source else []):
         raise InputError(f"{folder} exists and is not a run; give a new or empty folder.")
     first = next(iter(planned(recipe)), None)
     if first == "vaes" and "segmenter" not in learned:
@@ -173,15 +181,19 @@ def _prepare(folder: Path, recipe: Recipe, start: Path | None) -> list[str]:
         )
     if first in ("end_to_end", "consistency") and "autoencoder" not in learned:
         raise InputError(f"Stage {first!r} builds on 'vaes', which is skipped (--vaes.steps 0): start from a model with codes.")
+    return True
+
+
+def _begin(folder: Path, recipe: Recipe, start: Path | None, source: Model | None) -> None:
+    """Write recipe and first weights into a new run folder. Processes of one training may do so at once."""
     make_folder(folder)
-    if model:
-        model.save(folder / START)
+    if source:
+        source.save(folder / START)
         if start and not start.exists():  # the name of a shipped model
             with replacing(folder / START / START_NAME) as temporary:
                 temporary.write_text(f"{start}\n")
-    with replacing(path) as temporary:
+    with replacing(folder / RECIPE) as temporary:
         save_recipe(recipe, temporary)
-    return learned
 
 
 def _holds(folder: Path, model: Model) -> bool:

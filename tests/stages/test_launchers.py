@@ -23,16 +23,32 @@ RECIPE = dataclasses.replace(
 )
 SCENES = TrainingScenes(TOYS, dataclasses.replace(TOYS, size=8))
 
-# Each process runs it from the start.
+# Each process runs it from the start. The second one is still looking into the folder when the first one would write to it.
 PROGRAM = """
 import sys
+import time
 from pathlib import Path
+from intarsia import stages
 from intarsia.engine import is_first_process
 from intarsia.recipes.options import Options
 from intarsia.stages import train
 from tests.stages.test_launchers import RECIPE, SCENES
 
+
+def late(function, seconds):
+    def called(*given):
+        time.sleep(seconds)
+        return function(*given)
+
+    return called
+
+
 options = Options(precision="32-true", accelerator="cpu", devices=2, threads=1)
+if is_first_process(options):
+    Path(sys.argv[1]).mkdir()
+    stages.save_recipe = late(stages.save_recipe, 1)
+else:
+    Path.iterdir = late(Path.iterdir, 3)
 train(RECIPE, Path(sys.argv[1]), options, scenes=SCENES)
 if is_first_process(options):
     Path(sys.argv[1], "first").open("x").close()
